@@ -1,0 +1,42 @@
+# Every target makes its own environment in .venv, once (again when pyproject.toml changes).
+PYTHON ?= python3
+EXTRAS ?= dev
+VENV   := .venv
+BIN    := $(VENV)/bin
+comma  := ,
+STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
+
+.PHONY: demo test lint generated clean help
+
+help:
+	@echo 'make demo        derive, emit, run and validate layers of GPT-2'
+	@echo 'make test        the whole test suite'
+	@echo 'make lint        ruff and mypy'
+	@echo 'make generated   emit the catalogue again into generated/'
+
+demo: $(STAMP)
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+generated: $(STAMP)
+	find generated -mindepth 1 -maxdepth 1 -type d -exec rm -r {} +
+	$(BIN)/derive ops --json | $(BIN)/python -c 'import json, sys; print(*(o["name"] for o in json.load(sys.stdin)))' \
+	    | xargs $(BIN)/derive emit -o generated
+
+$(STAMP): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
+	    || { echo 'derive needs Python 3.10 or newer: make PYTHON=/path/to/python3.12' >&2; exit 2; }
+	@if [ ! -x $(BIN)/pip ]; then $(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); \
+	    echo 'python could not make a virtual environment with pip in it.' >&2; \
+	    echo 'On Debian and Ubuntu: apt install python3-venv; elsewhere: install ensurepip.' >&2; exit 2; }; fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@touch $@
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
