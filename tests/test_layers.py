@@ -37,8 +37,9 @@ STAGES = [
 # Stages that may see only these others (and themselves), whatever stands before them.
 ONLY = {
     "emulator": {"errors"},  # runs anybody's CUDA text
-    "validate.interpret": {"errors"},  # shares no code with what it judges
-    "validate.differences": {"errors", "validate.interpret"},
+    "validate.formula": {"errors"},  # the judge shares no code with what it judges
+    "validate.interpret": {"errors", "validate.formula"},
+    "validate.differences": {"errors", "validate.formula", "validate.interpret"},
 }
 
 FORBIDDEN = {"cupy", "torch", "jax"}  # never imported when a module is: only inside the function that needs it
