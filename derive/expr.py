@@ -422,6 +422,8 @@ def negate(c: Expr) -> Expr:
 def where(cond: Expr, then: Expr, other: Expr) -> Expr:
     if isinstance(cond, Truth):
         return then if cond.value else other
+    if isinstance(cond, Cmp) and cond.op == "!=" and other is not ZERO:
+        cond, then, other = negate(cond), other, then
     return then if then is other else Where(cond, then, other)
 
 

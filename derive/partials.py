@@ -1,0 +1,136 @@
+"""Element-wise partial derivatives: SymPy differentiates a statement's right side by one element of an operand.
+
+For `Y[m] = f(X[e1(m,k)], ...)` the result is a list of `Partial`s, one for each access: the coefficient ∂f/∂X[e]
+in the statement's own letters, the letters `k` that reductions bind around it, and the subscripts `e`, so that
+
+    ∂Y[m]/∂X[i] = Σ_k coefficient(m, k) · Π_a δ(i_a, e_a(m, k))
+
+Summations stay outside SymPy: it sees scalars only, each access and each sum as an opaque real symbol.  The
+composites are differentiated from their definitions:
+
+    softmax    P_j = exp(u_j)/Z,  Z = Σ_l exp(u_l)   ∂P_j/∂u_l = P_j (δ_jl − P_l)
+    logsumexp  L = log Z                             ∂L/∂u_l  = exp(u_l − L)
+    max, min   M                                     ∂M/∂u_l  = [u_l = M] / number of ties
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from derive import expr as E
+from derive.calculus import differentiate
+from derive.expr import Expr, Get, Index, Reduce, Softmax
+from derive.program import Program, Statement
+
+
+@dataclass(frozen=True)
+class Partial:
+    """One term of ∂statement/∂tensor.
+
+    Attributes:
+        statement: whose right side was differentiated.
+        access: the operand's element, with subscripts in the letters of `statement.indices` and `bound`.
+        bound: letters summed over besides the statement's own.
+        coefficient: ∂(right side)/∂(access) times what stands before it on the way in; for softmax it is
+            already contracted with the cotangent, since the two-term Jacobian is best read that way.
+    """
+
+    statement: Statement
+    access: Get
+    bound: tuple[Index, ...]
+    coefficient: Expr
+
+
+def cotangent(statement: Statement) -> Get:
+    """`dY[m]`: the derivative of the scalar loss by the statement's value."""
+    return Get("d" + statement.name, statement.indices)
+
+
+def ties(statement: Statement) -> str:
+    """Name of the statement that counts the ties of an extremum."""
+    return statement.name + "_ties"
+
+
+def partials(statement: Statement, wanted: Callable[[str], bool], program: Program) -> list[Partial]:
+    """Terms of `dY[m] · ∂Y[m]/∂X[i]` for every operand X with `wanted(X)`, in order of appearance."""
+    found: list[Partial] = []
+    _pull(statement, statement.expr, cotangent(statement), (), wanted, found)
+    return found
+
+
+def _pull(s: Statement, e: Expr, bar: Expr, bound: tuple[Index, ...], wanted: Callable[[str], bool],
+          found: list[Partial]) -> None:
+    """Push the cotangent `bar` of the sub-term `e` down to the accesses in it."""
+    if isinstance(e, Softmax):
+        inner, body, bar = _through_softmax(s, e, bar, bound)
+        _pull_scalar(s, body, bar, inner, wanted, found)
+    elif isinstance(e, Reduce) and e.op != "sum":
+        inner, body = E.open_binder(e, avoid=(*s.indices, *bound))
+        _pull_scalar(s, body, _through_reduction(s, e.op, body, bar), (*bound, *inner), wanted, found)
+    else:
+        _pull_scalar(s, e, bar, bound, wanted, found)
+
+
+def _pull_scalar(s: Statement, e: Expr, bar: Expr, bound: tuple[Index, ...], wanted: Callable[[str], bool],
+                 found: list[Partial]) -> None:
+    atoms = [a for a in _atoms(e) if _depends(a, wanted)]
+    for atom, slope in zip(atoms, differentiate(e, atoms), strict=True):
+        if slope is E.ZERO:
+            continue
+        inward = E.mul(bar, slope)
+        if isinstance(atom, Get):
+            found.append(Partial(s, atom, bound, inward))
+        elif isinstance(atom, Reduce) and atom.op == "sum":
+            inner, body = E.open_binder(atom, avoid=(*s.indices, *bound, *inward.free))
+            _pull(s, body, inward, (*bound, *inner), wanted, found)
+        else:  # `hoist` leaves no other reduction inside an expression
+            raise AssertionError(f"unexpected {type(atom).__name__} inside {s.name}")
+
+
+def _atoms(e: Expr) -> list[Expr]:
+    """Accesses and reductions that `e` reads as values: not in conditions, subscripts or inside reductions."""
+    seen: dict[Expr, None] = {}
+
+    def walk(x: Expr) -> None:
+        if isinstance(x, (Get, Reduce, Softmax)):
+            seen.setdefault(x)
+        elif isinstance(x, E.Where):
+            walk(x.then)
+            walk(x.other)
+        elif not isinstance(x, (E.Cmp, E.Logic)):
+            for c in x.children:
+                walk(c)
+
+    walk(e)
+    return list(seen)
+
+
+def _depends(atom: Expr, wanted: Callable[[str], bool]) -> bool:
+    return any(wanted(t) for t in E.tensors(atom))
+
+
+def _through_softmax(s: Statement, e: Softmax, bar: Expr, bound: tuple[Index, ...]
+                     ) -> tuple[tuple[Index, ...], Expr, Expr]:
+    """du_l = Σ_j dP_j · P_j (δ_jl − P_l) = P_l (dP_l − Σ_j P_j dP_j), with P named by the statement."""
+    over = tuple(a for a in e.at if isinstance(a, Index))
+    body = E.substitute(e.body, dict(zip(e.indices, over, strict=True)))  # l is written with the letters of P
+    p = s.target
+    weighted = E.summation(over, E.mul(p, bar))
+    return bound, body, E.mul(p, E.sub(bar, weighted))
+
+
+def _through_reduction(s: Statement, op: str, body: Expr, bar: Expr) -> Expr:
+    if op == "logsumexp":
+        return E.mul(bar, E.call("exp", E.sub(body, s.target)))
+    return E.where(E.compare("==", body, s.target), E.div(bar, Get(ties(s), s.indices)), E.ZERO)
+
+
+def tie_count(s: Statement) -> Statement | None:
+    """`M_ties[m] = Σ_k [u_k = M]`, for an extremum `M[m] = max(k, u_k)`."""
+    e = s.expr
+    if not (isinstance(e, Reduce) and e.op in ("max", "min")):
+        return None
+    inner, body = E.open_binder(e, avoid=s.indices)
+    count = E.summation(inner, E.indicator(E.compare("==", body, s.target)))
+    return Statement(ties(s), s.indices, count)

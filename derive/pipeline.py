@@ -1,0 +1,55 @@
+"""The stages in order, straight-line: formula -> program -> partials -> chain -> simplify -> rule."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+from derive.chain import Chain, backward_inputs, chain
+from derive.notation import parse
+from derive.prepare import hoist, stabilise
+from derive.program import Program
+
+
+@dataclass(frozen=True)
+class Derivation:
+    """What one run of the pipeline made.
+
+    Attributes:
+        source: the formula as it was read.
+        forward: the same, prepared: stable spellings, each non-linear reduction in a statement of its own.
+        chain: adjoints as the chain rule gives them.
+        backward: the simplified backward program; its outputs are `d<input>`.
+    """
+
+    source: Program
+    forward: Program
+    chain: Chain
+    backward: Program
+
+    @cached_property
+    def saved(self) -> tuple[str, ...]:
+        """Forward values, other than inputs, that the backward reads."""
+        from derive import expr as E
+        made = {s.name for s in self.forward.statements}
+        read = {t for s in self.backward.statements for t in E.tensors(s.expr)}
+        return tuple(s.name for s in self.forward.statements if s.name in made & read)
+
+
+def derive_text(text: str, wrt: tuple[str, ...] | None = None) -> Derivation:
+    """Derive the gradients of a formula.
+
+    Args:
+        text: a formula in the notation.
+        wrt: inputs to differentiate by; None for all that have a gradient.
+
+    Raises:
+        NotationError, DerivationError: with the place and what to do.
+    """
+    source = parse(text)
+    forward = hoist(stabilise(source))
+    adjoints = chain(forward, wrt)
+    backward = Program("", forward.params, backward_inputs(forward),
+                       (*adjoints.counts, *(a.statement for a in adjoints.adjoints)),
+                       tuple("d" + n for n in adjoints.wanted), forward.letters)
+    return Derivation(source, forward, adjoints, backward)

@@ -1,0 +1,157 @@
+"""Give every reduction that a non-linear expression contains a statement of its own.
+
+After this pass the right side of a statement is one of
+
+- a root `max`, `min`, `logsumexp` or `softmax` of a pointwise body, or
+- a pointwise expression in accesses and sums, linear in the sums, whose bodies are of the same form.
+
+So a partial derivative never contains an unnamed reduction of the forward formula.
+"""
+
+from __future__ import annotations
+
+from derive import expr as E
+from derive.expr import Add, Call, Expr, Get, Index, Mul, Pow, Reduce, Softmax, Where
+from derive.program import Program, Statement
+
+
+def hoist(program: Program) -> Program:
+    """Name nested reductions: `H = relu(Σ_i X W + b)` becomes `H_1 = Σ_i X W + b`, `H = relu(H_1)`."""
+    names = set(program.names)
+    out: list[Statement] = []
+    for s in program.statements:
+        work = _Hoist(s, names)
+        root = work.root(s.expr)
+        out += [*work.made, Statement(s.name, s.indices, root, s.line)]
+    return Program(program.text, program.params, program.inputs, tuple(out), program.outputs, program.letters)
+
+
+class _Hoist:
+    def __init__(self, statement: Statement, names: set[str]):
+        self.statement, self.names = statement, names
+        self.made: list[Statement] = []
+        self.known: dict[Expr, Get] = {}
+
+    def root(self, e: Expr) -> Expr:
+        s = self.statement
+        if isinstance(e, Softmax) and len(set(e.at)) == len(e.at) and all(a in s.indices for a in e.at):
+            indices, body = E.open_binder(e, avoid=s.indices)
+            return E.softmax(indices, self._name_all(body, ()), e.at)
+        if isinstance(e, Reduce) and e.op != "sum":
+            indices, body = E.open_binder(e, avoid=s.indices)
+            return E.reduction(e.op, indices, self._name_all(body, ()))
+        return self.body(e)
+
+    def body(self, e: Expr) -> Expr:
+        """`e` with each reduction that it is not linear in replaced by a name."""
+        return self._linear(e, ())
+
+    def _linear(self, e: Expr, guards: tuple[Expr, ...]) -> Expr:
+        if not _reduces(e):
+            return e
+        if isinstance(e, Add):
+            return E.add(*(self._linear(a, guards) for a in e.args))
+        if isinstance(e, Mul):
+            heavy = [f for f in e.args if _reduces(f)]
+            if len(heavy) == 1:
+                return E.mul(*(self._linear(f, guards) if f is heavy[0] else f for f in e.args))
+        if isinstance(e, Reduce) and e.op == "sum":
+            indices, body = E.open_binder(e, avoid=self.statement.indices)
+            return E.summation(indices, self._linear(body, guards))
+        if isinstance(e, Where):
+            return E.where(self._name_all(e.cond, guards), self._linear(e.then, (*guards, e.cond)),
+                           self._linear(e.other, (*guards, E.negate(e.cond))))
+        return self._name_all(e, guards)
+
+    def _name_all(self, e: Expr, guards: tuple[Expr, ...]) -> Expr:
+        """Every outermost reduction in `e` named, together with the sum of terms that it stands in."""
+        if not _reduces(e):
+            return e
+        if isinstance(e, Where):
+            return E.where(self._name_all(e.cond, guards), self._name_all(e.then, (*guards, e.cond)),
+                           self._name_all(e.other, (*guards, E.negate(e.cond))))
+        if isinstance(e, (Reduce, Softmax)):
+            return self._named(e, guards)
+        if isinstance(e, Add) and any(isinstance(f, Reduce) for a in e.args for f in E.factors(a)) and all(
+                _plain_linear(a) for a in e.args):
+            return self._named(e, guards)
+        return E.rebuild(e, tuple(self._name_all(c, guards) for c in e.children))
+
+    def _named(self, e: Expr, guards: tuple[Expr, ...]) -> Expr:
+        if isinstance(e, Softmax):
+            bound, body = E.open_binder(e, avoid=self.statement.indices)
+            outer = sorted(body.free - set(bound), key=lambda i: self._order(i))
+            indices = (*outer, *bound)
+            whole: Expr = E.softmax(bound, body, bound)
+            return E.substitute(self._define(whole, indices, guards), dict(zip(bound, e.at, strict=True)))
+        return self._define(e, tuple(sorted(e.free, key=self._order)), guards)
+
+    def _order(self, i: Index) -> tuple[int, str]:
+        mine = self.statement.indices
+        return (mine.index(i) if i in mine else len(mine), i.name)
+
+    def _define(self, e: Expr, indices: tuple[Index, ...], guards: tuple[Expr, ...]) -> Get:
+        guard = E.logic("and", *(g for g in guards if not _reduces(g)))
+        if guard is not E.TRUE and _may_fail(e):
+            e = _guarded(e, guard)
+        letters = _presentable(indices, self.statement)
+        key = E.substitute(e, dict(zip(indices, letters, strict=True)))
+        if key not in self.known:
+            inner = _Hoist(Statement(self.statement.name, letters, key), self.names)
+            inner.known = self.known
+            root = inner.root(key)
+            self.made += inner.made
+            name = _unused(self.statement.name, self.names)
+            self.made.append(Statement(name, letters, root, self.statement.line))
+            self.known[key] = Get(name, letters)
+        return Get(self.known[key].tensor, indices)
+
+
+def _reduces(e: Expr) -> bool:
+    return e._height > 0
+
+
+def _plain_linear(term: Expr) -> bool:
+    heavy = [f for f in E.factors(term) if _reduces(f)]
+    return not heavy or len(heavy) == 1 and isinstance(heavy[0], Reduce) and heavy[0].op == "sum"
+
+
+def _may_fail(e: Expr) -> bool:
+    """Whether `e` may read out of range or be infinite where its guard does not hold."""
+    return any(isinstance(x, (Pow, Call)) or isinstance(x, Get) and not all(isinstance(s, Index) for s in x.subs)
+               for x in E.subterms(e))
+
+
+def _guarded(e: Expr, guard: Expr) -> Expr:
+    """The guard moved inside the binders of `e`, so that nothing is read where it does not hold."""
+    if isinstance(e, Reduce):
+        indices, body = E.open_binder(e, avoid=guard.free)
+        return E.reduction(e.op, indices, E.where(guard, body, E.ZERO))
+    if isinstance(e, Softmax):
+        indices, body = E.open_binder(e, avoid=guard.free)
+        return E.softmax(indices, E.where(guard, body, E.ZERO), e.at)
+    return E.where(guard, e, E.ZERO)
+
+
+def _presentable(indices: tuple[Index, ...], statement: Statement) -> tuple[Index, ...]:
+    """Index names for a new statement: a letter as it is, a bound index under its extent's letter if that is free."""
+    taken = {i.name for i in (*statement.indices, *indices)}
+    out: list[Index] = []
+    for i in indices:
+        name = i.name
+        if not name.isidentifier():
+            name = i.extent if i.extent.isidentifier() else "i"
+            n = 1
+            while name in taken:
+                n, name = n + 1, f"{i.extent}{n}" if i.extent.isidentifier() else f"i{n}"
+            taken.add(name)
+        out.append(Index(name, i.extent))
+    return tuple(out)
+
+
+def _unused(stem: str, names: set[str]) -> str:
+    n = 1
+    while f"{stem}_{n}" in names:
+        n += 1
+    names.add(f"{stem}_{n}")
+    return f"{stem}_{n}"

@@ -1,0 +1,1 @@
+"""Rules written out: as runnable NumPy, as text in the notation, as matrix algebra, as LaTeX."""

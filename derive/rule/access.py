@@ -1,0 +1,164 @@
+"""Accesses and scatters as NumPy indexing."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Iterable
+
+from derive import expr as E
+from derive.expr import Cmp, Expr, Get, Index, Logic, Num, Reduce, Where
+from derive.program import Statement, Tensor
+from derive.rule.arrays import ATOM, MUL, Array, aligned, union
+
+
+class AccessPrinter:
+    """The part of the NumPy printer that reads and writes tensors at computed places."""
+
+    def __init__(self, inputs: Iterable[Tensor], names: set[str]):
+        self.inputs, self.names, self.made = tuple(inputs), names, 0
+
+    @abstractmethod
+    def array(self, e: Expr, scope: tuple[Index, ...], guarded: bool = False) -> Array: ...
+
+    def size(self, extent: str) -> str:
+        """Code for an extent: `size_i`, `X.shape[2]`, or a number."""
+        if extent.startswith("="):
+            return extent[1:]
+        if "." not in extent:
+            return f"size_{extent}"
+        tensor, _, axis = extent.rpartition(".")
+        return f"{tensor}.shape[{axis}]"
+
+    def temporary(self) -> str:
+        self.made += 1
+        while f"_t{self.made}" in self.names:
+            self.made += 1
+        return f"_t{self.made}"
+
+    # ---------------------------------------------------------------------------------------------- reading
+
+    def access(self, e: Get, scope: tuple[Index, ...], guarded: bool) -> Array:
+        letters = [s for s in e.subs if isinstance(s, Index)]
+        others = [s for s in e.subs if not isinstance(s, Index)]
+        distinct = len(set(letters)) == len(letters)
+        if distinct and not others:
+            return Array(e.tensor, tuple(letters))
+        if distinct and all(isinstance(s, Num) and s.value >= 0 for s in others) and not guarded:
+            places = ", ".join(":" if isinstance(s, Index) else str(s.value) for s in e.subs)  # type: ignore[attr-defined]
+            return Array(f"{e.tensor}[{places}]", tuple(letters))
+        if distinct and len(others) == 1 and not others[0].free & set(letters):
+            return self._one_place(e, others[0], scope, guarded)
+        return self._everywhere(e, scope, guarded)
+
+    def _one_place(self, e: Get, sub: Expr, scope: tuple[Index, ...], guarded: bool) -> Array:
+        """`X[:, idx, :]`: one computed subscript among plain letters keeps their order."""
+        idx = self._subscript(e, e.subs.index(sub), scope, guarded)
+        axes: list[Index] = []
+        slots: list[str] = []
+        for s in e.subs:
+            axes += idx.axes if s is sub else [s]  # type: ignore[list-item]
+            slots.append(idx.code if s is sub else ":")
+        while slots and slots[-1] == ":":
+            slots.pop()
+        return Array(f"{e.tensor}[{', '.join(slots)}]", tuple(axes))
+
+    def _everywhere(self, e: Get, scope: tuple[Index, ...], guarded: bool) -> Array:
+        """Every subscript as an integer array, all broadcast together."""
+        idx = [self._subscript(e, n, scope, guarded) for n in range(len(e.subs))]
+        want = union(scope, *idx)
+        return Array(f"{e.tensor}[{', '.join(aligned(i, want).code for i in idx)}]", want)
+
+    def _subscript(self, e: Get, n: int, scope: tuple[Index, ...], guarded: bool) -> Array:
+        a = self.array(e.subs[n], scope, guarded)
+        if guarded and not isinstance(e.subs[n], Index):
+            return Array(f"np.clip({a.code}, 0, {e.tensor}.shape[{n}] - 1)", a.axes)
+        return a
+
+    # ---------------------------------------------------------------------------------------------- writing
+
+    def scatters(self, t: Expr, s: Statement) -> bool:
+        """Whether a term sums over data-dependent places: `Σ where(v == ids[...], ..., 0)`."""
+        parts = _scatter_parts(t, s)
+        return parts is not None
+
+    def scatter(self, s: Statement, terms: list[Expr]) -> list[str]:
+        """`dX = rest`, then one `np.add.at` for each scattered term."""
+        rest = E.sub(s.expr, E.add(*terms))
+        shape = ", ".join(self.size(i.extent) for i in s.indices)
+        start = f"np.zeros(({shape}{',' * (len(s.indices) == 1)}))"
+        lines = [f"{s.name} = {start}"]
+        if rest is not E.ZERO:
+            a = self.array(rest, s.indices)
+            lines = [f"{s.name} = {start} + {aligned(a, s.indices).at(MUL)}"]
+        for t in terms:
+            parts = _scatter_parts(t, s)
+            assert parts is not None
+            lines.append(self._add_at(s, *parts))
+        return lines
+
+    def _add_at(self, s: Statement, places: dict[Index, Expr], inner: tuple[Index, ...], value: Expr) -> str:
+        scope = (*inner, *(i for i in s.indices if i not in places))
+        guarded = isinstance(value, Where)
+        subs: list[Expr] = [places.get(i, i) for i in s.indices]
+        last = max(n for n, i in enumerate(s.indices) if i in places)
+        plain = not any(places[i].free & set(s.indices) for i in places)
+        if plain and len(places) == 1 and last == 0:
+            idx = self._place(s, subs[0], 0, scope, guarded)
+            order = (*idx.axes, *s.indices[1:])
+            if set(order) >= set(inner):
+                v = aligned(self.array(value, order), order)
+                return f"np.add.at({s.name}, {idx.code}, {v.code})"
+        arrays = [self._place(s, sub, n, scope, guarded) for n, sub in enumerate(subs)]
+        v = self.array(value, scope)
+        want = union(scope, *arrays, v)
+        where = ", ".join(aligned(a, want).code for a in arrays)
+        if any(i not in {x for a in arrays for x in a.axes} for i in inner):
+            shape = ", ".join(self.size(i.extent) for i in want)
+            zero = Array(f"np.zeros(({shape}{',' * (len(want) == 1)}), dtype=int)", want)
+            first = arrays[0]
+            where = ", ".join([f"{aligned(first, want).at(MUL)} + {zero.code}",
+                               *(aligned(a, want).code for a in arrays[1:])])
+        return f"np.add.at({s.name}, ({where},), {aligned(v, want).at(ATOM)})"
+
+    def _place(self, s: Statement, sub: Expr, n: int, scope: tuple[Index, ...], guarded: bool) -> Array:
+        a = self.array(sub, scope, guarded)
+        if guarded and not isinstance(sub, Index):
+            return Array(f"np.clip({a.code}, 0, {s.name}.shape[{n}] - 1)", a.axes)
+        return a
+
+
+def _scatter_parts(t: Expr, s: Statement) -> tuple[dict[Index, Expr], tuple[Index, ...], Expr] | None:
+    """(subscript for each scattered index, summed letters, value) of a scattered term."""
+    coefficient, reduced = E.coefficient(t)
+    outer: list[Expr] = [E.num(coefficient)]
+    sums = [f for f in E.factors(reduced) if isinstance(f, Reduce) and f.op == "sum"]
+    if len(sums) != 1 or not isinstance(sums[0], Reduce):
+        return None
+    outer += [f for f in E.factors(reduced) if f is not sums[0]]
+    inner, body = E.open_binder(sums[0], avoid=s.indices)
+    if not isinstance(body, Where) or body.other is not E.ZERO:
+        return None
+    conditions = body.cond.args if isinstance(body.cond, Logic) and body.cond.op == "and" else (body.cond,)
+    places: dict[Index, Expr] = {}
+    rest: list[Expr] = []
+    for c in conditions:
+        pair = _equation(c, s.indices, inner)
+        if pair is not None and pair[0] not in places:
+            places[pair[0]] = pair[1]
+        else:
+            rest.append(c)
+    if not places or any(set(places) & p.free for p in places.values()):
+        return None
+    values: dict[Expr, Expr] = dict(places)
+    value = E.where(E.logic("and", *rest), E.mul(*outer, body.then), E.ZERO)
+    return places, inner, E.substitute(value, values)
+
+
+def _equation(c: Expr, targets: tuple[Index, ...], inner: tuple[Index, ...]) -> tuple[Index, Expr] | None:
+    """(i, e) of a condition `i == e` with `i` a result index and `e` read from data over summed letters."""
+    if isinstance(c, Cmp) and c.op == "==":
+        for i, e in ((c.left, c.right), (c.right, c.left)):
+            if isinstance(i, Index) and i in targets and any(isinstance(x, Get) for x in E.subterms(e)) and (
+                    e.free & set(inner)):
+                return i, e
+    return None

@@ -1,0 +1,317 @@
+"""A program as runnable NumPy, one statement an item: matrix products, einsum, broadcasts, `np.add.at`.
+
+The code reads `np`, `erf`, the tensors by name, parameters by name and `size_<letter>`; nothing else.
+"""
+
+from __future__ import annotations
+
+import math
+from fractions import Fraction
+
+from derive import expr as E
+from derive.errors import DerivationError
+from derive.expr import (
+    Add, Call, Cmp, Const, Expr, Get, Index, Logic, Mul, Num, Param, Pow, Reduce, Size, Softmax, Truth, Where,
+)
+from derive.program import Program, Statement
+from derive.rule.access import AccessPrinter
+from derive.rule.arrays import ADD, ATOM, MUL, POW, UNARY, Array, aligned, literal, number, transposed, union
+from derive.rule.contract import contraction
+
+UFUNCS = {"exp": "np.exp", "log": "np.log", "log1p": "np.log1p", "expm1": "np.expm1", "tanh": "np.tanh", "sin": "np.sin",
+          "cos": "np.cos", "abs": "np.abs", "sign": "np.sign", "erf": "erf", "maximum": "np.maximum",
+          "minimum": "np.minimum"}
+NEGATED = {"==": "!=", "!=": "=="}
+
+
+class NumPyPrinter(AccessPrinter):
+    """Terms to arrays. `scope` orders the axes of what is printed: the statement's indices, then bound ones."""
+
+    def array(self, e: Expr, scope: tuple[Index, ...], guarded: bool = False) -> Array:
+        """The array of `e`; `guarded` says that an access may be out of range and must be clipped."""
+        match e:
+            case Num():
+                return literal(e)
+            case Const():
+                return Array("np.pi", ())
+            case Param():
+                return Array(e.name, ())
+            case Size():
+                return Array(self.size(e.extent), ())
+            case Index():
+                return Array(f"np.arange({self.size(e.extent)})", (e,))
+            case Get():
+                return self.access(e, scope, guarded)
+            case Add():
+                return self._sum_of_terms(e, scope, guarded)
+            case Mul():
+                return self._product(e, scope, guarded)
+            case Pow():
+                return self._power(e, scope, guarded)
+            case Call():
+                return self._call(e, scope, guarded)
+            case Where():
+                return self._where(e, scope, guarded)
+            case Cmp() | Logic() | Truth():
+                return self._condition(e, scope, guarded)
+            case Reduce(op="sum"):
+                return self._sum(e, scope, guarded, "np.sum")
+            case Reduce(op="max" | "min"):
+                inner, body = E.open_binder(e, avoid=scope)
+                return self._reduced(f"np.{e.op}", self.array(body, self.order(body, scope, inner), guarded), inner)
+        raise DerivationError(f"no NumPy form for a {type(e).__name__} inside an expression", value=repr(e))
+
+    # ------------------------------------------------------------------------------------------- arithmetic
+
+    def _binary(self, a: Array, op: str, b: Array, scope: tuple[Index, ...], level: int) -> Array:
+        want = union(scope, a, b)
+        left, right = aligned(a, want), aligned(b, want)
+        return Array(f"{left.at(level)} {op} {right.at(level + 1)}" if level == ADD else
+                     f"{left.at(level)}{op}{right.at(level + 1)}", want, level)
+
+    def _sum_of_terms(self, e: Add, scope: tuple[Index, ...], guarded: bool) -> Array:
+        signed = [(E.coefficient(t)[0] < 0, t) for t in e.args]
+        signed.sort(key=lambda st: (st[0], isinstance(st[1], Num)))  # positive terms first, a bare number last
+        total: Array | None = None
+        for negative, t in signed:
+            a = self.array(E.neg(t) if negative else t, scope, guarded)
+            if total is None:
+                total = Array(f"-{a.at(UNARY)}", a.axes, UNARY) if negative else a
+            else:
+                total = self._binary(total, "-" if negative else "+", a, scope, ADD)
+        assert total is not None
+        return total
+
+    def _product(self, e: Mul, scope: tuple[Index, ...], guarded: bool) -> Array:
+        value, rest = E.coefficient(e)
+        parts = list(E.factors(rest))
+        means, parts = _take_means(parts)
+        up: list[Array] = []
+        down: list[Array] = []
+        sign = "-" if value < 0 else ""
+        value = abs(value)
+        if value != 1:
+            short = number(value)
+            if short.startswith("("):  # no exact short decimal: multiply and divide
+                if value.numerator != 1:
+                    up.append(Array(str(value.numerator), ()))
+                down.append(Array(str(value.denominator), ()))
+            else:
+                up.append(Array(short, ()))
+        for f in parts:
+            base, exponent = E.split_power(f)
+            if isinstance(exponent, Num) and exponent.value < 0:
+                down.append(self.array(E.power(base, E.neg(exponent)), scope, guarded))
+            else:
+                up.append(self.array(f, scope, guarded))
+        up += [self._sum(m, scope, guarded, "np.mean") for m in means]
+        by_rank = sorted(up, key=lambda a: len(a.axes))  # small operands first: fewer element operations
+        total = by_rank[0] if by_rank else Array("1", ())
+        for a in by_rank[1:]:
+            total = self._binary(total, "*", a, scope, MUL)
+        if len(down) > 1 and all(not a.axes for a in down):
+            total = self._binary(total, "/", Array("*".join(a.at(MUL) for a in down), (), MUL), scope, MUL)
+        else:
+            for a in down:
+                total = self._binary(total, "/", a, scope, MUL)
+        return Array(f"-{total.at(MUL)}", total.axes, UNARY if total.level > MUL else MUL) if sign else total
+
+    def _power(self, e: Pow, scope: tuple[Index, ...], guarded: bool) -> Array:
+        if isinstance(e.exponent, Num):
+            q = e.exponent.value
+            if q < 0:
+                below = self.array(E.power(e.base, E.num(-q)), scope, guarded)
+                return Array(f"1/{below.at(MUL + 1)}", below.axes, MUL)
+            base = self.array(e.base, scope, guarded)
+            if q == Fraction(1, 2):
+                return Array(f"np.sqrt({base.code})", base.axes)
+            return Array(f"{base.at(ATOM)}**{number(q)}", base.axes, POW)
+        base = Array(repr(float(e.base.value)), ()) if isinstance(e.base, Num) else self.array(e.base, scope, guarded)
+        up = self.array(e.exponent, scope, guarded)
+        want = union(scope, base, up)
+        return Array(f"{aligned(base, want).at(ATOM)}**{aligned(up, want).at(ATOM)}", want, POW)
+
+    def _call(self, e: Call, scope: tuple[Index, ...], guarded: bool) -> Array:
+        args = [self.array(a, scope, guarded) for a in e.args]
+        want = union(scope, *args)
+        a = [aligned(x, want) for x in args]
+        match e.fn:
+            case "sigmoid":
+                return Array(f"1/(1 + np.exp({_negative(a[0])}))", want, MUL)
+            case "softplus":
+                return Array(f"np.logaddexp(0, {a[0].code})", want)
+            case "relu":
+                return Array(f"np.maximum({a[0].code}, 0)", want)
+            case "floordiv":
+                return Array(f"{a[0].at(MUL)}//{a[1].at(UNARY)}", want, MUL)
+            case "mod":
+                return Array(f"{a[0].at(MUL)}%{a[1].at(UNARY)}", want, MUL)
+        return Array(f"{UFUNCS[e.fn]}({', '.join(x.code for x in a)})", want)
+
+    def _where(self, e: Where, scope: tuple[Index, ...], guarded: bool) -> Array:
+        cond = self._condition(e.cond, scope, guarded)
+        if e.then is E.ONE and e.other is E.ZERO:
+            return cond
+        then, other = self.array(e.then, scope, True), self.array(e.other, scope, True)
+        want = union(scope, cond, then, other)
+        parts = [aligned(x, want).code for x in (cond, then, other)]
+        return Array(f"np.where({', '.join(parts)})", want)
+
+    def _condition(self, e: Expr, scope: tuple[Index, ...], guarded: bool) -> Array:
+        match e:
+            case Truth():
+                return Array(str(e.value), ())
+            case Cmp():
+                left, right = _balanced(e)
+                a, b = self.array(left, scope, guarded), self.array(right, scope, guarded)
+                want = union(scope, a, b)
+                return Array(f"({aligned(a, want).code} {e.op} {aligned(b, want).code})", want)
+            case Logic(op="not"):
+                a = self._condition(e.args[0], scope, guarded)
+                return Array(f"~{a.at(ATOM)}", a.axes, UNARY)
+            case Logic():
+                parts = [self._condition(c, scope, guarded) for c in e.args]
+                want = union(scope, *parts)
+                joint = " & " if e.op == "and" else " | "
+                return Array(f"({joint.join(aligned(p, want).at(ATOM) for p in parts)})", want)
+        a = self.array(e, scope, guarded)
+        return Array(f"({a.code} != 0)", a.axes)
+
+    # ------------------------------------------------------------------------------------------- reductions
+
+    def _sum(self, e: Reduce, scope: tuple[Index, ...], guarded: bool, function: str) -> Array:
+        inner, body = E.open_binder(e, avoid=scope)
+        order = self.order(body, scope, inner)
+        if function == "np.sum" and isinstance(body, (Mul, Pow)):
+            operands = [self.array(f, order, guarded) for f in E.factors(body)]
+            product = contraction(operands, inner, scope)
+            if product is not None:
+                return product
+        return self._reduced(function, self.array(body, order, guarded), inner)
+
+    def _reduced(self, function: str, a: Array, inner: tuple[Index, ...]) -> Array:
+        places = [n for n, i in enumerate(a.axes) if i in inner]
+        rest = tuple(i for i in a.axes if i not in inner)
+        if not rest:
+            return Array(f"{function}({a.code})", ())
+        axis = (f"{places[0] if places[0] != len(a.axes) - 1 else -1}" if len(places) == 1
+                else "(" + ", ".join(map(str, places)) + ")")
+        kept = (f"{function}({a.code}, axis={axis}, keepdims=True)", tuple(None if i in inner else i for i in a.axes))
+        return Array(f"{function}({a.code}, axis={axis})", rest, ATOM, kept)
+
+    def order(self, body: Expr, scope: tuple[Index, ...], inner: tuple[Index, ...]) -> tuple[Index, ...]:
+        """An order of axes for the body of a reduction that spares transposes: that of its widest operand."""
+        widest: tuple[Index, ...] = ()
+        for x in E.subterms(body):
+            if isinstance(x, Get) and all(isinstance(s, Index) for s in x.subs) and len(x.subs) > len(widest):
+                if len(set(x.subs)) == len(x.subs):
+                    widest = x.subs  # type: ignore[assignment]
+        rest = [i for i in (*scope, *inner) if i not in widest]
+        outer = [i for i in rest if i not in inner]
+        return (*outer, *widest, *(i for i in rest if i in inner))
+
+
+def _take_means(parts: list[Expr]) -> tuple[list[Reduce], list[Expr]]:
+    """Sums divided by exactly the sizes they run over, and the other factors."""
+    means: list[Reduce] = []
+    left = list(parts)
+    for f in parts:
+        if isinstance(f, Reduce) and f.op == "sum":
+            sizes = [E.power(Size(i.extent), E.MINUS_ONE) for i in f.indices]
+            if len(set(sizes)) == len(sizes) and all(s in left for s in sizes):
+                for x in (*sizes, f):
+                    left.remove(x)
+                means.append(f)
+    return means, left
+
+
+def _negative(a: Array) -> str:
+    return a.code[1:] if a.level == UNARY and a.code.startswith("-") else f"-{a.at(UNARY)}"
+
+
+def _balanced(e: Cmp) -> tuple[Expr, Expr]:
+    return e.left, e.right
+
+
+# --------------------------------------------------------------------------------------------------- statements
+
+def numpy_program(program: Program, given: Program | None = None) -> list[str]:
+    """Statements of `program` as NumPy source, in order.
+
+    Args:
+        program: forward or backward.
+        given: the forward program, when `program` is the backward one: its inputs give the sizes of unlettered axes.
+    """
+    printer = NumPyPrinter((given or program).inputs, names=program.names | (given.names if given else set()))
+    lines: list[str] = []
+    for s in program.statements:
+        lines += _statement(printer, s)
+    return lines
+
+
+def _statement(p: NumPyPrinter, s: Statement) -> list[str]:
+    if isinstance(s.expr, Softmax):
+        return _softmax(p, s, s.expr)
+    if isinstance(s.expr, Reduce) and s.expr.op == "logsumexp":
+        return _logsumexp(p, s, s.expr)
+    scattered = [t for t in E.terms(s.expr) if p.scatters(t, s)]
+    if scattered:
+        return p.scatter(s, scattered)
+    return [f"{s.name} = {finished(p, p.array(s.expr, s.indices), s.indices)}"]
+
+
+def finished(p: NumPyPrinter, a: Array, want: tuple[Index, ...]) -> str:
+    """The code of `a` with exactly the axes `want`."""
+    if a.axes == want:
+        return a.code
+    if set(a.axes) == set(want):
+        return transposed(a.at(ATOM), a.axes, want)
+    shape = ", ".join(p.size(i.extent) for i in want)
+    return f"np.broadcast_to({aligned(a, want).code}, ({shape}{',' * (len(want) == 1)})).copy()"
+
+
+def _shifted(p: NumPyPrinter, s: Statement, e: Reduce | Softmax, inner: tuple[Index, ...], body: Expr
+             ) -> tuple[list[str], str, str, bool]:
+    scope = tuple(i for i in s.indices if i not in inner) + inner
+    u, m = p.temporary(), p.temporary()
+    full = tuple(i for i in s.indices if i in scope) if isinstance(e, Softmax) else scope
+    axes = tuple(full.index(i) for i in inner)
+    axis = str(axes[0]) if len(axes) == 1 else str(axes)
+    code = finished(p, p.array(body, full), full)
+    return [f"{u} = {code}", f"{m} = np.max({u}, axis={axis}, keepdims=True)"], u, m, _masks(body)
+
+
+def _masks(body: Expr) -> bool:
+    """Whether some value of `body` may stand for minus infinity."""
+    return any(isinstance(x, Num) and x.value <= E.MASKED for x in E.subterms(body))
+
+
+def _softmax(p: NumPyPrinter, s: Statement, e: Softmax) -> list[str]:
+    inner = tuple(a for a in e.at if isinstance(a, Index))
+    body = E.substitute(e.body, dict(zip(e.indices, inner, strict=True)))
+    lines, u, m, masked = _shifted(p, s, e, inner, body)
+    axes = tuple(s.indices.index(i) for i in inner)
+    axis = str(axes[0]) if len(axes) == 1 else str(axes)
+    value = f"np.exp({u} - {m})"
+    if masked:
+        value = f"np.where({u} <= -5e29, 0.0, {value})"
+    total = f"np.sum({s.name}, axis={axis}, keepdims=True)"
+    if masked:
+        total = f"np.maximum({total}, 1e-300)"
+    return [*lines, f"{s.name} = {value}", f"{s.name} = {s.name}/{total}"]
+
+
+def _logsumexp(p: NumPyPrinter, s: Statement, e: Reduce) -> list[str]:
+    inner, body = E.open_binder(e, avoid=s.indices)
+    lines, u, m, _ = _shifted(p, s, e, inner, body)
+    axes = tuple(len(s.indices) + n for n in range(len(inner)))
+    axis = str(axes[0]) if len(axes) == 1 else str(axes)
+    return [*lines, f"{s.name} = np.log(np.sum(np.exp({u} - {m}), axis={axis})) + np.squeeze({m}, axis={axis})"]
+
+
+def value_of(value: Fraction) -> float:
+    """A parameter's value for the namespace."""
+    return float(value) if value.denominator != 1 or abs(value) > 2**53 else int(value)
+
+
+assert math.inf > 0

@@ -1,0 +1,91 @@
+"""Conditions drawn outwards: `a · where(c, b, 0) = where(c, a·b, 0)`.
+
+A guard must cover every factor of its term, not only the one it was written on: `where(x > 0, log(x), 0)` has the
+derivative `where(x > 0, dY/x, 0)`, while `where(x > 0, 1, 0) · dY / x` is NaN at x = 0.
+
+    a · where(c, b, 0)                     ->  where(c, a·b, 0)
+    where(c, a, 0) + where(c, b, 0)        ->  where(c, a + b, 0)
+    where(c, a, 0) + where(not c, b, 0)    ->  where(c, a, b)
+    where(c, where(e, a, 0), 0)            ->  where(c and e, a, 0)
+
+Each step leaves fewer `where` nodes or moves one outwards, so it ends.
+"""
+
+from __future__ import annotations
+
+from derive import expr as E
+from derive.expr import Add, Expr, Mul, Num, Pow, Where
+
+
+def draw_guards(e: Expr) -> Expr:
+    """Apply the rules above everywhere in `e`."""
+    return E.transform(e, _step)
+
+
+def _step(x: Expr) -> Expr:
+    if isinstance(x, Mul):
+        return _product(x)
+    if isinstance(x, Add):
+        return _sum(x)
+    if isinstance(x, Pow) and isinstance(x.base, Where) and isinstance(x.exponent, Num) and x.exponent.value > 0:
+        w = x.base
+        return E.where(w.cond, E.power(w.then, x.exponent), E.power(w.other, x.exponent))
+    if isinstance(x, Where):
+        return _nested(x)
+    return x
+
+
+def _product(x: Mul) -> Expr:
+    guards, rest = [], []
+    for f in x.args:
+        half = _half(f)
+        if half is None:
+            rest.append(f)
+        else:
+            guards.append(half[0])
+            rest.append(half[1])
+    if not guards:
+        return x
+    return E.where(E.logic("and", *guards), _step(E.mul(*rest)), E.ZERO)
+
+
+def _half(f: Expr) -> tuple[Expr, Expr] | None:
+    """(condition, value) of a factor that is zero where the condition fails."""
+    if isinstance(f, Where):
+        if f.other is E.ZERO:
+            return f.cond, f.then
+        if f.then is E.ZERO:
+            return E.negate(f.cond), f.other
+    return None
+
+
+def _nested(x: Where) -> Expr:
+    if x.then is E.ZERO:
+        return _nested(Where(E.negate(x.cond), x.other, E.ZERO)) if x.other is not E.ZERO else E.ZERO
+    if x.other is E.ZERO:
+        inner = _half(x.then)
+        if inner is not None:
+            return E.where(E.logic("and", x.cond, inner[0]), inner[1], E.ZERO)
+    return x
+
+
+def _sum(x: Add) -> Expr:
+    by_guard: dict[Expr, list[Expr]] = {}
+    rest: list[Expr] = []
+    for t in x.args:
+        half = _half(t)
+        if half is None:
+            rest.append(t)
+        else:
+            by_guard.setdefault(half[0], []).append(half[1])
+    if len(by_guard) < 2 and all(len(v) == 1 for v in by_guard.values()):
+        return x
+    sums = {c: E.add(*v) for c, v in by_guard.items()}
+    out: list[Expr] = []
+    for c in sorted(sums, key=lambda c: c.key):
+        if c not in sums:
+            continue
+        opposite = E.negate(c)
+        a = sums.pop(c)
+        out.append(E.where(c, a, sums.pop(opposite)) if opposite in sums else E.where(c, a, E.ZERO))
+    return E.add(*rest, *out)
