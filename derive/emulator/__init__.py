@@ -1,0 +1,129 @@
+"""CUDA text on the CPU, behind CuPy's own interface.
+
+    from derive.emulator import RawKernel
+    kernel = RawKernel(code, "name")
+    kernel(grid, block, (x, y, np.int32(n)))
+
+The text is unchanged CUDA C++; arrays are NumPy's. The module also stands in for `cupy` where a wrapper needs little of
+it: `load(cp=derive.emulator)`. Arrays made by `empty`, `zeros`, `asarray` and their like lie where kernels see them;
+others are copied in and out at each launch.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from numpy import (
+    bool_,
+    dtype,
+    float16,
+    float32,
+    float64,
+    int8,
+    int16,
+    int32,
+    int64,
+    ndarray,
+    uint8,
+    uint16,
+    uint32,
+    uint64,
+)
+
+from derive.emulator import arena, cuda
+from derive.emulator.arena import empty
+from derive.emulator.errors import CompileError, CrashError, EmulatorError, LaunchError, NoCompilerError
+from derive.emulator.module import Kernel, RawKernel, RawModule
+
+__all__ = [
+    "CompileError",
+    "CrashError",
+    "EmulatorError",
+    "Kernel",
+    "LaunchError",
+    "NoCompilerError",
+    "RawKernel",
+    "RawModule",
+    "asarray",
+    "ascontiguousarray",
+    "asnumpy",
+    "bfloat16",
+    "bool_",
+    "cuda",
+    "dtype",
+    "empty",
+    "empty_like",
+    "float16",
+    "float32",
+    "float64",
+    "full",
+    "int8",
+    "int16",
+    "int32",
+    "int64",
+    "ndarray",
+    "ones",
+    "uint8",
+    "uint16",
+    "uint32",
+    "uint64",
+    "zeros",
+    "zeros_like",
+]
+
+bfloat16 = np.dtype(ml_dtypes.bfloat16)
+Array = np.ndarray[Any, Any]
+
+
+def full(shape: Any, fill_value: Any, dtype: Any = np.float64) -> Array:
+    """An array of one value, where kernels see it."""
+    result = empty(shape, dtype)
+    result[...] = fill_value
+    return result
+
+
+def zeros(shape: Any, dtype: Any = np.float64) -> Array:
+    """An array of zeros, where kernels see it."""
+    return full(shape, 0, dtype)
+
+
+def ones(shape: Any, dtype: Any = np.float64) -> Array:
+    """An array of ones, where kernels see it."""
+    return full(shape, 1, dtype)
+
+
+def empty_like(array: Array, dtype: Any = None) -> Array:
+    """An uninitialised array of the same shape, where kernels see it."""
+    return empty(array.shape, array.dtype if dtype is None else dtype)
+
+
+def zeros_like(array: Array, dtype: Any = None) -> Array:
+    """An array of zeros of the same shape, where kernels see it."""
+    return zeros(array.shape, array.dtype if dtype is None else dtype)
+
+
+def asarray(value: Any, dtype: Any = None) -> Array:
+    """`value` as an array where kernels see it; a copy unless it is one already."""
+    array = np.asarray(value, dtype)
+    if arena.current().offset_of(array.ctypes.data) is not None:
+        return array
+    result = empty(array.shape, array.dtype)
+    result[...] = array
+    return result
+
+
+def ascontiguousarray(value: Any, dtype: Any = None) -> Array:
+    """As `asarray`, and C-contiguous."""
+    array = np.asarray(value, dtype)
+    if array.flags.c_contiguous:
+        return asarray(array)
+    result = empty(array.shape, array.dtype)
+    result[...] = array
+    return result
+
+
+def asnumpy(array: Array) -> Array:
+    """The array itself: it is NumPy's already."""
+    return np.asarray(array)

@@ -1,0 +1,61 @@
+// Atomics. The threads of a launch take turns on one core, so plain code between two calls is atomic.
+#pragma once
+
+#include "bits.h"
+
+// What check mode learns of an atomic operation; nothing in fast mode.
+#ifdef DERIVE_CHECK
+#define DERIVE_ATOMIC(place, kind) derive_rt_atomic(place, sizeof(*(place)), kind, line)
+#else
+#define DERIVE_ATOMIC(place, kind) static_cast<void>(line)
+#endif
+
+template <class T>
+struct derive_same { typedef T type; };
+
+#define DERIVE_ATOMIC_UPDATE(NAME, EXPRESSION)                                                      \
+  template <class T>                                                                                \
+  DERIVE_UNSEEN inline T NAME(T* place, typename derive_same<T>::type value, DERIVE_LINE) {         \
+    DERIVE_ATOMIC(place, 3);                                                                        \
+    T old = *place;                                                                                 \
+    *place = static_cast<T>(EXPRESSION);                                                            \
+    return old;                                                                                     \
+  }                                                                                                 \
+  template <class T>                                                                                \
+  inline T NAME##_block(T* place, typename derive_same<T>::type value, DERIVE_LINE) {               \
+    return NAME(place, value, line);                                                                \
+  }                                                                                                 \
+  template <class T>                                                                                \
+  inline T NAME##_system(T* place, typename derive_same<T>::type value, DERIVE_LINE) {              \
+    return NAME(place, value, line);                                                                \
+  }
+DERIVE_ATOMIC_UPDATE(atomicAdd, old + value)
+DERIVE_ATOMIC_UPDATE(atomicSub, old - value)
+DERIVE_ATOMIC_UPDATE(atomicMin, value < old ? value : old)
+DERIVE_ATOMIC_UPDATE(atomicMax, value > old ? value : old)
+DERIVE_ATOMIC_UPDATE(atomicExch, value)
+DERIVE_ATOMIC_UPDATE(atomicAnd, old & value)
+DERIVE_ATOMIC_UPDATE(atomicOr, old | value)
+DERIVE_ATOMIC_UPDATE(atomicXor, old ^ value)
+DERIVE_ATOMIC_UPDATE(atomicInc, old >= value ? 0 : old + 1)
+DERIVE_ATOMIC_UPDATE(atomicDec, old == 0 || old > value ? value : old - 1)
+#undef DERIVE_ATOMIC_UPDATE
+
+template <class T>
+DERIVE_UNSEEN inline T atomicCAS(T* place, typename derive_same<T>::type compare,
+                                 typename derive_same<T>::type value, DERIVE_LINE) {
+  DERIVE_ATOMIC(place, 3);
+  T old = *place;
+  if (__builtin_memcmp(&old, &compare, sizeof(T)) == 0) *place = value;
+  return old;
+}
+template <class T>
+inline T atomicCAS_block(T* place, typename derive_same<T>::type compare, typename derive_same<T>::type value,
+                         DERIVE_LINE) {
+  return atomicCAS(place, compare, value, line);
+}
+template <class T>
+inline T atomicCAS_system(T* place, typename derive_same<T>::type compare, typename derive_same<T>::type value,
+                          DERIVE_LINE) {
+  return atomicCAS(place, compare, value, line);
+}

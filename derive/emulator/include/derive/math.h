@@ -1,0 +1,243 @@
+// Mathematics under CUDA's names: the C library's functions, and what CUDA has beyond them.
+#pragma once
+
+#include "vectors.h"
+
+#define INFINITY __builtin_inff()
+#define NAN __builtin_nanf("")
+#define HUGE_VAL __builtin_huge_val()
+#define HUGE_VALF __builtin_huge_valf()
+#define CUDART_INF_F __builtin_inff()
+#define CUDART_NAN_F __builtin_nanf("")
+#define CUDART_INF __builtin_inf()
+#define CUDART_NAN __builtin_nan("")
+#define CUDART_PI_F 3.141592654f
+#define CUDART_PI 3.1415926535897931
+#define CUDART_MAX_NORMAL_F 3.402823466e38f
+#define CUDART_MIN_DENORM_F 1.401298464e-45f
+#define CUDART_SQRT_TWO_F 1.414213562f
+#define CUDART_L2E_F 1.442695041f
+#define CUDART_LN2_F 0.693147181f
+#define FLT_MAX 3.402823466e38f
+#define FLT_MIN 1.175494351e-38f
+#define FLT_EPSILON 1.192092896e-7f
+#define DBL_MAX 1.7976931348623157e308
+#define DBL_MIN 2.2250738585072014e-308
+#define DBL_EPSILON 2.2204460492503131e-16
+#ifndef INT_MAX
+#define INT_MAX 2147483647
+#define INT_MIN (-2147483647 - 1)
+#define UINT_MAX 4294967295u
+#define LLONG_MAX 9223372036854775807ll
+#define LLONG_MIN (-9223372036854775807ll - 1)
+#define ULLONG_MAX 18446744073709551615ull
+#endif
+#ifndef M_PI
+#define M_PI 3.14159265358979323846
+#define M_PI_2 1.57079632679489661923
+#define M_PI_4 0.78539816339744830962
+#define M_1_PI 0.31830988618379067154
+#define M_2_PI 0.63661977236758134308
+#define M_2_SQRTPI 1.12837916709551257390
+#define M_SQRT2 1.41421356237309504880
+#define M_SQRT1_2 0.70710678118654752440
+#define M_E 2.7182818284590452354
+#define M_LN2 0.69314718055994530942
+#define M_LN10 2.30258509299404568402
+#define M_LOG2E 1.4426950408889634074
+#define M_LOG10E 0.43429448190325182765
+#endif
+
+// f(float) and f(double), and ff(float) as in C.
+#define DERIVE_UNARY(F)                    \
+  extern "C" double F(double) noexcept;    \
+  extern "C" float F##f(float) noexcept;   \
+  inline float F(float x) { return F##f(x); }
+#define DERIVE_BINARY(F)                                 \
+  extern "C" double F(double, double) noexcept;          \
+  extern "C" float F##f(float, float) noexcept;          \
+  inline float F(float x, float y) { return F##f(x, y); }\
+  inline double F(float x, double y) { return F(static_cast<double>(x), y); } \
+  inline double F(double x, float y) { return F(x, static_cast<double>(y)); }
+DERIVE_UNARY(acos)
+DERIVE_UNARY(acosh)
+DERIVE_UNARY(asin)
+DERIVE_UNARY(asinh)
+DERIVE_UNARY(atan)
+DERIVE_UNARY(atanh)
+DERIVE_UNARY(cbrt)
+DERIVE_UNARY(ceil)
+DERIVE_UNARY(cos)
+DERIVE_UNARY(cosh)
+DERIVE_UNARY(erf)
+DERIVE_UNARY(erfc)
+DERIVE_UNARY(exp)
+DERIVE_UNARY(exp2)
+DERIVE_UNARY(expm1)
+DERIVE_UNARY(fabs)
+DERIVE_UNARY(floor)
+DERIVE_UNARY(lgamma)
+DERIVE_UNARY(log)
+DERIVE_UNARY(log10)
+DERIVE_UNARY(log1p)
+DERIVE_UNARY(log2)
+DERIVE_UNARY(logb)
+DERIVE_UNARY(nearbyint)
+DERIVE_UNARY(rint)
+DERIVE_UNARY(round)
+DERIVE_UNARY(sin)
+DERIVE_UNARY(sinh)
+DERIVE_UNARY(sqrt)
+DERIVE_UNARY(tan)
+DERIVE_UNARY(tanh)
+DERIVE_UNARY(tgamma)
+DERIVE_UNARY(trunc)
+DERIVE_BINARY(atan2)
+DERIVE_BINARY(copysign)
+DERIVE_BINARY(fdim)
+DERIVE_BINARY(fmax)
+DERIVE_BINARY(fmin)
+DERIVE_BINARY(fmod)
+DERIVE_BINARY(hypot)
+DERIVE_BINARY(nextafter)
+DERIVE_BINARY(pow)
+DERIVE_BINARY(remainder)
+#undef DERIVE_UNARY
+#undef DERIVE_BINARY
+
+// An integer argument means the double function, as in C++.
+#define DERIVE_OF_INTEGER(F) \
+  inline double F(int x) { return F(static_cast<double>(x)); }
+DERIVE_OF_INTEGER(exp)
+DERIVE_OF_INTEGER(log)
+DERIVE_OF_INTEGER(log2)
+DERIVE_OF_INTEGER(sqrt)
+DERIVE_OF_INTEGER(ceil)
+DERIVE_OF_INTEGER(floor)
+DERIVE_OF_INTEGER(sin)
+DERIVE_OF_INTEGER(cos)
+#undef DERIVE_OF_INTEGER
+inline float pow(float x, int n) { return powf(x, static_cast<float>(n)); }
+inline double pow(double x, int n) { return pow(x, static_cast<double>(n)); }
+inline double pow(int x, int n) { return pow(static_cast<double>(x), static_cast<double>(n)); }
+
+extern "C" double fma(double, double, double) noexcept;
+extern "C" float fmaf(float, float, float) noexcept;
+inline float fma(float x, float y, float z) { return fmaf(x, y, z); }
+
+#define DERIVE_WITH_INT(F)                           \
+  extern "C" double F(double, int) noexcept;         \
+  extern "C" float F##f(float, int) noexcept;        \
+  inline float F(float x, int n) { return F##f(x, n); }
+DERIVE_WITH_INT(ldexp)
+DERIVE_WITH_INT(scalbn)
+#undef DERIVE_WITH_INT
+extern "C" double frexp(double, int*) noexcept;
+extern "C" float frexpf(float, int*) noexcept;
+inline float frexp(float x, int* e) { return frexpf(x, e); }
+extern "C" double modf(double, double*) noexcept;
+extern "C" float modff(float, float*) noexcept;
+inline float modf(float x, float* whole) { return modff(x, whole); }
+#define DERIVE_TO_INTEGER(T, F)                \
+  extern "C" T F(double) noexcept;             \
+  extern "C" T F##f(float) noexcept;           \
+  inline T F(float x) { return F##f(x); }
+DERIVE_TO_INTEGER(int, ilogb)
+DERIVE_TO_INTEGER(long, lround)
+DERIVE_TO_INTEGER(long, lrint)
+DERIVE_TO_INTEGER(long long, llround)
+DERIVE_TO_INTEGER(long long, llrint)
+#undef DERIVE_TO_INTEGER
+
+inline void sincosf(float x, float* s, float* c) { *s = sinf(x), *c = cosf(x); }
+inline void sincos(double x, double* s, double* c) { *s = sin(x), *c = cos(x); }
+inline void sincos(float x, float* s, float* c) { sincosf(x, s, c); }
+
+#define DERIVE_CLASSIFY(F)                                              \
+  inline bool F(float x) { return __builtin_##F(x); }                   \
+  inline bool F(double x) { return __builtin_##F(x); }
+DERIVE_CLASSIFY(isnan)
+DERIVE_CLASSIFY(isinf)
+DERIVE_CLASSIFY(isfinite)
+DERIVE_CLASSIFY(signbit)
+#undef DERIVE_CLASSIFY
+
+inline float rsqrtf(float x) { return 1.0f / __builtin_sqrtf(x); }
+inline double rsqrt(double x) { return 1.0 / __builtin_sqrt(x); }
+inline float rsqrt(float x) { return rsqrtf(x); }
+inline float rcbrtf(float x) { return 1.0f / cbrtf(x); }
+inline double rcbrt(double x) { return 1.0 / cbrt(x); }
+inline float rcbrt(float x) { return rcbrtf(x); }
+inline float exp10f(float x) { return powf(10.0f, x); }
+inline double exp10(double x) { return pow(10.0, x); }
+inline float exp10(float x) { return exp10f(x); }
+// sin(pi x) and cos(pi x), exact at multiples of one half.
+inline double sinpi(double x) {
+  double r = remainder(x, 2.0);
+  if (r > 0.5) r = 1.0 - r;
+  if (r < -0.5) r = -1.0 - r;
+  return sin(r * M_PI);
+}
+inline double cospi(double x) { return sinpi(remainder(x, 2.0) + 0.5); }
+inline float sinpif(float x) { return static_cast<float>(sinpi(static_cast<double>(x))); }
+inline float cospif(float x) { return static_cast<float>(cospi(static_cast<double>(x))); }
+inline float sinpi(float x) { return sinpif(x); }
+inline float cospi(float x) { return cospif(x); }
+inline void sincospif(float x, float* s, float* c) { *s = sinpif(x), *c = cospif(x); }
+inline void sincospi(double x, double* s, double* c) { *s = sinpi(x), *c = cospi(x); }
+inline double normcdf(double x) { return 0.5 * erfc(-x * M_SQRT1_2); }
+inline float normcdff(float x) { return 0.5f * erfcf(-x * 0.70710678f); }
+inline float normcdf(float x) { return normcdff(x); }
+// Giles' starting value, then two steps of Newton on erf.
+inline double erfinv(double y) {
+  if (!(y > -1.0 && y < 1.0)) return y == 1.0 ? __builtin_inf() : y == -1.0 ? -__builtin_inf() : __builtin_nan("");
+  double w = log((1.0 - y) * (1.0 + y)), t = 2.0 / (M_PI * 0.147) + 0.5 * w;
+  double x = copysign(sqrt(sqrt(t * t - w / 0.147) - t), y);
+  for (int i = 0; i < 3; ++i) x -= (erf(x) - y) / (M_2_SQRTPI * exp(-x * x));
+  return x;
+}
+inline double erfcinv(double y) { return erfinv(1.0 - y); }
+inline double normcdfinv(double y) { return -M_SQRT2 * erfcinv(2.0 * y); }
+inline float erfinvf(float y) { return static_cast<float>(erfinv(static_cast<double>(y))); }
+inline float erfcinvf(float y) { return static_cast<float>(erfcinv(static_cast<double>(y))); }
+inline float normcdfinvf(float y) { return static_cast<float>(normcdfinv(static_cast<double>(y))); }
+inline float erfinv(float y) { return erfinvf(y); }
+inline float norm3df(float a, float b, float c) { return __builtin_sqrtf(a * a + b * b + c * c); }
+inline float rhypotf(float a, float b) { return 1.0f / hypotf(a, b); }
+
+#define DERIVE_ABS(T) \
+  inline T abs(T x) { return x < 0 ? -x : x; }
+DERIVE_ABS(int)
+DERIVE_ABS(long)
+DERIVE_ABS(long long)
+#undef DERIVE_ABS
+inline float abs(float x) { return __builtin_fabsf(x); }
+inline double abs(double x) { return __builtin_fabs(x); }
+inline long labs(long x) { return x < 0 ? -x : x; }
+inline long long llabs(long long x) { return x < 0 ? -x : x; }
+
+#define DERIVE_EXTREMA(R, A, B)                                                                  \
+  inline R min(A a, B b) { return static_cast<R>(b) < static_cast<R>(a) ? static_cast<R>(b) : static_cast<R>(a); } \
+  inline R max(A a, B b) { return static_cast<R>(a) < static_cast<R>(b) ? static_cast<R>(b) : static_cast<R>(a); }
+DERIVE_EXTREMA(int, int, int)
+DERIVE_EXTREMA(unsigned, unsigned, unsigned)
+DERIVE_EXTREMA(unsigned, int, unsigned)
+DERIVE_EXTREMA(unsigned, unsigned, int)
+DERIVE_EXTREMA(long, long, long)
+DERIVE_EXTREMA(unsigned long, unsigned long, unsigned long)
+DERIVE_EXTREMA(unsigned long, long, unsigned long)
+DERIVE_EXTREMA(unsigned long, unsigned long, long)
+DERIVE_EXTREMA(long long, long long, long long)
+DERIVE_EXTREMA(unsigned long long, unsigned long long, unsigned long long)
+DERIVE_EXTREMA(unsigned long long, long long, unsigned long long)
+DERIVE_EXTREMA(unsigned long long, unsigned long long, long long)
+#undef DERIVE_EXTREMA
+// Of a NaN and a number, the number.
+inline float min(float a, float b) { return fminf(a, b); }
+inline float max(float a, float b) { return fmaxf(a, b); }
+inline double min(double a, double b) { return fmin(a, b); }
+inline double max(double a, double b) { return fmax(a, b); }
+inline double min(float a, double b) { return fmin(static_cast<double>(a), b); }
+inline double max(float a, double b) { return fmax(static_cast<double>(a), b); }
+inline double min(double a, float b) { return fmin(a, static_cast<double>(b)); }
+inline double max(double a, float b) { return fmax(a, static_cast<double>(b)); }

@@ -1,0 +1,173 @@
+"""`RawModule` and `RawKernel`: CuPy's interface, on NumPy arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from derive.emulator import compiler, launch, source, worker
+from derive.emulator.errors import EmulatorError, LaunchError
+
+_ORDERS = ("sequential", "random")
+
+
+class RawModule:
+    """CUDA text, compiled for the CPU; a stand-in for `cupy.RawModule`.
+
+    Args:
+        code: CUDA C++ as NVRTC would take it.
+        options: compiler options; definitions and include directories are used, those for a GPU are ignored.
+        backend: ignored, for CuPy's sake.
+        name_expressions: template kernels to instantiate, such as `"scale<float>"`.
+        check: run in check mode, which reports races, bad accesses and divergence (see `CheckError`).
+        order: `"sequential"`, or `"random"` to run blocks and threads in an order that depends on `seed`.
+        seed: of the random order.
+        uninitialized: names of parameters whose arrays hold nothing yet (check mode reports reads of them).
+
+    Example:
+        >>> import numpy as np
+        >>> code = 'extern "C" __global__ void twice(float* x) { x[threadIdx.x] *= 2; }'
+        >>> x = np.ones(4, np.float32)
+        >>> RawModule(code=code).get_function("twice")((1,), (4,), (x,))
+        >>> x
+        array([2., 2., 2., 2.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        code: str | None = None,
+        *,
+        path: str | None = None,
+        options: Sequence[str] = (),
+        backend: str = "nvrtc",
+        translate_cucomplex: bool = False,
+        enable_cooperative_groups: bool = False,
+        name_expressions: Sequence[str] | None = None,
+        jitify: bool = False,
+        check: bool = False,
+        order: str = "sequential",
+        seed: int = 0,
+        uninitialized: Sequence[str] = (),
+    ) -> None:
+        if code is None:
+            raise EmulatorError(f"code=... is needed: the emulator compiles CUDA text, not {path or 'nothing'}")
+        if order not in _ORDERS:
+            raise EmulatorError(f"order must be one of {', '.join(_ORDERS)}, not {order!r}")
+        del backend, translate_cucomplex, enable_cooperative_groups, jitify
+        self.code = code
+        self.options = tuple(options)
+        self.name_expressions = tuple(name_expressions or ())
+        self.order = (order == "random", seed & (2**64 - 1))
+        self.check = check
+        self.uninitialized = tuple(uninitialized)
+        self._object: Path | None = None
+
+    def compile(self, log_stream: Any = None) -> None:
+        """Compiles now instead of at the first `get_function`."""
+        del log_stream
+        if self._object is None:
+            self._object = compiler.build_kernels(
+                source.translation_unit(self.code, self.options, self.name_expressions),
+                source.host_options(self.options),
+                "the CUDA source",
+            )
+
+    def get_function(self, name: str) -> Kernel:
+        """The kernel of this name, or of this name expression."""
+        self.compile()
+        with worker.lock:
+            kernels = self._load()[1]
+        if name not in kernels:
+            known = ", ".join(kernels) or "none"
+            raise EmulatorError(
+                f"no kernel '{name}' in this source (kernels: {known}). A template kernel must stand in name_expressions."
+            )
+        return Kernel(self, name)
+
+    def _load(self) -> tuple[int, dict[str, tuple[int, Any]]]:
+        assert self._object is not None
+        return worker.current().load(self._object)
+
+
+class Kernel:
+    """A kernel of a module: `kernel(grid, block, args, shared_mem=0)`, as in CuPy."""
+
+    def __init__(self, module: RawModule, name: str) -> None:
+        self._module = module
+        self.name = name
+        self.max_dynamic_shared_size_bytes = launch.DEFAULT_SHARED
+
+    def __call__(self, grid: Any, block: Any, args: Sequence[Any], *, shared_mem: int = 0, stream: Any = None) -> None:
+        """Runs the kernel to its end. Arrays are changed in place."""
+        del stream
+        shape = launch.configure(grid, block, shared_mem)
+        with worker.lock:
+            home = worker.current()
+            library, kernels = self._module._load()
+            index, signature = kernels[self.name]
+            violations = launch.limit_violations(signature, shape, self.max_dynamic_shared_size_bytes)
+            if violations:
+                raise LaunchError(f"kernel '{self.name}' cannot be launched: {'; '.join(violations)}")
+            launch.run(home, (library, index), signature, shape, tuple(args), self._module.order)
+
+    @property
+    def attributes(self) -> dict[str, int]:
+        """The part of CuPy's attributes that means something here."""
+        with worker.lock:
+            signature = self._module._load()[1][self.name][1]
+        return {
+            "max_threads_per_block": launch.MAX_THREADS,
+            "shared_size_bytes": signature.static_shared,
+            "max_dynamic_shared_size_bytes": self.max_dynamic_shared_size_bytes,
+        }
+
+
+class RawKernel:
+    """One kernel from CUDA text, a stand-in for `cupy.RawKernel`; compiled on the first call.
+
+    Example:
+        >>> import numpy as np
+        >>> k = RawKernel('extern "C" __global__ void iota(int* x) { x[threadIdx.x] = threadIdx.x; }', "iota")
+        >>> x = np.zeros(3, np.int32)
+        >>> k((1,), (3,), (x,))
+        >>> x
+        array([0, 1, 2], dtype=int32)
+    """
+
+    def __init__(self, code: str, name: str, options: Sequence[str] = (), backend: str = "nvrtc", **more: Any) -> None:
+        expressions = (name,) if "<" in name else ()
+        self._module = RawModule(code=code, options=options, backend=backend, name_expressions=expressions, **more)
+        self.name = name
+        self.code = code
+        self._kernel: Kernel | None = None
+
+    @property
+    def kernel(self) -> Kernel:
+        """The compiled kernel."""
+        if self._kernel is None:
+            self._kernel = self._module.get_function(self.name)
+        return self._kernel
+
+    def compile(self, log_stream: Any = None) -> None:
+        """Compiles now instead of at the first call."""
+        del log_stream
+        _ = self.kernel
+
+    def __call__(self, grid: Any, block: Any, args: Sequence[Any], *, shared_mem: int = 0, stream: Any = None) -> None:
+        """Runs the kernel to its end. Arrays are changed in place."""
+        self.kernel(grid, block, args, shared_mem=shared_mem, stream=stream)
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        """Dynamic shared memory that a launch may ask for; raise it for more than 48 KiB."""
+        return self.kernel.max_dynamic_shared_size_bytes
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int) -> None:
+        self.kernel.max_dynamic_shared_size_bytes = size
+
+    @property
+    def attributes(self) -> dict[str, int]:
+        """The part of CuPy's attributes that means something here."""
+        return self.kernel.attributes

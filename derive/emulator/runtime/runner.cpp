@@ -1,0 +1,212 @@
+// The runner: a process that loads kernels and runs launches for its parent, so that a kernel that crashes
+// takes down this process and never the caller's.
+//
+//   runner ARENA_FD ARENA_BYTES REQUEST_FD REPLY_FD
+//
+// A request is a length (u32) and that many bytes; so is a reply. Numbers are in the machine's byte order.
+//   load:   u32 1, path                       -> status, printed, one line a kernel
+//   launch: u32 2, library, kernel, ...       -> status, printed, message
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "check.h"
+#include "library.h"
+
+using namespace derive;
+
+static char* arena = nullptr;
+static unsigned long arena_bytes = 0;
+static int request_fd, reply_fd;
+static Library** libraries = nullptr;
+static unsigned library_count = 0;
+
+static bool read_exactly(void* into, unsigned long count) {
+  char* place = static_cast<char*>(into);
+  while (count > 0) {
+    long got = read(request_fd, place, count);
+    if (got <= 0) return false;
+    place += got;
+    count -= got;
+  }
+  return true;
+}
+
+static void write_exactly(const void* from, unsigned long count) {
+  const char* place = static_cast<const char*>(from);
+  while (count > 0) {
+    long put = write(reply_fd, place, count);
+    if (put <= 0) _exit(1);
+    place += put;
+    count -= put;
+  }
+}
+
+static void reply(unsigned status) {
+  unsigned head[3] = {static_cast<unsigned>(8 + printed.size + message.size), status,
+                      static_cast<unsigned>(printed.size)};
+  write_exactly(head, sizeof head);
+  write_exactly(printed.data, printed.size);
+  write_exactly(message.data, message.size);
+}
+
+// A cursor over the bytes of a request.
+struct Reader {
+  const char* at;
+  const char* end;
+  template <class T>
+  T take() {
+    T value{};
+    if (at + sizeof(T) <= end) memcpy(&value, at, sizeof(T));
+    at += sizeof(T);
+    return value;
+  }
+};
+
+static void handle_load(Reader reader) {
+  char* path = static_cast<char*>(malloc(reader.end - reader.at + 1));
+  memcpy(path, reader.at, reader.end - reader.at);
+  path[reader.end - reader.at] = 0;
+  Library* library = load_library(path);
+  free(path);
+  if (library == nullptr) return reply(LAUNCH_ERROR);
+  libraries = static_cast<Library**>(realloc(libraries, sizeof(Library*) * (library_count + 1)));
+  libraries[library_count] = library;
+  message.clear();
+  message.format("%u\n", library_count++);
+  for (unsigned k = 0; k < library->module->kernel_count; ++k) {
+    const derive_kernel& kernel = library->module->kernels[k];
+    Region shared[256];
+    unsigned count = shared_arrays(*library, k, shared, 256);
+    unsigned long bytes = 0;
+    for (unsigned i = 0; i < count; ++i) bytes += shared[i].size;
+    message.format("%s\t%lu\t%s", kernel.name, bytes, kernel.parameters);
+    for (unsigned p = 0; p < kernel.param_count; ++p) {
+      const derive_param& param = kernel.params[p];
+      message.format("\t%u,%u,%u,%u,%u,%u", param.is_pointer, param.is_const, param.element_class, param.size,
+                     param.element_size, param.scalar_size);
+    }
+    message.format("\n");
+  }
+  reply(OK);
+}
+
+enum ArgumentTag : unsigned char { VALUE = 0, BUFFER = 1, NULL_POINTER = 2 };
+
+static void handle_launch(Reader reader) {
+  printed.clear();
+  message.clear();
+  unsigned library_id = reader.take<unsigned>(), kernel_id = reader.take<unsigned>();
+  if (library_id >= library_count || kernel_id >= libraries[library_id]->module->kernel_count) {
+    message.format("\nno such kernel is loaded");
+    return reply(PROTOCOL_ERROR);
+  }
+  const Library& library = *libraries[library_id];
+  Launch launch{};
+  launch.module = library.module;
+  launch.kernel = &library.module->kernels[kernel_id];
+  launch.grid = reader.take<derive_dim>();
+  launch.block = reader.take<derive_dim>();
+  launch.dynamic_shared = reader.take<unsigned>();
+  launch.random = reader.take<unsigned>() != 0;
+  launch.seed = reader.take<unsigned long long>();
+  Region shared[256];
+  launch.shared = shared;
+  launch.shared_count = shared_arrays(library, kernel_id, shared, 256);
+
+  const unsigned MAX_ARGS = 256;
+  static unsigned long long pointers[MAX_ARGS];
+  static void* args[MAX_ARGS];
+  unsigned count = reader.take<unsigned>();
+  for (unsigned i = 0; i < count && i < MAX_ARGS; ++i) {
+    unsigned char tag = reader.take<unsigned char>();
+    if (tag == VALUE) {
+      unsigned size = reader.take<unsigned>();
+      void* copy = aligned_alloc(64, (size + 63) & ~63u);
+      memcpy(copy, reader.at, size);
+      reader.at += size;
+      args[i] = copy;
+    } else {
+      unsigned long long offset = tag == BUFFER ? reader.take<unsigned long long>() : 0;
+      if (tag == BUFFER) reader.take<unsigned long long>();  // its size
+      pointers[i] = tag == BUFFER ? reinterpret_cast<unsigned long long>(arena + offset) : 0;
+      args[i] = &pointers[i];
+    }
+  }
+  launch.args = args;
+  Status status = run_launch(launch);
+  for (unsigned i = 0; i < count && i < MAX_ARGS; ++i)
+    if (args[i] != &pointers[i]) free(args[i]);
+  reply(status);
+}
+
+// The launch died of a signal: say which one and where, then end. The parent starts another runner.
+static void on_signal(int number, siginfo_t* info, void*) {
+  const Launch* launch = current_launch();
+  message.clear();
+  message.format("%s\n", strsignal(number));
+  if (launch != nullptr) {
+    derive_dim b = current_block(), t = current_thread();
+    message.format("block (%u,%u,%u), thread (%u,%u,%u)", b.x, b.y, b.z, t.x, t.y, t.z);
+    if (number == SIGSEGV && in_stack_guard(info->si_addr))
+      message.format(": the thread's stack is full (endless recursion, or local arrays over 200 KiB)");
+    else if (number == SIGSEGV || number == SIGBUS)
+      message.format(": bad address %p", info->si_addr);
+  }
+  reply(CRASH);
+  _exit(3);
+}
+
+static void catch_signals() {
+  stack_t stack{};
+  stack.ss_size = 64 * 1024;
+  stack.ss_sp = malloc(stack.ss_size);
+  sigaltstack(&stack, nullptr);
+  struct sigaction action{};
+  action.sa_sigaction = on_signal;
+  action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESETHAND;
+  static const int caught[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP};
+  for (int number : caught) sigaction(number, &action, nullptr);
+  signal(SIGINT, SIG_IGN);  // the parent decides what Ctrl-C means
+  signal(SIGPIPE, SIG_IGN);
+}
+
+// A kernel may never end; the runner must still end with its parent, whose closing of the pipe shows here.
+static void* end_with_parent(void*) {
+  pollfd watched{reply_fd, 0, 0};
+  for (;;)
+    if (poll(&watched, 1, -1) > 0) _exit(0);
+}
+
+int main(int count, char** words) {
+  if (count < 5) return 2;
+  arena_bytes = strtoul(words[2], nullptr, 10);
+  request_fd = atoi(words[3]);
+  reply_fd = atoi(words[4]);
+  void* mapped = mmap(nullptr, arena_bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, atoi(words[1]), 0);
+  if (mapped == MAP_FAILED) {
+    perror("derive emulator: cannot map the arrays");
+    return 1;
+  }
+  arena = static_cast<char*>(mapped);
+  catch_signals();
+  pthread_t watcher;
+  pthread_create(&watcher, nullptr, end_with_parent, nullptr);
+  char* buffer = nullptr;
+  for (unsigned size; read_exactly(&size, sizeof size);) {
+    buffer = static_cast<char*>(realloc(buffer, size + 1));
+    if (!read_exactly(buffer, size)) break;
+    Reader reader{buffer, buffer + size};
+    unsigned command = reader.take<unsigned>();
+    if (command == 1)
+      handle_load(reader);
+    else
+      handle_launch(reader);
+  }
+  return 0;
+}

@@ -1,0 +1,28 @@
+// The threads of one block: who runs, who waits, and for what.
+#pragma once
+
+#include "launch.h"
+
+namespace derive {
+
+enum Wait { RUNNING, AT_BARRIER, AT_SYNCWARP, AT_SHUFFLE, AT_VOTE, AT_ACTIVEMASK, AT_COLLECTIVE, EXITED };
+
+// The calling fiber gives way until it is made ready again.
+void wait_here(Wait wait, int line);
+void make_ready(unsigned thread);
+
+// Ends the launch with `message` as it stands; does not return.
+[[noreturn]] void fail_launch();
+// Writes "kernel 'k', block (0,0,0), thread (3,0,0)" into `message`.
+void describe_place();
+const char* wait_name(Wait wait);
+
+unsigned block_threads();
+Wait thread_wait(unsigned thread);
+int thread_line(unsigned thread);
+
+// Rendezvous (rendezvous.cpp): forgotten before each block; true if waiting activemask groups were let go.
+void reset_rendezvous();
+bool resolve_activemask();
+
+}  // namespace derive

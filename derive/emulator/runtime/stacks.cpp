@@ -1,0 +1,52 @@
+#include "stacks.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "launch.h"
+
+namespace derive {
+
+Stack stacks[MAX_THREADS];
+
+// Reserved, not used: a page of a stack costs memory when it is first touched. Steps are not a power of
+// two, and each stack starts at another offset, so that equal depths do not meet in one set of the cache.
+static const unsigned long STACK_SPAN = 256 * 1024 + 4096;
+static const unsigned long GUARD = 16 * 1024;
+static char* area = nullptr;
+static int mapped = 0;
+
+void map_stacks(int count) {
+  if (area == nullptr) {
+    void* reserved = mmap(nullptr, STACK_SPAN * MAX_THREADS, PROT_NONE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (reserved == MAP_FAILED) {
+      perror("derive emulator: no address space for the stacks of CUDA threads");
+      exit(1);
+    }
+    area = static_cast<char*>(reserved);
+  }
+  for (; mapped < count; ++mapped) {
+    char* low = area + STACK_SPAN * mapped + GUARD;
+    unsigned long size = STACK_SPAN - GUARD;
+    if (mprotect(low, size, PROT_READ | PROT_WRITE) != 0) {
+      perror("derive emulator: no memory for the stack of a CUDA thread");
+      exit(1);
+    }
+    unsigned long stagger = (mapped % 61) * 64;
+    stacks[mapped] = {low, size - stagger, nullptr};
+  }
+}
+
+bool in_stacks(const void* address) {
+  const char* place = static_cast<const char*>(address);
+  return area != nullptr && place >= area && place < area + STACK_SPAN * MAX_THREADS;
+}
+
+bool in_stack_guard(const void* address) {
+  if (!in_stacks(address)) return false;
+  return static_cast<unsigned long>(static_cast<const char*>(address) - area) % STACK_SPAN < GUARD;
+}
+
+}  // namespace derive

@@ -1,0 +1,21 @@
+// The stacks of fibers: mapped on first use, kept for the life of the process, each behind a guard page.
+#pragma once
+
+#include "fiber.h"
+
+namespace derive {
+
+inline constexpr int MAX_THREADS = 1024;
+
+struct Stack {
+  char* low;
+  unsigned long size;
+  StackPointer pointer;
+};
+
+extern Stack stacks[MAX_THREADS];
+
+// Makes sure that stacks[0..count) are mapped.
+void map_stacks(int count);
+
+}  // namespace derive

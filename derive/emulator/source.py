@@ -1,0 +1,177 @@
+"""CUDA text to a translation unit: lines stay where they are, kernels are found and named at the end."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from derive.emulator import compiler
+
+FILE_NAME = "kernel.cu"
+
+# Comments and literals: looked past when searching, never changed.
+_OPAQUE = re.compile(
+    r'//(?:\\\n|[^\n])*|/\*.*?\*/|R"(?P<delim>[^()\\\s]{0,16})\(.*?\)(?P=delim)"|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'',
+    re.DOTALL,
+)
+_EXTERN_SHARED = re.compile(
+    r"\bextern\b(?P<before>[\w\s]*?)\b__shared__\b(?P<type>[^;{}=]*?)(?P<name>\b[A-Za-z_]\w*)"
+    r"\s*\[\s*\](?P<rest>(?:\s*\[[^\];]*\])*)"
+)
+_STATIC_SHARED = re.compile(r"\bstatic(\s+(?:\w+\s+)*?)__shared__\b|\b__shared__(\s+)static\b")
+_ATTRIBUTE = re.compile(
+    r"\b(?:__align__|alignas|__builtin_align__)\s*\((?:[^()]|\([^()]*\))*\)"
+    r"|__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)"
+)
+_KERNEL = re.compile(r"\b__global__\b")
+_BOUNDS = re.compile(r"\b(?:__launch_bounds__|__cluster_dims__|__attribute__|__block_size__|alignas)\s*$")
+
+
+@dataclass(frozen=True)
+class KernelText:
+    """A `__global__` function as its text shows it."""
+
+    name: str
+    parameters: tuple[str, ...]
+    is_plain: bool  # no template and in no namespace: its name alone tells which function is meant
+
+
+def blank(text: str) -> str:
+    """The text with comments and literals replaced by spaces; every character stays at its place."""
+    return _OPAQUE.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), text)
+
+
+def rewrite_shared(text: str) -> str:
+    """`extern __shared__ T name[]` as a pointer into the launch's dynamic shared memory, on the same lines."""
+    seen = blank(text)
+    out: list[str] = []
+    last = 0
+    for match in _EXTERN_SHARED.finditer(seen):
+        kind = _ATTRIBUTE.sub(" ", match["before"] + match["type"])
+        newlines = match.group().count("\n")
+        base = " ".join(kind.split())
+        if match["rest"]:
+            dims = "".join(match["rest"].split())
+            element = f"{base} (*{match['name']}){dims} = reinterpret_cast<{base} (*){dims}>(derive_dynamic_shared)"
+        else:
+            element = f"{base}* {match['name']} = reinterpret_cast<{base}*>(derive_dynamic_shared)"
+        out += [text[last : match.start()], element, "\n" * newlines]
+        last = match.end()
+    out.append(text[last:])
+    return _STATIC_SHARED.sub(lambda m: (m[1] or m[2] or " ") + "__shared__", "".join(out))
+
+
+def _closing(text: str, start: int, pair: str) -> int:
+    """Index of the bracket that closes the one at `start`, or -1."""
+    depth = 0
+    for i in range(start, len(text)):
+        if text[i] == pair[0]:
+            depth += 1
+        elif text[i] == pair[1]:
+            depth -= 1
+            if depth == 0:
+                return i
+    return -1
+
+
+def _split_commas(text: str) -> list[str]:
+    parts, depth, start = [], 0, 0
+    for i, c in enumerate(text):
+        if c in "([{<":
+            depth += 1
+        elif c in ")]}>":
+            depth -= 1
+        elif c == "," and depth == 0:
+            parts.append(text[start:i])
+            start = i + 1
+    parts.append(text[start:])
+    return [part.strip() for part in parts if part.strip() and part.strip() != "void"]
+
+
+def _parameter_name(declaration: str) -> str:
+    declaration = declaration.split("=", 1)[0]
+    pointer = re.search(r"\(\s*[*&]\s*(\w+)\s*\)", declaration)
+    if pointer:
+        return pointer[1]
+    words = re.findall(r"[A-Za-z_]\w*", re.sub(r"\[[^\]]*\]", " ", declaration))
+    return words[-1] if words else ""
+
+
+def find_kernels(text: str) -> list[KernelText]:
+    """The `__global__` functions of preprocessed or plain CUDA text, in order."""
+    seen = blank(text)
+    found = []
+    for match in _KERNEL.finditer(seen):
+        opening = seen.find("(", match.end())
+        while opening >= 0 and _BOUNDS.search(seen[match.end() : opening]):
+            opening = seen.find("(", max(_closing(seen, opening, "()"), opening + 1))
+        closing = _closing(seen, opening, "()") if opening >= 0 else -1
+        name = re.search(r"([A-Za-z_]\w*)\s*$", seen[match.end() : max(opening, 0)])
+        if name is None or closing < 0:
+            continue
+        head = re.split(r"[;{}]|^\s*#.*$", seen[: match.start()], flags=re.MULTILINE)[-1]
+        parameters = tuple(_parameter_name(p) for p in _split_commas(seen[opening + 1 : closing]))
+        is_plain = "template" not in head.split("(")[0].replace("<", " ").split() and _at_file_scope(seen, match.start())
+        found.append(KernelText(name[1], parameters, is_plain))
+    return found
+
+
+def _at_file_scope(seen: str, position: int) -> bool:
+    """Whether only `extern "C" {` braces are open here (the literal is blank in `seen`)."""
+    open_braces: list[int] = []
+    for i in range(position):
+        if seen[i] == "{":
+            open_braces.append(i)
+        elif seen[i] == "}" and open_braces:
+            open_braces.pop()
+    return all(re.search(r"\bextern\s*$", seen[:i]) for i in open_braces)
+
+
+_IGNORED_GUARD = re.compile(r"#\s*ifndef\s+DYN_SHARED\b.*?#\s*endif", re.DOTALL)
+_CONDITIONAL = re.compile(r"^\s*#\s*(?:if|ifdef|ifndef)\b|^\s*#\s*define\b[^\n]*__global__", re.MULTILINE)
+
+
+def host_options(options: tuple[str, ...]) -> tuple[str, ...]:
+    """Of NVRTC's options, those that mean something to a host compiler: definitions and include directories."""
+    kept: list[str] = []
+    words = iter(options)
+    for word in words:
+        if word in ("-D", "-U", "-I", "--define-macro", "--include-path", "--undefine-macro"):
+            kept.append(_SHORT.get(word, word) + next(words, ""))
+        elif word[:2] in ("-D", "-U", "-I"):
+            kept.append(word)
+        elif "=" in word and word.split("=", 1)[0] in _SHORT:
+            name, value = word.split("=", 1)
+            kept.append(_SHORT[name] + value)
+    return tuple(kept)
+
+
+_SHORT = {"--define-macro": "-D", "--undefine-macro": "-U", "--include-path": "-I"}
+
+
+def translation_unit(code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> str:
+    """What the compiler sees: the header, the text with its own line numbers, and the table of kernels."""
+    kernels = find_kernels(preprocessed(code, options) if _needs_preprocessing(code) else code)
+    parameters = {kernel.name: ",".join(kernel.parameters) for kernel in kernels}
+    rows = [(kernel.name, kernel.name) for kernel in kernels if kernel.is_plain]
+    rows += [(expression, expression) for expression in name_expressions if (expression, expression) not in rows]
+    entries = []
+    for label, expression in dict.fromkeys(rows):
+        base = re.sub(r"<.*", "", expression, flags=re.DOTALL).split("::")[-1].strip()
+        entries.append(f'DERIVE_KERNEL("{label}", "{parameters.get(base, "")}", {expression})')
+    joined = ",\n  ".join(entries)
+    table = f"DERIVE_MODULE({joined})" if entries else "DERIVE_MODULE()"
+    return (
+        f'#include "derive_cuda.h"\n#line 1 "{FILE_NAME}"\n{rewrite_shared(code)}\n'
+        f'#line 1 "the list of kernels"\n#include "derive/export.h"\n{table}\n'
+    )
+
+
+def _needs_preprocessing(code: str) -> bool:
+    return _CONDITIONAL.search(_IGNORED_GUARD.sub("", blank(code))) is not None
+
+
+def preprocessed(code: str, options: tuple[str, ...]) -> str:
+    """The text after conditional compilation and macros, its `__global__` words kept."""
+    unit = f'#include "derive_cuda.h"\n#undef __global__\n#line 1 "{FILE_NAME}"\n{rewrite_shared(code)}\n'
+    return compiler.preprocess(unit, host_options(options))

@@ -1,0 +1,149 @@
+"""The process that runs kernels: started on the first launch, replaced when a kernel has crashed it."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import os
+import select
+import struct
+import subprocess
+import sys
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from derive.emulator import arena, compiler, signature
+from derive.emulator.errors import EmulatorError, LaunchError
+
+OK, LAUNCH_ERROR, CRASH, FINDINGS, PROTOCOL_ERROR = range(5)
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the runner said: how it ended, what the kernel printed, and a text."""
+
+    status: int
+    printed: str
+    text: str
+
+
+def timeout() -> float | None:
+    """Seconds that a launch may take (`DERIVE_EMULATOR_TIMEOUT`); None is for ever."""
+    value = os.environ.get("DERIVE_EMULATOR_TIMEOUT", "")
+    try:
+        return float(value) if value else None
+    except ValueError:
+        raise EmulatorError(f"DERIVE_EMULATOR_TIMEOUT must be a number of seconds, not {value!r}") from None
+
+
+class Worker:
+    """One runner process, the pipes to it, and the libraries it has loaded."""
+
+    def __init__(self) -> None:
+        self.arena = arena.current()
+        self.pid = os.getpid()
+        request_read, self._request = os.pipe()
+        self._reply, reply_write = os.pipe()
+        self._pipes = [self._request, self._reply]
+        numbers = (self.arena.fd, self.arena.size, request_read, reply_write)
+        command = [str(compiler.build_runner()), *map(str, numbers)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, pass_fds=(self.arena.fd, request_read, reply_write)
+        )
+        os.close(request_read)
+        os.close(reply_write)
+        self._libraries: dict[Path, tuple[int, dict[str, tuple[int, signature.Signature]]]] = {}
+
+    def load(self, path: Path) -> tuple[int, dict[str, tuple[int, signature.Signature]]]:
+        """The number of a shared object in this runner, and its kernels by name."""
+        if path not in self._libraries:
+            answer = self.ask(struct.pack("=I", 1) + os.fsencode(path), None)
+            if answer.status != OK:
+                raise EmulatorError(f"cannot load compiled kernels: {answer.text.strip()}")
+            number, *lines = answer.text.splitlines()
+            kernels = {s.name: (i, s) for i, s in enumerate(signature.parse(line) for line in lines)}
+            self._libraries[path] = (int(number), kernels)
+        return self._libraries[path]
+
+    def ask(self, request: bytes, limit: float | None) -> Answer:
+        """Sends a request and waits for the answer. A runner that dies without a word answers CRASH."""
+        try:
+            try:
+                _write(self._request, struct.pack("=I", len(request)) + request)
+                if limit is not None and not select.select([self._reply], [], [], limit)[0]:
+                    self.stop()
+                    raise LaunchError(
+                        f"the kernel ran for more than {limit:g} s and was stopped (DERIVE_EMULATOR_TIMEOUT)"
+                    )
+                size, status, printed = struct.unpack("=III", _read(self._reply, 12))
+                body = _read(self._reply, size - 8)
+            except (EOFError, BrokenPipeError):
+                self.stop()
+                return Answer(CRASH, "", f"exit status {self._process.returncode}\n")
+        except BaseException:
+            self.stop()  # the answer of an interrupted launch must not be taken for the next one's
+            raise
+        if status == CRASH:
+            self.stop()
+        return Answer(status, body[:printed].decode(errors="replace"), body[printed:].decode(errors="replace"))
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def stop(self) -> None:
+        """Ends the process; the arrays stay, they are the arena's."""
+        if self._process.poll() is None:
+            self._process.kill()
+            self._process.wait()
+        while self._pipes:
+            with contextlib.suppress(OSError):
+                os.close(self._pipes.pop())
+
+
+def _write(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _read(fd: int, size: int) -> bytes:
+    parts = []
+    while size > 0:
+        part = os.read(fd, min(size, 1 << 20))
+        if not part:
+            raise EOFError
+        parts.append(part)
+        size -= len(part)
+    return b"".join(parts)
+
+
+_worker: Worker | None = None
+lock = threading.RLock()  # one launch at a time
+
+
+def current() -> Worker:
+    """The live runner of this process. Call with `lock` held."""
+    global _worker
+    if _worker is not None and (_worker.pid != os.getpid() or not _worker.alive):
+        if _worker.pid == os.getpid():
+            _worker.stop()
+        _worker = None
+    if _worker is None:
+        _worker = Worker()
+    return _worker
+
+
+@atexit.register
+def _stop_at_exit() -> None:
+    if _worker is not None and _worker.pid == os.getpid():
+        _worker.stop()
+
+
+def show(printed: str) -> None:
+    """What a kernel printed, where the caller's own output goes."""
+    if printed:
+        sys.stdout.write(printed)
+        sys.stdout.flush()
