@@ -85,6 +85,8 @@ class Scope:
         return tuple(len(self.values[x]) for x in self.letters)
 
     def bind(self, letter: str, n: int) -> "Scope":
+        if letter in self.values:
+            raise NotationError(f"index {letter} is bound twice", value=letter)
         counts = None if self.counts is None else self.counts[..., None]
         return Scope((*self.letters, letter), {**self.values, letter: np.arange(n)}, counts)
 
