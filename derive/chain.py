@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from derive import expr as E
@@ -9,8 +10,8 @@ from derive.errors import DerivationError
 from derive.expr import Expr, Get, Index
 from derive.partials import Partial, partials, tie_count
 from derive.program import Program, Statement, Tensor
-from derive.simplify.deltas import Delta, Sifted, eliminate
-from derive.simplify.guards import draw_guards
+from derive.deltas import Delta, Sifted, eliminate
+from derive.guards import draw_guards
 
 
 @dataclass(frozen=True)
@@ -52,12 +53,20 @@ def differentiable(program: Program) -> tuple[str, ...]:
     return tuple(t.name for t in program.inputs if not t.integer)
 
 
-def chain(program: Program, wrt: tuple[str, ...] | None = None) -> Chain:
+Rewrite = Callable[[Statement, Expr], Expr]
+
+
+def _as_it_is(statement: Statement, e: Expr) -> Expr:
+    return e
+
+
+def chain(program: Program, wrt: tuple[str, ...] | None = None, rewrite: Rewrite = _as_it_is) -> Chain:
     """The adjoint of every statement that lies between the outputs and the inputs asked for.
 
     Args:
         program: a prepared formula.
         wrt: inputs; None for every differentiable one.
+        rewrite: applied to each coefficient, in the letters of its statement, before deltas are eliminated.
 
     Raises:
         DerivationError: an input that does not exist or holds integers.
@@ -85,7 +94,7 @@ def chain(program: Program, wrt: tuple[str, ...] | None = None) -> Chain:
             found.setdefault(p.access.tensor, []).append(p)
             reached.add(p.access.tensor)
     order = [s.name for s in reversed(program.statements) if s.name in reached] + list(wanted)
-    adjoints = [_adjoint(program, n, found.get(n, [])) for n in order if n in found or n in wanted]
+    adjoints = [_adjoint(program, n, found.get(n, []), rewrite) for n in order if n in found or n in wanted]
     return Chain(program, wanted, tuple(counts), tuple(adjoints))
 
 
@@ -117,9 +126,9 @@ def _spare_letters() -> list[str]:
     return [*"ijklmnpquvwxyzabcdefghorst", *(f"i{n}" for n in range(1, 100))]
 
 
-def _adjoint(program: Program, name: str, parts: list[Partial]) -> Adjoint:
+def _adjoint(program: Program, name: str, parts: list[Partial], rewrite: Rewrite) -> Adjoint:
     indices = axis_letters(program, name)
-    contributions = tuple(contribution(p, indices) for p in parts)
+    contributions = tuple(contribution(p, indices, rewrite) for p in parts)
     terms = [c.expr for c in contributions]
     if name in program.outputs:
         seed = Get("d" + name, indices)
@@ -127,7 +136,7 @@ def _adjoint(program: Program, name: str, parts: list[Partial]) -> Adjoint:
     return Adjoint(name, indices, contributions, draw_guards(E.add(*terms)))
 
 
-def contribution(p: Partial, indices: tuple[Index, ...]) -> Contribution:
+def contribution(p: Partial, indices: tuple[Index, ...], rewrite: Rewrite = _as_it_is) -> Contribution:
     """`Σ dY[m] · ∂Y[m]/∂X[i]` of one access, its deltas eliminated."""
     letters = (*p.statement.indices, *p.bound)
     apart: dict[Expr, Expr] = {}
@@ -138,7 +147,7 @@ def contribution(p: Partial, indices: tuple[Index, ...]) -> Contribution:
     summed = tuple(apart[i] for i in letters)
     assert all(isinstance(i, Index) for i in summed)
     own = tuple(apart[i] for i in p.statement.indices)
-    body = E.substitute(draw_guards(p.coefficient), apart)
+    body = E.substitute(rewrite(p.statement, draw_guards(p.coefficient)), apart)
     deltas = tuple(Delta(i, E.substitute(sub, apart)) for i, sub in zip(indices, p.access.subs, strict=True))
     sifted = eliminate(summed, deltas, body, prefer=own)  # type: ignore[arg-type]
     return Contribution(p, deltas, sifted, draw_guards(sifted.expr()))

@@ -162,13 +162,14 @@ def _bisect(fits: Callable[[int], bool]) -> int:
 
 
 def _check_ranges(program: Program, sizes: Sizes) -> None:
-    """Every access that no `where` guards must be in range."""
+    """Every access that no `where` guards must be in range, and every constant subscript."""
     for s in program.statements:
         if any(sizes[i.extent] == 0 for i in s.indices):
             continue
-        for g in _unguarded(s.expr):
+        free = set(_unguarded(s.expr))
+        for g in (x for x in subterms(s.expr) if isinstance(x, Get)):
             for n, (sub, axis) in enumerate(zip(g.subs, program.axes(g.tensor), strict=True)):
-                reach = interval(sub, sizes)
+                reach = interval(sub, sizes) if g in free or isinstance(sub, Num) else None
                 if reach and reach[1] >= reach[0] and (reach[0] < 0 or reach[1] >= sizes[axis]):
                     raise ShapeError(f"{g.tensor} is read out of range on axis {n}", hint="guard it with where(...), or "
                                      "give a smaller --size", value=f"{reach[0]}..{reach[1]} of 0..{sizes[axis] - 1} in "

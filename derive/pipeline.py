@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cached_property
 
-from derive.chain import Chain, backward_inputs, chain
+from derive.chain import Chain
 from derive.notation import parse
 from derive.prepare import hoist, stabilise
 from derive.program import Program
+from derive.simplify import Step, simplify
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,7 @@ class Derivation:
     forward: Program
     chain: Chain
     backward: Program
+    steps: tuple[Step, ...]
 
     @cached_property
     def saved(self) -> tuple[str, ...]:
@@ -48,8 +50,5 @@ def derive_text(text: str, wrt: tuple[str, ...] | None = None) -> Derivation:
     """
     source = parse(text)
     forward = hoist(stabilise(source))
-    adjoints = chain(forward, wrt)
-    backward = Program("", forward.params, backward_inputs(forward),
-                       (*adjoints.counts, *(a.statement for a in adjoints.adjoints)),
-                       tuple("d" + n for n in adjoints.wanted), forward.letters)
-    return Derivation(source, forward, adjoints, backward)
+    done = simplify(forward, wrt)
+    return Derivation(source, done.forward, done.chain, done.backward, done.steps)

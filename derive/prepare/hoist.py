@@ -40,6 +40,9 @@ class _Hoist:
         if isinstance(e, Reduce) and e.op != "sum":
             indices, body = E.open_binder(e, avoid=s.indices)
             return E.reduction(e.op, indices, self._name_all(body, ()))
+        scaled = _scaled_product(e)
+        if scaled is not None:
+            return E.mul(*(f for f in E.factors(e) if f is not scaled), self._named(scaled, ()))
         return self.body(e)
 
     def body(self, e: Expr) -> Expr:
@@ -114,6 +117,17 @@ def _reduces(e: Expr) -> bool:
 def _plain_linear(term: Expr) -> bool:
     heavy = [f for f in E.factors(term) if _reduces(f)]
     return not heavy or len(heavy) == 1 and isinstance(heavy[0], Reduce) and heavy[0].op == "sum"
+
+
+def _scaled_product(e: Expr) -> Reduce | None:
+    """The matrix product of `c · Σ_k A B`, c a scalar: named, its gradients need the scale once, not twice."""
+    sums = [f for f in E.factors(e) if isinstance(f, Reduce)]
+    if len(sums) != 1 or len(E.factors(e)) < 2 or any(f.free for f in E.factors(e) if f is not sums[0]):
+        return None
+    product = sums[0]
+    if product.op == "sum" and isinstance(product.body, Mul) and sum(bool(f.free) for f in product.body.args) > 1:
+        return product
+    return None
 
 
 def _may_fail(e: Expr) -> bool:

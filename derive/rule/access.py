@@ -43,7 +43,7 @@ class AccessPrinter:
         distinct = len(set(letters)) == len(letters)
         if distinct and not others:
             return Array(e.tensor, tuple(letters))
-        if distinct and all(isinstance(s, Num) and s.value >= 0 for s in others) and not guarded:
+        if distinct and all(isinstance(s, Num) and s.value >= 0 for s in others):
             places = ", ".join(":" if isinstance(s, Index) else str(s.value) for s in e.subs)  # type: ignore[attr-defined]
             return Array(f"{e.tensor}[{places}]", tuple(letters))
         if distinct and len(others) == 1 and not others[0].free & set(letters):
@@ -70,7 +70,7 @@ class AccessPrinter:
 
     def _subscript(self, e: Get, n: int, scope: tuple[Index, ...], guarded: bool) -> Array:
         a = self.array(e.subs[n], scope, guarded)
-        if guarded and not isinstance(e.subs[n], Index):
+        if guarded and not isinstance(e.subs[n], (Index, Num)):
             return Array(f"np.clip({a.code}, 0, {e.tensor}.shape[{n}] - 1)", a.axes)
         return a
 

@@ -5,7 +5,6 @@ The code reads `np`, `erf`, the tensors by name, parameters by name and `size_<l
 
 from __future__ import annotations
 
-import math
 from fractions import Fraction
 
 from derive import expr as E
@@ -21,7 +20,6 @@ from derive.rule.contract import contraction
 UFUNCS = {"exp": "np.exp", "log": "np.log", "log1p": "np.log1p", "expm1": "np.expm1", "tanh": "np.tanh", "sin": "np.sin",
           "cos": "np.cos", "abs": "np.abs", "sign": "np.sign", "erf": "erf", "maximum": "np.maximum",
           "minimum": "np.minimum"}
-NEGATED = {"==": "!=", "!=": "=="}
 
 
 class NumPyPrinter(AccessPrinter):
@@ -110,11 +108,21 @@ class NumPyPrinter(AccessPrinter):
         for a in by_rank[1:]:
             total = self._binary(total, "*", a, scope, MUL)
         if len(down) > 1 and all(not a.axes for a in down):
-            total = self._binary(total, "/", Array("*".join(a.at(MUL) for a in down), (), MUL), scope, MUL)
+            total = self._binary(total, "/", self._joint_size(e) or Array("*".join(a.at(MUL) for a in down), (), MUL),
+                                 scope, MUL)
         else:
             for a in down:
                 total = self._binary(total, "/", a, scope, MUL)
         return Array(f"-{total.at(MUL)}", total.axes, UNARY if total.level > MUL else MUL) if sign else total
+
+    def _joint_size(self, e: Mul) -> Array | None:
+        """`X.size` for the product of the sizes that divide `e`, if a tensor has exactly those axes."""
+        below = [f for f in e.args if isinstance(f, Pow) and isinstance(f.exponent, Num) and f.exponent.value < 0]
+        if not all(isinstance(f.base, Size) and f.exponent is E.MINUS_ONE for f in below):
+            return None
+        wanted = sorted(f.base.extent for f in below if isinstance(f.base, Size))
+        found = next((t.name for t in self.inputs if sorted(t.axes) == wanted), None)
+        return Array(f"{found}.size", ()) if found else None
 
     def _power(self, e: Pow, scope: tuple[Index, ...], guarded: bool) -> Array:
         if isinstance(e.exponent, Num):
@@ -162,8 +170,7 @@ class NumPyPrinter(AccessPrinter):
             case Truth():
                 return Array(str(e.value), ())
             case Cmp():
-                left, right = _balanced(e)
-                a, b = self.array(left, scope, guarded), self.array(right, scope, guarded)
+                a, b = self.array(e.left, scope, guarded), self.array(e.right, scope, guarded)
                 want = union(scope, a, b)
                 return Array(f"({aligned(a, want).code} {e.op} {aligned(b, want).code})", want)
             case Logic(op="not"):
@@ -229,10 +236,6 @@ def _negative(a: Array) -> str:
     return a.code[1:] if a.level == UNARY and a.code.startswith("-") else f"-{a.at(UNARY)}"
 
 
-def _balanced(e: Cmp) -> tuple[Expr, Expr]:
-    return e.left, e.right
-
-
 # --------------------------------------------------------------------------------------------------- statements
 
 def numpy_program(program: Program, given: Program | None = None) -> list[str]:
@@ -242,7 +245,7 @@ def numpy_program(program: Program, given: Program | None = None) -> list[str]:
         program: forward or backward.
         given: the forward program, when `program` is the backward one: its inputs give the sizes of unlettered axes.
     """
-    printer = NumPyPrinter((given or program).inputs, names=program.names | (given.names if given else set()))
+    printer = NumPyPrinter(program.inputs, names=program.names | (given.names if given else set()))
     lines: list[str] = []
     for s in program.statements:
         lines += _statement(printer, s)
@@ -273,12 +276,14 @@ def finished(p: NumPyPrinter, a: Array, want: tuple[Index, ...]) -> str:
 def _shifted(p: NumPyPrinter, s: Statement, e: Reduce | Softmax, inner: tuple[Index, ...], body: Expr
              ) -> tuple[list[str], str, str, bool]:
     scope = tuple(i for i in s.indices if i not in inner) + inner
-    u, m = p.temporary(), p.temporary()
     full = tuple(i for i in s.indices if i in scope) if isinstance(e, Softmax) else scope
     axes = tuple(full.index(i) for i in inner)
     axis = str(axes[0]) if len(axes) == 1 else str(axes)
     code = finished(p, p.array(body, full), full)
-    return [f"{u} = {code}", f"{m} = np.max({u}, axis={axis}, keepdims=True)"], u, m, _masks(body)
+    u = code if code.isidentifier() else p.temporary()
+    m = p.temporary()
+    start = [] if u == code else [f"{u} = {code}"]
+    return [*start, f"{m} = np.max({u}, axis={axis}, keepdims=True)"], u, m, _masks(body)
 
 
 def _masks(body: Expr) -> bool:
@@ -313,5 +318,3 @@ def value_of(value: Fraction) -> float:
     """A parameter's value for the namespace."""
     return float(value) if value.denominator != 1 or abs(value) > 2**53 else int(value)
 
-
-assert math.inf > 0

@@ -1,0 +1,289 @@
+"""Rewriting in what the forward already has: sub-terms of the formula that a gradient reads get a name.
+
+    (V + eps)^(-3/2)       ->  rstd³              when the formula computes rstd = (V + eps)^(-1/2)
+    1 − tanh(u)²           ->  1 − t²             when it computes t = tanh(u)
+    (X − M)                ->  xhat / rstd        when it computes the product xhat = (X − M)·rstd
+
+Names are introduced where a partial derivative is formed, in the letters of its statement; those that the finished
+gradient does not use disappear again.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from derive import expr as E
+from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Pow, Reduce, Softmax
+from derive.program import Program, Statement
+from derive.simplify.patterns import Names
+
+WORTH_NAMING = {"exp": "e", "log": "l", "tanh": "t", "erf": "e", "sin": "s", "cos": "c", "sigmoid": "s", "softplus": "s",
+                "log1p": "l", "expm1": "e"}
+
+
+@dataclass(frozen=True)
+class Product:
+    """`name = part · scale`: a centred or plain value times an inverse scale, as in x̂ = (X − M)·rstd."""
+
+    name: str
+    part: Expr
+    scale: Expr
+    within: frozenset[str]  # statements in whose partials the part is rewritten
+
+
+@dataclass
+class ForwardNames:
+    """Names for sub-terms of one forward program.
+
+    Attributes:
+        definitions: candidate statements, by name, in order of discovery.
+        products: the x̂-like ones.
+        use_products: whether to rewrite with them.
+    """
+
+    program: Program
+    use_products: bool
+    names: Names = field(default_factory=Names)
+    definitions: dict[str, Statement] = field(default_factory=dict)
+    host: dict[str, int] = field(default_factory=dict)  # name -> statement that it is taken from
+    products: list[Product] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.taken = self.program.names | {n for n, _ in self.program.letters}
+        self.taken |= {"d" + n for n in self.program.names}
+        for s in self.program.statements:
+            if s.expr._height == 0 and not isinstance(s.expr, (Get, Num)) and _reads(s.expr):
+                self.names.define(s.expr, s.name, s.indices)
+        for n, s in enumerate(self.program.statements):
+            for body, letters in _bodies(s):
+                self._collect(body, letters, n)
+        if self.use_products:
+            for n, s in enumerate(self.program.statements):
+                for body, letters in _bodies(s):
+                    self._collect_products(body, letters, n)
+
+    # ------------------------------------------------------------------------------------------ candidates
+
+    def _collect(self, body: Expr, letters: tuple[Index, ...], host: int) -> None:
+        factors = {f for x in E.subterms(body) if isinstance(x, (Mul, Pow))
+                   for f in (x.args if isinstance(x, Mul) else (x.base,))}
+        for x in _values(body):
+            if not _reads(x) or x._height:
+                continue
+            if isinstance(x, Call) and x.fn in WORTH_NAMING:
+                self._name(x, WORTH_NAMING[x.fn], letters, host)
+            elif isinstance(x, Pow) and isinstance(x.exponent, Num) and x.exponent.value.denominator != 1:
+                self._name(x, "rstd" if x.exponent.value < 0 else "root", letters, host)
+            elif isinstance(x, Add) and x in factors and all(isinstance(E.coefficient(t)[1], Get) for t in x.args):
+                self._name(x, "c", letters, host)
+
+    def _collect_products(self, body: Expr, letters: tuple[Index, ...], host: int) -> None:
+        for x in _values(body):
+            if not isinstance(x, Mul):
+                continue
+            scales = [f for f in x.args if isinstance(f, Pow) and isinstance(f.exponent, Num)
+                      and f.exponent.value < 0 and _reads(f)]
+            for r in scales:
+                parts = [f for f in x.args if isinstance(f, (Add, Get)) and f.free > r.free]
+                parts = [f for f in parts if isinstance(f, Add)] or parts
+                if len(parts) == 1:
+                    self._product(x, parts[0], r, letters, host)
+
+    def _product(self, whole: Mul, part: Expr, scale: Expr, letters: tuple[Index, ...], host: int) -> None:
+        both = E.mul(part, scale)
+        if any(p.part is part and p.scale is scale for p in self.products):
+            return
+        hit = self.names.find(both)
+        if hit is None:
+            stem = next((t for t in E.tensors(part)), "x").lower() + "hat"
+            name = self._name(both, stem, letters, host)
+            if name is None:
+                return
+        else:
+            name = hit.tensor
+        near = self._between(part, scale, host)
+        self.products.append(Product(name, part, scale, near))
+
+    def _between(self, part: Expr, scale: Expr, host: int) -> frozenset[str]:
+        """The statement of the product, and those that its scale is computed from."""
+        reach = set(E.tensors(scale))
+        for s in reversed(self.program.statements):
+            if s.name in reach:
+                reach |= set(E.tensors(s.expr))
+        return frozenset(reach | {self.program.statements[host].name})
+
+    def _name(self, e: Expr, stem: str, letters: tuple[Index, ...], host: int) -> str | None:
+        if self.names.find(e) is not None:
+            return None
+        indices = tuple(i for i in letters if i in e.free)
+        name, n = stem, 0
+        while name in self.taken:
+            n += 1
+            name = f"{stem}{n}"
+        shown = presentable(indices)
+        if not self.names.define(e, name, indices):
+            return None
+        self.taken.add(name)
+        self.definitions[name] = Statement(name, shown, E.substitute(e, dict(zip(indices, shown, strict=True))))
+        self.host[name] = host
+        return name
+
+    # --------------------------------------------------------------------------------------------- rewriting
+
+    def rewrite(self, statement: Statement, e: Expr) -> Expr:
+        """`e`, a coefficient in the letters of `statement`, with everything named that has a name."""
+        e = self.replace(e)
+        for p in self.products:
+            if statement.name in p.within:
+                e = self._with_product(e, p)
+        return e
+
+    def _with_product(self, e: Expr, p: Product) -> Expr:
+        part, scale = self.replace(p.part), self.replace(p.scale)
+        pattern = Names()
+        order = tuple(sorted(part.free, key=lambda i: i.key))
+        pattern.define(part, p.name, order)
+
+        def step(x: Expr) -> Expr:
+            if not isinstance(x, (Mul, Pow)):
+                return x
+            out = []
+            for f in E.factors(x):
+                base, exponent = E.split_power(f)
+                hit = pattern.find(base)
+                if hit is None:
+                    out.append(f)
+                    continue
+                values: dict[Expr, Expr] = dict(zip(order, hit.subs, strict=True))
+                both = E.mul(E.substitute(p.part, values), E.substitute(p.scale, values))
+                name = self.names.find(both)
+                out.append(f if name is None else E.power(
+                    E.div(name, E.substitute(scale, values)), exponent))
+            return E.mul(*out)
+
+        whole = pattern.find(e)
+        return step(E.Mul((E.ONE, e))) if whole is not None else E.transform(e, step)
+
+    def replace(self, e: Expr, skip: Expr | None = None) -> Expr:
+        """Every named sub-term by its name, outermost first; `skip` is left as it is at the root."""
+        memo: dict[Expr, Expr] = {}
+
+        def walk(x: Expr) -> Expr:
+            if x in memo:
+                return memo[x]
+            found = None if x is skip or isinstance(x, (Get, Index)) or x._height else self.names.find(x)
+            if found is None and isinstance(x, Pow):
+                found = self._power(x)
+            if found is None:
+                found = E.rebuild(x, tuple(walk(c) for c in x.children)) if x.children else x
+            memo[x] = found
+            return found
+
+        return walk(e)
+
+    def _power(self, x: Pow) -> Expr | None:
+        """(V + eps)^q as a whole power of a named (V + eps)^p."""
+        if not isinstance(x.exponent, Num):
+            return None
+        for p in (-1, 1):
+            root = self.names.find(E.power(x.base, E.num(E.HALF.value * p)))
+            if root is not None and (ratio := x.exponent.value / (E.HALF.value * p)).denominator == 1:
+                return E.power(root, E.num(ratio))
+        return None
+
+    def extended(self, used: set[str]) -> Program:
+        """The forward program with statements for the names in `used`, and written in terms of them."""
+        needed = set(used) & set(self.definitions)
+        statements: list[Statement] = []
+        chosen = Names()
+        for name in self.definitions:
+            if name in needed:
+                d = self.definitions[name]
+                chosen.define(d.expr, name, d.indices)
+        for n, s in enumerate(self.program.statements):
+            for name in self.definitions:
+                if name in needed and self.host[name] == n:
+                    d = self.definitions[name]
+                    statements.append(Statement(name, d.indices, _written(d.expr, chosen, self, needed, skip=d.expr)))
+            statements.append(Statement(s.name, s.indices, _written(s.expr, chosen, self, needed), s.line))
+        p = self.program
+        return Program(p.text, p.params, p.inputs, tuple(statements), p.outputs, p.letters)
+
+
+def _written(e: Expr, chosen: Names, names: ForwardNames, needed: set[str], skip: Expr | None = None) -> Expr:
+    """`e` in terms of the chosen names, products included."""
+    def step(x: Expr) -> Expr:
+        if isinstance(x, Mul):
+            for p in names.products:
+                if p.name in needed and x is not skip:
+                    both = E.factors(E.mul(p.part, p.scale))
+                    if set(both) <= set(x.args) and x is not skip:
+                        hit = names.names.find(E.mul(*both))
+                        if hit is not None:
+                            return walk(E.mul(hit, *(f for f in x.args if f not in both)))
+        return x
+
+    memo: dict[Expr, Expr] = {}
+
+    def walk(x: Expr) -> Expr:
+        if x not in memo:
+            found: Expr | None = None if x is skip or isinstance(x, (Get, Index)) or x._height else chosen.find(x)
+            if found is None:
+                stepped = step(x)
+                found = stepped if stepped is not x else (
+                    E.rebuild(x, tuple(walk(c) for c in x.children)) if x.children else x)
+            memo[x] = found
+        return memo[x]
+
+    return walk(e)
+
+
+def presentable(indices: tuple[Index, ...]) -> tuple[Index, ...]:
+    """The same indices under names that can be written: bound ones take their extent's letter, or a spare one."""
+    taken = {i.name for i in indices}
+    out: list[Index] = []
+    for i in indices:
+        name = i.name
+        if not name.isidentifier():
+            stem = i.extent if i.extent.isidentifier() else "i"
+            name, n = stem, 1
+            while name in taken:
+                n, name = n + 1, f"{stem}{n}"
+            taken.add(name)
+        out.append(Index(name, i.extent))
+    return tuple(out)
+
+
+def _reads(e: Expr) -> bool:
+    return any(isinstance(x, Get) for x in E.subterms(e))
+
+
+def _bodies(s: Statement) -> list[tuple[Expr, tuple[Index, ...]]]:
+    """The pointwise expressions of a statement, binders opened, with the letters in scope."""
+    out: list[tuple[Expr, tuple[Index, ...]]] = []
+
+    def walk(e: Expr, letters: tuple[Index, ...]) -> None:
+        out.append((e, letters))
+        for x in E.subterms(e):
+            if isinstance(x, (Reduce, Softmax)) and not x.free - set(letters):
+                inner, body = E.open_binder(x, avoid=letters)
+                walk(body, (*letters, *inner))
+
+    walk(s.expr, s.indices)
+    return out
+
+
+def _values(e: Expr) -> list[Expr]:
+    """Sub-terms of `e` that are values, not conditions, subscripts or insides of reductions; largest first."""
+    seen: dict[Expr, None] = {}
+
+    def walk(x: Expr) -> None:
+        if x in seen or isinstance(x, (E.Cmp, E.Logic, E.Truth)):
+            return
+        if not isinstance(x, (Get, Reduce, Softmax)):
+            for c in x.children:
+                walk(c)
+        seen[x] = None
+
+    walk(e)
+    return list(seen)[::-1]

@@ -1,0 +1,179 @@
+"""The passes in order, over a whole backward program, with every change recorded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from derive import expr as E
+from derive.chain import Chain, backward_inputs, chain
+from derive.expr import Expr, Get
+from derive.program import Program, Statement
+from derive.simplify.cost import cost, program_cost
+from derive.simplify.factor import factor
+from derive.guards import draw_guards
+from derive.simplify.inline import inlinable, reads, replace_access, uses
+from derive.simplify.masks import drop_guards, mask_of
+from derive.simplify.names import ForwardNames
+from derive.simplify.share import share
+from derive.simplify.sums import KnownSums
+
+
+Pass = tuple[str, Callable[[Expr], Expr]]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One rewrite as it was done: `target[indices] = before` became `= after` by the law named `law`."""
+
+    law: str
+    target: Get
+    before: Expr
+    after: Expr
+
+
+@dataclass(frozen=True)
+class Simplified:
+    """The gradient program, the forward program with the names it reads, and the steps between."""
+
+    forward: Program
+    backward: Program
+    chain: Chain
+    steps: tuple[Step, ...]
+    cost: int
+
+
+LAWS = {
+    "guard": "a guard covers its whole term",
+    "mask": "P is 0 where the mask is",
+    "known-sum": "a sum that the forward has",
+    "factor": "common factor",
+    "indicator": "a number taken out of an indicator",
+    "inline": "put in place of its name",
+    "share": "common sub-term named",
+}
+
+
+def simplify(forward: Program, wrt: tuple[str, ...] | None = None) -> Simplified:
+    """The smallest of the gradient programs that the passes find, with and without x̂-like products."""
+    best = _attempt(forward, wrt, False)
+    if ForwardNames(forward, True).products:
+        other = _attempt(forward, wrt, True)
+        if other.cost < best.cost:
+            best = other
+    return best
+
+
+def _attempt(forward: Program, wrt: tuple[str, ...] | None, products: bool) -> Simplified:
+    names = ForwardNames(forward, products)
+    derived = chain(forward, wrt, names.rewrite)
+    known = KnownSums(names.extended(set(names.definitions)))
+    masks = mask_of(forward)
+    steps: list[Step] = []
+    early: list[Pass] = [("guard", draw_guards), ("mask", lambda e: drop_guards(e, masks)), ("known-sum", known.fold)]
+    late: list[Pass] = [("factor", factor), ("indicator", plain_indicators)]
+
+    def run(s: Statement, passes: list[Pass]) -> Statement:
+        e = s.expr
+        for _ in range(3):
+            start = e
+            for law, rewrite in passes:
+                new = rewrite(e)
+                if new is not e:
+                    steps.append(Step(law, s.target, e, new))
+                    e = new
+            if e is start:
+                break
+        return Statement(s.name, s.indices, e, s.line)
+
+    def tidy(s: Statement) -> Statement:
+        return run(s, early)
+
+    outputs = tuple("d" + n for n in derived.wanted)
+    statements = [tidy(s) for s in (*derived.counts, *(a.statement for a in derived.adjoints))]
+    statements = _inline(_alive(statements, outputs), outputs, tidy, steps)
+    statements = _ratios([run(s, late) for s in statements])
+    statements = _plain_names(statements, names, tidy)
+    kept = {s.name for s in statements}
+    shared = share(statements, names.taken | kept, {n for n, _ in forward.letters})
+    shared = _alive(_unshared(shared, kept), outputs)
+    extended = names.extended({t for s in shared for t in E.tensors(s.expr)})
+    backward = Program("", forward.params, backward_inputs(extended), tuple(shared), outputs, forward.letters)
+    return Simplified(extended, backward, derived, tuple(steps), program_cost(shared))
+
+
+def _alive(statements: list[Statement], outputs: tuple[str, ...]) -> list[Statement]:
+    """Without statements that no output needs."""
+    needed = set(outputs)
+    kept: list[Statement] = []
+    for s in reversed(statements):
+        if s.name in needed:
+            kept.append(s)
+            needed |= set(E.tensors(s.expr))
+    return kept[::-1]
+
+
+def _inline(statements: list[Statement], outputs: tuple[str, ...], tidy: Callable[[Statement], Statement],
+            steps: list[Step]) -> list[Statement]:
+    n = 0
+    while n < len(statements):
+        s = statements[n]
+        rest = statements[n + 1:]
+        if s.name not in outputs and inlinable(s, rest):
+            new = []
+            for t in rest:
+                e = replace_access(t.expr, s)
+                if e is not t.expr:
+                    steps.append(Step("inline", t.target, t.expr, e))
+                    t = tidy(Statement(t.name, t.indices, e, t.line))
+                new.append(t)
+            statements = _alive([*statements[:n], *new], outputs)
+            n = 0
+        else:
+            n += 1
+    return statements
+
+
+def _plain_names(statements: list[Statement], names: ForwardNames, tidy: Callable[[Statement], Statement]
+                 ) -> list[Statement]:
+    """Forward names that are read once and cost one operation are written out again."""
+    for name, d in reversed(names.definitions.items()):
+        found = uses(statements, name)
+        if len(found) == 1 and cost(d.expr) <= 1 and reads(statements, name) == 1:
+            n, _, _ = found[0]
+            t = statements[n]
+            statements[n] = tidy(Statement(t.name, t.indices, replace_access(t.expr, d), t.line))
+    return statements
+
+
+def _ratios(statements: list[Statement]) -> list[Statement]:
+    """`dZ = −dP` where two statements differ by a number only."""
+    out: list[Statement] = []
+    for s in statements:
+        c, rest = E.coefficient(s.expr)
+        if cost(s.expr) > 1:
+            for o in out:
+                k, other = E.coefficient(o.expr)
+                if other is rest and o.indices == s.indices and o.expr is not E.ZERO:
+                    s = Statement(s.name, s.indices, E.mul(E.num(c / k), o.target), s.line)
+                    break
+        out.append(s)
+    return out
+
+
+def _unshared(statements: list[Statement], kept: set[str]) -> list[Statement]:
+    """Names that `share` gave on the way and that are read once after all are put back."""
+    for s in statements[::-1]:
+        rest = [t for t in statements if t is not s]
+        if s.name not in kept and reads(rest, s.name) == 1:
+            statements = [Statement(t.name, t.indices, replace_access(t.expr, s), t.line) for t in rest]
+    return statements
+
+
+def plain_indicators(e: Expr) -> Expr:
+    """`where(c, −1, 0) = −[c]`: a number in front of an indicator."""
+    def step(x: Expr) -> Expr:
+        if isinstance(x, E.Where) and x.other is E.ZERO and isinstance(x.then, E.Num) and x.then is not E.ONE:
+            return E.mul(x.then, E.indicator(x.cond))
+        return x
+    return E.transform(e, step)

@@ -1,0 +1,101 @@
+"""Sums that the forward formula has already: `Σ_d X = D·M` for a mean M, `Σ_j P_j = 1` for a softmax P.
+
+With them `Σ_d (X − M) = 0`, the identity behind the gradients of the normalisations: the body is opened (named
+pointwise values replaced by their definitions), split over its terms, and each part looked up.
+
+    Σ_k (a + b)  ->  Σ_k a + Σ_k b       when that makes the term smaller
+    Σ_k u_k      ->  c⁻¹ · T             when a statement says T = c · Σ_k u_k, c free of indices
+    Σ_j P_j      ->  1                   when P = softmax(j, ...) without a mask
+"""
+
+from __future__ import annotations
+
+from derive import expr as E
+from derive.expr import Add, Expr, Get, Index, Reduce, Softmax
+from derive.program import Program, Statement
+from derive.simplify.cost import cost
+from derive.simplify.masks import mask_of
+from derive.simplify.patterns import Names
+
+
+class KnownSums:
+    """Reductions that have a name in the forward program, and pointwise values that can be opened."""
+
+    def __init__(self, forward: Program):
+        self.names = Names()
+        self.scale: dict[str, Expr] = {}
+        self.pointwise: dict[str, Statement] = {}
+        self.ones: dict[str, tuple[int, ...]] = {}
+        masked = mask_of(forward)
+        for s in forward.statements:
+            c, sums = _linear_sum(s.expr)
+            if sums is not None and self.names.define(sums, s.name, s.indices):
+                self.scale[s.name] = c
+            elif isinstance(s.expr, Softmax) and s.name not in masked and not _may_mask(s.expr):
+                self.ones[s.name] = tuple(s.indices.index(a) for a in s.expr.at if isinstance(a, Index))
+            elif s.expr._height == 0:
+                self.pointwise[s.name] = s
+
+    def fold(self, e: Expr) -> Expr:
+        """Rewrite every sum in `e` by what is known, where that makes it smaller."""
+        def step(x: Expr) -> Expr:
+            if not (isinstance(x, Reduce) and x.op == "sum"):
+                return x
+            inner, body = E.open_binder(x)
+            found = self._value(inner, self._opened(body))
+            return found if found is E.ZERO or cost(found) < cost(x) else x
+        return E.transform(e, step)
+
+    def _value(self, inner: tuple[Index, ...], body: Expr) -> Expr:
+        total = E.summation(inner, body)
+        if not (isinstance(total, Reduce) and total.op == "sum"):
+            return E.transform(total, self._lookup)
+        known = self._lookup(total)
+        if known is not total:
+            return known
+        ix, opened = E.open_binder(total)
+        if isinstance(opened, Add):
+            return E.add(*(self._value(ix, t) for t in opened.args))
+        return total
+
+    def _lookup(self, x: Expr) -> Expr:
+        if not (isinstance(x, Reduce) and x.op == "sum"):
+            return x
+        hit = self.names.find(x)
+        if hit is not None:
+            return E.div(hit, self.scale[hit.tensor])
+        ix, body = E.open_binder(x)
+        if isinstance(body, Get) and body.tensor in self.ones:
+            places = {body.subs[n] for n in self.ones[body.tensor]}
+            if places == set(ix):
+                return E.ONE
+        if isinstance(body, Add):
+            parts = [self._lookup(E.summation(ix, t)) for t in body.args]
+            if E.add(*parts) is E.ZERO:
+                return E.ZERO
+        return x
+
+    def _opened(self, body: Expr) -> Expr:
+        """Named pointwise values replaced by their definitions when the body is linear in one of them."""
+        def step(x: Expr) -> Expr:
+            if isinstance(x, Get) and x.tensor in self.pointwise:
+                s = self.pointwise[x.tensor]
+                return E.transform(E.substitute(s.expr, dict(zip(s.indices, x.subs, strict=True))), step)
+            return x
+        parts = [f for t in E.terms(body) for f in E.factors(t)]
+        return E.transform(body, step) if all(isinstance(f, (Get, E.Num, E.Pow, Add)) for f in parts) else body
+
+
+def _linear_sum(e: Expr) -> tuple[Expr, Reduce | None]:
+    """(c, Σ) of `c · Σ` with `c` free of indices and tensors."""
+    sums = [f for f in E.factors(e) if isinstance(f, Reduce) and f.op == "sum"]
+    rest = [f for f in E.factors(e) if f not in sums]
+    if len(sums) == 1 and isinstance(sums[0], Reduce) and all(not f.free and not E.tensors(f) for f in rest):
+        return E.mul(*rest), sums[0]
+    return E.ONE, None
+
+
+def _may_mask(e: Softmax) -> bool:
+    return any(isinstance(x, E.Num) and x.value <= E.MASKED for x in E.subterms(e.body))
+
+
