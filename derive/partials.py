@@ -55,37 +55,60 @@ def ties(statement: Statement) -> str:
 def partials(statement: Statement, wanted: Callable[[str], bool], program: Program) -> list[Partial]:
     """Terms of `dY[m] · ∂Y[m]/∂X[i]` for every operand X with `wanted(X)`, in order of appearance."""
     found: list[Partial] = []
-    _pull(statement, statement.expr, cotangent(statement), (), wanted, found)
+    walk = _Pull(statement, wanted, found, _softmaxes(program))
+    walk.pull(statement.expr, cotangent(statement), ())
     return found
 
 
-def _pull(s: Statement, e: Expr, bar: Expr, bound: tuple[Index, ...], wanted: Callable[[str], bool],
-          found: list[Partial]) -> None:
-    """Push the cotangent `bar` of the sub-term `e` down to the accesses in it."""
-    if isinstance(e, Softmax):
-        inner, body, bar = _through_softmax(s, e, bar, bound)
-        _pull_scalar(s, body, bar, inner, wanted, found)
-    elif isinstance(e, Reduce) and e.op != "sum":
-        inner, body = E.open_binder(e, avoid=(*s.indices, *bound))
-        _pull_scalar(s, body, _through_reduction(s, e.op, body, bar), (*bound, *inner), wanted, found)
-    else:
-        _pull_scalar(s, e, bar, bound, wanted, found)
+@dataclass(frozen=True)
+class _Pull:
+    """Pushes cotangents inwards through one statement's right side, down to the accesses."""
+
+    statement: Statement
+    wanted: Callable[[str], bool]
+    found: list[Partial]
+    softmaxes: dict[Expr, Statement]
+
+    def pull(self, e: Expr, bar: Expr, bound: tuple[Index, ...]) -> None:
+        s = self.statement
+        if isinstance(e, Softmax):
+            body, inward = _through_softmax(s, e, bar)
+            self._scalar(body, inward, bound)
+        elif isinstance(e, Reduce) and e.op != "sum":
+            inner, body = E.open_binder(e, avoid=(*s.indices, *bound))
+            self._scalar(body, self._through_reduction(e, inner, body, bar), (*bound, *inner))
+        else:
+            self._scalar(e, bar, bound)
+
+    def _scalar(self, e: Expr, bar: Expr, bound: tuple[Index, ...]) -> None:
+        s = self.statement
+        atoms = [a for a in _atoms(e) if any(self.wanted(t) for t in E.tensors(a))]
+        for atom, slope in zip(atoms, differentiate(e, atoms), strict=True):
+            if slope is E.ZERO:
+                continue
+            inward = E.mul(bar, slope)
+            if isinstance(atom, Get):
+                self.found.append(Partial(s, atom, bound, inward))
+            elif isinstance(atom, Reduce) and atom.op == "sum":
+                inner, body = E.open_binder(atom, avoid=(*s.indices, *bound, *inward.free))
+                self.pull(body, inward, (*bound, *inner))
+            else:  # `hoist` leaves no other reduction inside an expression
+                raise AssertionError(f"unexpected {type(atom).__name__} inside {s.name}")
+
+    def _through_reduction(self, e: Reduce, inner: tuple[Index, ...], body: Expr, bar: Expr) -> Expr:
+        s = self.statement
+        if e.op != "logsumexp":
+            return E.where(E.compare("==", body, s.target), E.div(bar, Get(ties(s), s.indices)), E.ZERO)
+        named = self.softmaxes.get(e.body)
+        if named is not None and isinstance(named.expr, Softmax) and set(named.indices) == {*s.indices, *named.expr.at}:
+            here = dict(zip(named.expr.at, inner, strict=True))
+            return E.mul(bar, Get(named.name, tuple(here.get(i, i) for i in named.indices)))
+        return E.mul(bar, E.call("exp", E.sub(body, s.target)))
 
 
-def _pull_scalar(s: Statement, e: Expr, bar: Expr, bound: tuple[Index, ...], wanted: Callable[[str], bool],
-                 found: list[Partial]) -> None:
-    atoms = [a for a in _atoms(e) if _depends(a, wanted)]
-    for atom, slope in zip(atoms, differentiate(e, atoms), strict=True):
-        if slope is E.ZERO:
-            continue
-        inward = E.mul(bar, slope)
-        if isinstance(atom, Get):
-            found.append(Partial(s, atom, bound, inward))
-        elif isinstance(atom, Reduce) and atom.op == "sum":
-            inner, body = E.open_binder(atom, avoid=(*s.indices, *bound, *inward.free))
-            _pull(s, body, inward, (*bound, *inner), wanted, found)
-        else:  # `hoist` leaves no other reduction inside an expression
-            raise AssertionError(f"unexpected {type(atom).__name__} inside {s.name}")
+def _softmaxes(program: Program) -> dict[Expr, Statement]:
+    """Softmax statements by their body: exp(u − logsumexp u) is the softmax that the forward has."""
+    return {s.expr.body: s for s in program.statements if isinstance(s.expr, Softmax)}
 
 
 def _atoms(e: Expr) -> list[Expr]:
@@ -106,24 +129,12 @@ def _atoms(e: Expr) -> list[Expr]:
     return list(seen)
 
 
-def _depends(atom: Expr, wanted: Callable[[str], bool]) -> bool:
-    return any(wanted(t) for t in E.tensors(atom))
-
-
-def _through_softmax(s: Statement, e: Softmax, bar: Expr, bound: tuple[Index, ...]
-                     ) -> tuple[tuple[Index, ...], Expr, Expr]:
+def _through_softmax(s: Statement, e: Softmax, bar: Expr) -> tuple[Expr, Expr]:
     """du_l = Σ_j dP_j · P_j (δ_jl − P_l) = P_l (dP_l − Σ_j P_j dP_j), with P named by the statement."""
     over = tuple(a for a in e.at if isinstance(a, Index))
     body = E.substitute(e.body, dict(zip(e.indices, over, strict=True)))  # l is written with the letters of P
-    p = s.target
-    weighted = E.summation(over, E.mul(p, bar))
-    return bound, body, E.mul(p, E.sub(bar, weighted))
-
-
-def _through_reduction(s: Statement, op: str, body: Expr, bar: Expr) -> Expr:
-    if op == "logsumexp":
-        return E.mul(bar, E.call("exp", E.sub(body, s.target)))
-    return E.where(E.compare("==", body, s.target), E.div(bar, Get(ties(s), s.indices)), E.ZERO)
+    weighted = E.summation(over, E.mul(s.target, bar))
+    return body, E.mul(s.target, E.sub(bar, weighted))
 
 
 def tie_count(s: Statement) -> Statement | None:

@@ -98,7 +98,9 @@ class NumPyPrinter(AccessPrinter):
                 up.append(Array(short, ()))
         for f in parts:
             base, exponent = E.split_power(f)
-            if isinstance(exponent, Num) and exponent.value < 0:
+            if isinstance(f, Call) and f.fn == "sigmoid":
+                down.append(self._one_plus_exp(f, scope, guarded))
+            elif isinstance(exponent, Num) and exponent.value < 0:
                 down.append(self.array(E.power(base, E.neg(exponent)), scope, guarded))
             else:
                 up.append(self.array(f, scope, guarded))
@@ -118,6 +120,8 @@ class NumPyPrinter(AccessPrinter):
     def _joint_size(self, e: Mul) -> Array | None:
         """`X.size` for the product of the sizes that divide `e`, if a tensor has exactly those axes."""
         below = [f for f in e.args if isinstance(f, Pow) and isinstance(f.exponent, Num) and f.exponent.value < 0]
+        if any(isinstance(f, Call) and f.fn == "sigmoid" for f in e.args):
+            return None
         if not all(isinstance(f.base, Size) and f.exponent is E.MINUS_ONE for f in below):
             return None
         wanted = sorted(f.base.extent for f in below if isinstance(f.base, Size))
@@ -145,7 +149,8 @@ class NumPyPrinter(AccessPrinter):
         a = [aligned(x, want) for x in args]
         match e.fn:
             case "sigmoid":
-                return Array(f"1/(1 + np.exp({_negative(a[0])}))", want, MUL)
+                below = self._one_plus_exp(e, scope, guarded)
+                return Array(f"1/{below.at(ATOM)}", below.axes, MUL)
             case "softplus":
                 return Array(f"np.logaddexp(0, {a[0].code})", want)
             case "relu":
@@ -155,6 +160,11 @@ class NumPyPrinter(AccessPrinter):
             case "mod":
                 return Array(f"{a[0].at(MUL)}%{a[1].at(UNARY)}", want, MUL)
         return Array(f"{UFUNCS[e.fn]}({', '.join(x.code for x in a)})", want)
+
+    def _one_plus_exp(self, e: Call, scope: tuple[Index, ...], guarded: bool) -> Array:
+        """The denominator of a sigmoid."""
+        a = self.array(E.neg(e.args[0]), scope, guarded)
+        return Array(f"1 + np.exp({a.code})", a.axes, ADD)
 
     def _where(self, e: Where, scope: tuple[Index, ...], guarded: bool) -> Array:
         cond = self._condition(e.cond, scope, guarded)
@@ -230,10 +240,6 @@ def _take_means(parts: list[Expr]) -> tuple[list[Reduce], list[Expr]]:
                     left.remove(x)
                 means.append(f)
     return means, left
-
-
-def _negative(a: Array) -> str:
-    return a.code[1:] if a.level == UNARY and a.code.startswith("-") else f"-{a.at(UNARY)}"
 
 
 # --------------------------------------------------------------------------------------------------- statements
