@@ -1,0 +1,74 @@
+"""The emitted folder: `sources` gives its files as text, `emit` writes them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from derive.emit.module import cuda_source
+from derive.emit.wrapper import wrapper_source
+from derive.errors import FileError
+from derive.plan.names import clean
+from derive.plan.records import Plan
+
+
+def sources(name: str, plan: Plan, *, rules: Sequence[str] = (), numpy_forward: Sequence[str] = (),
+            derivation: str | None = None, command: str | None = None) -> dict[str, str]:
+    """The files of an operation, by name.
+
+    Args:
+        name: of the operation; files and functions are called after it.
+        plan: from `derive.plan.make_plan`.
+        rules: the gradients as a reader wants them, one a line, for the header.
+        numpy_forward: runnable NumPy statements of the forward, for the emitted test.
+        derivation: Markdown, written as derivation.md.
+        command: the command that makes these files again.
+    """
+    op = clean(name)
+    command = command or f"derive emit {name}" + (f" --dtype {plan.dtype}" if plan.dtype != "float32" else "")
+    found = {
+        f"{op}.cu": cuda_source(op, plan, tuple(rules), command),
+        f"{op}.py": wrapper_source(op, plan, tuple(rules), command),
+        "contract.json": json.dumps(_contract(op, plan), indent=2, ensure_ascii=False) + "\n",
+    }
+    if derivation is not None:
+        found["derivation.md"] = derivation
+    return found
+
+
+def emit(name: str, plan: Plan, directory: Path, *, rules: Sequence[str] = (), numpy_forward: Sequence[str] = (),
+         derivation: str | None = None, command: str | None = None) -> list[Path]:
+    """Write the files of an operation into `directory/name`.
+
+    Raises:
+        FileError: the folder cannot be written.
+    """
+    folder = Path(directory) / clean(name)
+    written = []
+    texts = sources(name, plan, rules=rules, numpy_forward=numpy_forward, derivation=derivation, command=command)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for file, text in texts.items():
+            path = folder / file
+            path.write_text(text, encoding="utf-8")
+            written.append(path)
+    except OSError as e:
+        raise FileError(f"cannot write to {folder}", value=e.strerror, hint="give a folder you may write to: -o DIR") from e
+    return written
+
+
+def _contract(op: str, plan: Plan) -> dict[str, object]:
+    passes = [p for p in (plan.forward, plan.backward) if p is not None]
+    return {
+        "op": op, "dtype": plan.dtype, **asdict(plan.contract),
+        "passes": [{
+            "name": p.name,
+            "arguments": [asdict(b) for b in p.arguments],
+            "results": [asdict(b) for b in p.results],
+            "temporaries": [asdict(b) for b in p.temporaries],
+            "kernels": [{"name": k.name, "plan": k.plan, "computes": list(k.computes),
+                         "reads": [b.name for b in k.reads], "writes": [b.name for b in k.writes]} for k in p.kernels],
+        } for p in passes],
+    }

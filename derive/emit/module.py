@@ -1,0 +1,61 @@
+"""The CUDA file of an operation."""
+
+from __future__ import annotations
+
+from derive.emit.cuda import Printer
+from derive.emit.templates import render
+from derive.plan import ir
+from derive.plan.records import Buffer, Kernel, Nest, Plan, Shape
+
+HEADERS = {"float16": ("cuda_fp16.h",), "bfloat16": ("cuda_bf16.h",)}
+
+
+def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> str:
+    """Forward and backward kernels in one file: formula, rule and contract on top."""
+    kernels = [k for p in (plan.forward, plan.backward) if p is not None for k in p.kernels]
+    used = set().union(*(functions(k.shape) for k in kernels)) if kernels else set()
+    ids = {b.name: b for k in kernels for b in k.reads if b.dtype == "ids"}
+    return render(
+        "cuda/module.cu.j2", op=op, plan=plan, formula=formula_lines(plan), rules=rules, command=command,
+        promises=promises(plan), headers=HEADERS.get(plan.dtype, ()), ids=list(ids.values()),
+        dynamic=any(k.launch.shared != "0" for k in kernels), used=used, real=plan.compute,
+        f="f" if plan.compute == "float" else "", kernels=[_kernel(k, plan) for k in kernels])
+
+
+def functions(shape: Shape) -> set[str]:
+    """The helpers that a kernel calls."""
+    found: set[str] = set()
+    for value in vars(shape).values():
+        if isinstance(value, tuple) and value and all(isinstance(v, ir.Stmt) for v in value):
+            found |= ir.applied(value)
+    return found
+
+
+def formula_lines(plan: Plan) -> list[str]:
+    return [line.rstrip() for line in plan.formula.strip().splitlines() if line.strip()]
+
+
+def promises(plan: Plan) -> list[str]:
+    """The contract in a few lines."""
+    c = plan.contract
+    lines = []
+    if plan.backward is not None:
+        lines.append(f"Saved for the backward: {', '.join(c.saved) or 'nothing beyond inputs and outputs'}."
+                     + (f"  Computed again: {', '.join(c.recomputed)}." if c.recomputed else ""))
+    lines.append(f"Sums are kept in {c.accumulation}; {'the same bits at every run' if c.deterministic else 'atomics: bits vary'}.")
+    return lines
+
+
+def _kernel(k: Kernel, plan: Plan) -> str:
+    printer = Printer(plan.dtype, {b.name: b for b in (*k.reads, *k.writes, *k.scratch)})
+    template = {Nest: "cuda/nest.cu.j2"}[type(k.shape)]
+    return render(template, k=k, shape=k.shape, p=printer, parameters=_parameters(k, printer)).rstrip("\n")
+
+
+def _parameters(k: Kernel, printer: Printer) -> list[tuple[str, str]]:
+    """Each parameter with its comma and, for a buffer, its shape as a comment."""
+    texts = printer.signature(k)
+    buffers: tuple[Buffer, ...] = (*k.reads, *k.writes, *k.scratch)
+    comments = [f"  // [{', '.join(a.removeprefix('size_') for a in b.axes)}]" for b in buffers]
+    comments += [""] * (len(texts) - len(buffers))
+    return [(t + ("," if n < len(texts) - 1 else ""), c) for n, (t, c) in enumerate(zip(texts, comments, strict=True))]

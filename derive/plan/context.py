@@ -1,0 +1,71 @@
+"""What planning knows about an operation: its buffers, the names of its sizes, and the memory a kernel sees."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from derive.expr import Index
+from derive.plan import ir
+from derive.plan.ir import Local, Scalar
+from derive.plan.lower import Frame, Memory, Scope
+from derive.plan.names import Namer
+from derive.plan.records import Buffer
+
+
+@dataclass
+class Context:
+    """Filled while a plan is made; dropped afterwards."""
+
+    namer: Namer
+    sizes: dict[str, str]  # extent class -> size name
+    buffers: dict[str, Buffer] = field(default_factory=dict)  # tensor -> buffer
+    axes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # tensor -> extent classes
+    tensors: set[str] = field(default_factory=set)  # every name that a formula or we gave
+
+    def size(self, extent: str) -> str:
+        if extent not in self.sizes:
+            self.sizes[extent] = self.namer.fresh(f"size_{extent.replace('.', '_')}")
+        return self.sizes[extent]
+
+    def add(self, tensor: str, extents: tuple[str, ...], dtype: str, role: str) -> Buffer:
+        if tensor not in self.buffers:
+            name = self.namer.fresh(tensor)
+            self.axes[tensor] = extents
+            self.buffers[tensor] = Buffer(name, tensor, tuple(self.size(e) for e in extents), dtype, role)
+        return self.buffers[tensor]
+
+    def fresh_tensor(self, wish: str) -> str:
+        """A tensor name that nothing has, for a statement of our own."""
+        name, n = wish, 1
+        while name in self.tensors:
+            n += 1
+            name = f"{wish}{n}"
+        self.tensors.add(name)
+        return name
+
+    def scope(self, linear: tuple[tuple[Index, ...], str] | None = None) -> Scope:
+        """An empty block that sees every buffer."""
+        memory = {t: Memory(b.name, self.axes[t], b.dtype == "ids") for t, b in self.buffers.items()}
+        return Scope(Frame(memory, self.sizes, linear), self.namer.child())
+
+    def decode(self, scope: Scope, indices: tuple[Index, ...], counter: str) -> None:
+        """Locals for `indices` from a flat counter, last index fastest."""
+        rest: Scalar = Local(ir.INT, counter)
+        if len(indices) == 1:
+            scope.places[indices[0]] = rest
+            return
+        for n, i in enumerate(reversed(indices)):
+            last = n == len(indices) - 1
+            value = rest if last else ir.Binary(ir.INT, "%", rest, scope.size(i.extent))
+            local = scope.index(i)
+            assert isinstance(local, Local)
+            scope.stmts.append(ir.Let(local.name, value))
+            if not last:
+                rest = ir.Binary(ir.INT, "/", rest, scope.size(i.extent))
+
+    def reads(self, names: set[str], written: set[str]) -> tuple[Buffer, ...]:
+        """The buffers among `names` that a kernel reads, in order of definition."""
+        return tuple(b for b in self.buffers.values() if b.name in names and b.name not in written)
+
+    def used_sizes(self, names: set[str]) -> tuple[str, ...]:
+        return tuple(s for s in self.sizes.values() if s in names)

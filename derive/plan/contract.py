@@ -1,0 +1,23 @@
+"""The contract of an operation, read off its plan."""
+
+from __future__ import annotations
+
+from derive.plan.records import Contract, Pass, Plan
+
+
+def contract(plan: Plan, recomputed: tuple[str, ...]) -> Contract:
+    """What the plan keeps, moves and promises."""
+    return Contract(
+        saved=tuple(b.name for b in plan.forward.results if b.role == "saved"),
+        recomputed=recomputed,
+        accumulation="float64" if plan.dtype == "float64" else "float32",
+        bytes_forward=_bytes(plan, plan.forward),
+        bytes_backward=_bytes(plan, plan.backward) if plan.backward else "0",
+    )
+
+
+def _bytes(plan: Plan, p: Pass) -> str:
+    """Each buffer that a kernel reads or writes, once a kernel."""
+    wide = 8 if plan.dtype == "float64" else 4
+    item = {"T": {"float16": 2, "bfloat16": 2}.get(plan.dtype, wide), "compute": wide, "ids": 4, "index": 4}
+    return " + ".join(f"{item[b.dtype]}*{b.count}" for k in p.kernels for b in (*k.reads, *k.writes)) or "0"

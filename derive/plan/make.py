@@ -1,0 +1,92 @@
+"""`make_plan`: the stages of planning in order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from derive import expr as E
+from derive.plan.context import Context
+from derive.plan.contract import contract
+from derive.plan.fuse import MENU, fuse
+from derive.plan.kernels import build
+from derive.plan.names import Namer
+from derive.plan.prepare import ready
+from derive.plan.records import Buffer, Kernel, Pass, Plan
+from derive.plan.saved import recompute
+from derive.plan.sizes import size_rules
+from derive.program import Program, Statement
+
+
+def make_plan(forward: Program, backward: Program | None = None, dtype: str = "float32",
+              menu: tuple[str, ...] = MENU) -> Plan:
+    """Kernels for an operation.
+
+    Args:
+        forward: the formula, prepared (reductions that the backward reads are statements).
+        backward: its gradient: statements over the forward's inputs, its statements and the cotangents `d<output>`.
+        dtype: float32, float64, float16 or bfloat16.
+        menu: the kinds of kernel to choose from; `()` makes everything a nest.
+
+    Returns:
+        The plan, made of ints and strings only.
+    """
+    context = Context(Namer(), {})
+    statements = list(forward.statements)
+    again: tuple[str, ...] = ()
+    kept: tuple[str, ...] = ()
+    after: list[Statement] = []
+    if backward is not None:
+        after, kept, again = recompute(forward, backward)
+    context.tensors = forward.names | (backward.names if backward else set()) | {f"d{o}" for o in forward.outputs}
+    for t in forward.inputs:
+        context.add(t.name, t.axes, "ids" if t.integer else "T", "input")
+    results = tuple(dict.fromkeys((*forward.outputs, *kept)))
+    for n in results:
+        role = "output" if n in forward.outputs else "saved"
+        context.add(n, forward.axes(n), "T" if role == "output" else "compute", role)
+    if backward is not None:
+        for o in forward.outputs:
+            context.add(f"d{o}", forward.axes(o), "T", "cotangent")
+        for n in backward.outputs:
+            context.add(n, backward.axes(n), "T", "gradient")
+    ahead = _pass("forward", replace(forward, statements=tuple(statements)), forward, results, context, menu)
+    behind = None
+    if backward is not None:
+        program = replace(backward, statements=tuple(after), params=forward.params)
+        behind = _pass("backward", program, forward, backward.outputs, context, menu)
+    plan = Plan(dtype, forward.text, ahead, behind)
+    return replace(plan, contract=contract(plan, again))
+
+
+def _pass(name: str, program: Program, forward: Program, results: tuple[str, ...], context: Context,
+          menu: tuple[str, ...]) -> Pass:
+    """Plan one direction: ready statements, fuse them, build the kernels, order the arguments."""
+    statements = ready(program, context.fresh_tensor)
+    gradients = set(results) if name == "backward" else set()
+    groups = fuse(statements, results, menu, {t for t, b in context.buffers.items() if b.dtype == "ids"})
+    kernels: list[Kernel] = []
+    for n, g in enumerate(groups):
+        later = {t for h in groups[n + 1:] for s in h.statements for t in E.tensors(s.expr)}
+        stored = {s.name for s in g.statements if s.name in results or s.name in later}
+        for s in g.statements:
+            if s.name in stored:
+                context.add(s.name, tuple(i.extent for i in s.indices), "compute", "temporary")
+        kernels += build(g, context, stored, name, gradients - later)
+    made = [b for b in context.buffers.values() if any(b in k.writes or b in k.scratch for k in kernels)]
+    outs = tuple(context.buffers[r] for r in results)
+    temporaries = tuple(b for b in made if b not in outs)
+    arguments = _arguments(name, kernels, outs, temporaries, context)
+    needed = {a for b in (*outs, *temporaries) for a in b.axes} | {a for k in kernels for a in k.sizes}
+    rules = size_rules(arguments, needed, context.sizes, forward)
+    return Pass(name, arguments, outs, temporaries, tuple(kernels), rules)
+
+
+def _arguments(name: str, kernels: list[Kernel], outs: tuple[Buffer, ...], temporaries: tuple[Buffer, ...],
+               context: Context) -> tuple[Buffer, ...]:
+    """The forward takes every input; the backward its cotangents, then what it reads."""
+    read = {b.name for k in kernels for b in k.reads} - {b.name for b in (*outs, *temporaries)}
+    every = list(context.buffers.values())
+    if name == "forward":
+        return tuple(b for b in every if b.role == "input")
+    cotangents = [b for b in every if b.role == "cotangent"]
+    return (*cotangents, *(b for b in every if b.name in read and b.role != "cotangent"))

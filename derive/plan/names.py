@@ -1,0 +1,61 @@
+"""Names in emitted text: a user's tensor keeps its name unless C++, CUDA, Python or our own text has taken it."""
+
+from __future__ import annotations
+
+import keyword
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+CPP = """alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t char32_t class compl const
+constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit export extern false
+float for friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private
+protected public register reinterpret_cast return short signed sizeof static static_assert static_cast struct switch
+template this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t
+while xor xor_eq char8_t concept consteval constinit co_await co_return co_yield requires half restrict"""
+CUDA = """threadIdx blockIdx blockDim gridDim warpSize dim3 float2 float3 float4 double2 int2 int3 int4 uint4 make_float4
+INFINITY NAN INDEX DYN_SHARED NULL EOF HUGE_VAL M_PI M_E M_LN2 I DOMAIN OVERFLOW UNDERFLOW RAND_MAX SEEK_SET BUFSIZ
+stdin stdout stderr errno assert major minor makedev unix linux CHAR_BIT INT_MAX INT_MIN LONG_MAX FLT_MAX DBL_MAX
+min max abs exp log log1p expm1 tanh sqrt rsqrt erf sin cos pow fmax fmin fabs expf logf log1pf expm1f tanhf sqrtf
+rsqrtf erff sinf cosf powf fmaxf fminf fabsf nvcuda wmma std"""
+OURS = """Sum Pack sigmoid softplus relu sign square cube powi floordiv mod real row_sum row_max row_min greatest least
+accumulate keep lane lanes row rows chunk chunks tile partial kernels module load dtype np cp self stream sizes out
+launch blocks check share total begin end lost steps As Bs acc tid first next"""
+PYTHON = """print len range int float tuple list dict set str bool None True False type isinstance ValueError TypeError
+RuntimeError zip enumerate all any sum hasattr getattr"""
+RESERVED = frozenset(" ".join((CPP, CUDA, OURS, PYTHON)).split()) | frozenset(keyword.kwlist) | frozenset(
+    keyword.softkwlist)
+
+
+@dataclass
+class Namer:
+    """Hands out names that are free in their scope; a child scope sees its parent's names as taken."""
+
+    taken: set[str] = field(default_factory=set)
+
+    def child(self) -> Namer:
+        return Namer(set(self.taken))
+
+    def fresh(self, wish: str) -> str:
+        """`wish`, or the nearest free spelling of it."""
+        name = clean(wish)
+        if name in RESERVED or name in self.taken:
+            base = name if name[-1:].isdigit() and "_" in name else name
+            n = 1
+            name = base + "_"
+            while name in RESERVED or name in self.taken:
+                n += 1
+                name = f"{base}_{n}"
+        self.taken.add(name)
+        return name
+
+    def reserve(self, names: Iterable[str]) -> None:
+        self.taken.update(names)
+
+
+def clean(wish: str) -> str:
+    """An ASCII identifier that no C++ implementation claims: no leading and no double underscore."""
+    text = "".join(c if c.isascii() else f"u{ord(c):04x}" for c in wish)
+    text = re.sub(r"[^A-Za-z0-9_]", "_", text)
+    text = re.sub(r"__+", "_", text).lstrip("_")
+    return text if text and not text[0].isdigit() else f"v{text}"

@@ -1,0 +1,48 @@
+"""Plan nest: one thread an element of the result, loops inside.  Right for every statement of the notation."""
+
+from __future__ import annotations
+
+from derive import expr as E
+from derive.expr import Reduce
+from derive.plan import ir
+from derive.plan.context import Context
+from derive.plan.group import Group
+from derive.plan.records import Kernel, Launch, Nest
+from derive.plan.spell import statement
+
+THREADS = 256
+
+
+def nest_kernels(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]) -> list[Kernel]:
+    """One kernel: a grid-stride loop over the elements of `group.domain`.
+
+    Args:
+        group: statements that all have the indices `group.domain`.
+        stored: which of them are kept in memory; the others live in registers.
+        accumulate: which are gradients that may be added to what is there.
+    """
+    names = context.namer.child()
+    counter = names.fresh(group.domain[0].name if len(group.domain) == 1 else "element")
+    scope = context.scope((group.domain, counter))
+    scope.namer.reserve([counter])
+    context.decode(scope, group.domain, counter)
+    scope.share(s.expr for s in group.statements)
+    for s in group.statements:
+        scope.define(s, s.name)
+        if s.name in stored:
+            scope.store(s, s.name in accumulate)
+    body = ir.prune(tuple(scope.stmts))
+    axes = [context.size(i.extent) for i in group.domain]
+    count = "*".join(axes) or "1"
+    used = ir.names_in(body)
+    written = {context.buffers[s.name].name for s in group.statements if s.name in stored}
+    looped = any(isinstance(x, Reduce) for s in group.statements for x in E.subterms(s.expr))
+    return [Kernel(
+        name=name, plan="nest" if looped else "pointwise",
+        computes=tuple(statement(s) for s in group.statements),
+        reads=context.reads(used, written),
+        writes=tuple(b for b in context.buffers.values() if b.name in written),
+        sizes=context.used_sizes(used | set(axes)),
+        shape=Nest(counter, count, body),
+        launch=Launch((f"blocks({count}, {THREADS})", "1", "1"), (str(THREADS), "1", "1")),
+        accumulates=bool(accumulate & stored))]

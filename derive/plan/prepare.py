@@ -1,0 +1,140 @@
+"""Statements made ready to plan: parameters become numbers, stable composites are spelled out, and every reduction
+inside an expression becomes a statement of its own.
+
+    P[i,j] = softmax(j, S[i,j])  =>  P_max[i] = max(j, S[i,j])
+                                     P_sum[i] = sum(j, e(S[i,j] - P_max[i]))
+                                     P[i,j]   = e(S[i,j] - P_max[i]) / P_sum[i]
+
+where e(x) is 0 for a masked score (at or below -5e29) and exp(x) otherwise, so that a row masked whole gives 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from fractions import Fraction
+
+from derive import expr as E
+from derive.expr import Expr, Get, Index, Reduce, Softmax, Where
+from derive.program import Program, Statement
+
+
+def ready(program: Program, fresh: Callable[[str], str], memo: dict[Expr, Expr] | None = None) -> list[Statement]:
+    """The statements of `program`, each a map or one reduction at its root wherever that is safe.
+
+    Args:
+        program: forward or backward.
+        fresh: gives a new tensor name near a wish.
+        memo: reductions already named, shared between statements.
+    """
+    out: list[Statement] = []
+    pull = _Puller(fresh, out)
+    for s in program.statements:
+        e = expand(numbers(s.expr, dict(program.params)))
+        out.append(Statement(s.name, s.indices, pull.root(s, e), s.line))
+    return out
+
+
+def numbers(e: Expr, params: Mapping[str, Fraction]) -> Expr:
+    """`e` with every parameter replaced by its value."""
+    return E.transform(e, lambda x: E.num(params[x.name]) if isinstance(x, E.Param) else x)
+
+
+def expand(e: Expr) -> Expr:
+    """`e` with softmax and logsumexp in terms of maximum, sum and exp, shifted by the maximum."""
+    def rule(x: Expr) -> Expr:
+        if isinstance(x, Softmax):
+            top, total = _shifted(x.indices, x.body)
+            score = E.substitute(x.body, dict(zip(x.indices, x.at, strict=True)))
+            return E.where(_masked(score), E.ZERO, E.div(E.call("exp", E.sub(score, top)), total))
+        if isinstance(x, Reduce) and x.op == "logsumexp":
+            top, total = _shifted(x.indices, x.body)
+            return E.where(_masked(top), E.num(E.NEGATIVE_INFINITY), E.add(top, E.call("log", total)))
+        return x
+    return E.transform(e, rule)
+
+
+def _masked(score: Expr) -> Expr:
+    return E.compare("<=", score, E.num(E.MASKED))
+
+
+def _shifted(indices: tuple[Index, ...], body: Expr) -> tuple[Expr, Expr]:
+    """max(body) and Σ exp(body - max), a masked entry counting 0."""
+    top = E.reduction("max", indices, body)
+    return top, E.summation(indices, E.where(_masked(body), E.ZERO, E.call("exp", E.sub(body, top))))
+
+
+def plain(e: Expr) -> bool:
+    """Whether every access in `e` is in range wherever its indices run: subscripts are bare indices."""
+    return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
+
+
+@dataclass
+class _Puller:
+    """Moves reductions out of expressions; equal ones (up to the names of free indices) share a statement."""
+
+    fresh: Callable[[str], str]
+    out: list[Statement]
+    known: dict[Expr, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+
+    def root(self, s: Statement, e: Expr) -> Expr:
+        if isinstance(e, Reduce) and e.free == set(s.indices):
+            return self._inside(e, s.name, s.indices)
+        return self.pull(e, s.name, s.indices, ())
+
+    def pull(self, e: Expr, stem: str, order: tuple[Index, ...], guards: tuple[Expr, ...]) -> Expr:
+        """`e` without reductions, as far as they may be computed whether or not their guard holds."""
+        if not any(isinstance(x, Reduce) for x in E.subterms(e)):
+            return e
+        if isinstance(e, Where):
+            cond = self.pull(e.cond, stem, order, guards)
+            ours = isinstance(cond, E.Cmp) and cond.right is E.num(E.MASKED)  # guards a value, not an access
+            return E.where(cond, self.pull(e.then, stem, order, guards if ours else (*guards, cond)),
+                           self.pull(e.other, stem, order, guards if ours else (*guards, E.negate(cond))))
+        if isinstance(e, Reduce):
+            if guards and not plain(e):
+                if e.op != "sum":
+                    return e
+                indices, body = E.open_binder(e, avoid=order)
+                e = E.summation(indices, E.where(E.logic("and", *guards), body, E.ZERO))
+                if not isinstance(e, Reduce):
+                    return self.pull(e, stem, order, ())
+            e = self._inside(e, stem, order)
+            return self._named(e, stem, order) if isinstance(e, Reduce) else self.pull(e, stem, order, guards)
+        return E.rebuild(e, tuple(self.pull(c, stem, order, guards) for c in e.children))
+
+    def _inside(self, e: Reduce, stem: str, order: tuple[Index, ...]) -> Expr:
+        """`e` with the reductions in its body pulled out; what then leaves the sum is pulled in turn."""
+        if not any(isinstance(x, Reduce) for x in E.subterms(e.body)):
+            return e
+        indices, body = E.open_binder(e, avoid=order)
+        out = E.reduction(e.op, indices, self.pull(body, stem, (*order, *indices), ()))
+        if isinstance(out, Reduce):
+            return out
+        return self.pull(out, stem, order, ())
+
+    def _named(self, e: Reduce, stem: str, order: tuple[Index, ...]) -> Expr:
+        free = tuple(i for i in order if i in e.free)
+        shape = E.substitute(e, {i: Index(f"@{n}", i.extent) for n, i in enumerate(_appearance(e))})
+        place = _appearance(e)
+        if shape in self.known:
+            name, axes = self.known[shape]
+            return Get(name, tuple(place[a] for a in axes))
+        name = self.fresh(f"{stem}_{e.op}")
+        self.known[shape] = (name, tuple(place.index(i) for i in free))
+        self.out.append(Statement(name, free, e))
+        return Get(name, free)
+
+
+def _appearance(e: Expr) -> tuple[Index, ...]:
+    """The free indices of `e` in the order in which its terms show them."""
+    return tuple(x for x in E.subterms(e) if isinstance(x, Index) and x in e.free)
+
+
+def uses(statements: Iterable[Statement]) -> dict[str, list[Statement]]:
+    """For each tensor, the statements that read it."""
+    found: dict[str, list[Statement]] = {}
+    for s in statements:
+        for t in E.tensors(s.expr):
+            found.setdefault(t, []).append(s)
+    return found

@@ -1,0 +1,147 @@
+"""The plan: what `derive.emit` prints and `derive.run` drives.  Frozen records of ints and strings only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from derive.plan.ir import Block
+
+#: A size expression in Python and C syntax over size names, as `size_b*size_s`.
+Text = str
+
+
+@dataclass(frozen=True)
+class Buffer:
+    """An array in device memory.
+
+    Attributes:
+        name: how emitted text calls it.
+        tensor: how the formula calls it.
+        axes: size name of each axis, outermost first.
+        dtype: `T` (the operation's), `compute` (what sums are kept in), `ids` (an integer tensor), `index` (int32).
+        role: input, output, saved, cotangent, gradient or temporary.
+    """
+
+    name: str
+    tensor: str
+    axes: tuple[str, ...]
+    dtype: str
+    role: str
+
+    @property
+    def count(self) -> Text:
+        return "*".join(self.axes) or "1"
+
+
+@dataclass(frozen=True)
+class Launch:
+    """Grid, block and bytes of dynamic shared memory, as Python expressions over size names."""
+
+    grid: tuple[Text, Text, Text]
+    block: tuple[Text, Text, Text]
+    shared: Text = "0"
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """One `__global__` function.
+
+    Attributes:
+        name: its name in the emitted text.
+        plan: entry of the menu: pointwise, row, column, contraction, scatter, nest.
+        computes: the statements it carries out, spelled in the notation.
+        reads, writes: buffers, in the order of the arguments.
+        sizes: integer arguments, in order; each is a size name, or `name=expression` for a derived one.
+        shape: what its template needs beyond this.
+        launch: grid and block.
+        accumulates: whether it takes the flag that adds to its gradients.
+    """
+
+    name: str
+    plan: str
+    computes: tuple[str, ...]
+    reads: tuple[Buffer, ...]
+    writes: tuple[Buffer, ...]
+    sizes: tuple[str, ...]
+    shape: Shape
+    launch: Launch
+    accumulates: bool = False
+    scratch: tuple[Buffer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Shape:
+    """The part of a kernel that its template fills in."""
+
+
+@dataclass(frozen=True)
+class Nest(Shape):
+    """One thread an element: `body` runs for each value of `counter` below `count`."""
+
+    counter: str
+    count: Text
+    body: Block
+
+
+@dataclass(frozen=True)
+class SizeRule:
+    """How the wrapper finds a size: from an axis of an argument, or as an expression over earlier ones.
+
+    `source` is (argument, axis); `formula` a Python expression; with neither it must be given by keyword.
+    """
+
+    name: str
+    letter: str
+    source: tuple[str, int] | None = None
+    formula: str | None = None
+
+
+@dataclass(frozen=True)
+class Pass:
+    """The forward or the backward: arguments in, results out, kernels in order."""
+
+    name: str
+    arguments: tuple[Buffer, ...]
+    results: tuple[Buffer, ...]
+    temporaries: tuple[Buffer, ...]
+    kernels: tuple[Kernel, ...]
+    sizes: tuple[SizeRule, ...]
+    aliases: tuple[tuple[str, str], ...] = ()  # (result, argument) where the result is the argument itself
+
+
+@dataclass(frozen=True)
+class Contract:
+    """What an operation promises (design: saved, recomputed, accumulation, determinism, traffic, work)."""
+
+    saved: tuple[str, ...] = ()
+    recomputed: tuple[str, ...] = ()
+    in_place: tuple[str, ...] = ()
+    accumulation: str = "float32"
+    deterministic: bool = True
+    index_width: str = "32-bit, 64-bit when a tensor has 2^30 elements or more"
+    bytes_forward: Text = "0"
+    bytes_backward: Text = "0"
+    flops_forward: Text = "0"
+    flops_backward: Text = "0"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything about an operation that is emitted.
+
+    Attributes:
+        dtype: float32, float64, float16 or bfloat16.
+        formula: the forward as the user wrote it.
+        forward, backward: the two passes; an operation without gradients has no backward.
+        contract: what it promises.
+    """
+
+    dtype: str
+    formula: str
+    forward: Pass
+    backward: Pass | None
+    contract: Contract = field(default_factory=Contract)
+
+    @property
+    def compute(self) -> str:
+        return "double" if self.dtype == "float64" else "float"

@@ -1,0 +1,34 @@
+"""What the backward reads of the forward: kept where it took a reduction, computed again where it is a map."""
+
+from __future__ import annotations
+
+from derive import expr as E
+from derive.expr import Expr, Get, Reduce, Softmax
+from derive.program import Program, Statement
+
+
+def recompute(forward: Program, backward: Program) -> tuple[list[Statement], tuple[str, ...], tuple[str, ...]]:
+    """The backward's statements with forward maps written out.
+
+    Returns:
+        The statements; the forward values (outputs too) that are still read; those computed again.
+    """
+    maps = {s.name: s for s in forward.statements
+            if s.name not in forward.outputs and not any(isinstance(x, (Reduce, Softmax)) for x in E.subterms(s.expr))}
+    memo: dict[Expr, Expr] = {}
+    again: dict[str, None] = {}
+
+    def rule(x: Expr) -> Expr:
+        if isinstance(x, Get) and x.tensor in maps:
+            again[x.tensor] = None
+            s = maps[x.tensor]
+            return write_out(E.substitute(s.expr, dict(zip(s.indices, x.subs, strict=True))))
+        return x
+
+    def write_out(e: Expr) -> Expr:
+        return E.transform(e, rule, memo)
+
+    statements = [Statement(s.name, s.indices, write_out(s.expr), s.line) for s in backward.statements]
+    made = [s.name for s in forward.statements]
+    read = {t for s in statements for t in E.tensors(s.expr)}
+    return statements, tuple(n for n in made if n in read), tuple(n for n in made if n in again)

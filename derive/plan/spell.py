@@ -1,0 +1,113 @@
+"""Statements as a reader wrote them, for the comments of emitted text."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from derive import expr as E
+from derive.expr import Expr, Index
+from derive.program import Statement
+
+LOOSE, SUM, PRODUCT, POWER = range(4)
+
+
+def statement(s: Statement) -> str:
+    """`Y[i,j] = sum(k, X[i,k]*W[k,j])`"""
+    axes = ",".join(i.name for i in s.indices)
+    return f"{s.name}[{axes}] = {term(s.expr)}" if s.indices else f"{s.name} = {term(s.expr)}"
+
+
+def number(v: Fraction) -> str:
+    if v.denominator == 1:
+        n = int(v)
+        return f"{float(v):g}" if abs(n) >= 10**7 and Fraction(f"{float(v):g}") == v else str(n)
+    short = f"{float(v):.12g}"
+    return short if Fraction(short) == v else f"{v.numerator}/{v.denominator}"
+
+
+def term(e: Expr, tight: int = LOOSE, names: dict[Index, str] | None = None) -> str:
+    text, level = _spell(e, names or {i: i.name for i in e.free})
+    return f"({text})" if level < tight else text
+
+
+def _spell(e: Expr, names: dict[Index, str]) -> tuple[str, int]:
+    def sub(x: Expr, tight: int = LOOSE) -> str:
+        text, level = _spell(x, names)
+        return f"({text})" if level < tight else text
+
+    match e:
+        case E.Num():
+            text = number(e.value)
+            return text, SUM if e.value < 0 else PRODUCT if "/" in text else POWER + 1
+        case E.Const() | E.Param():
+            return e.name, POWER + 1
+        case E.Size():
+            return f"size({e.extent})", POWER + 1
+        case Index():
+            return names.get(e, e.name), POWER + 1
+        case E.Get():
+            return (f"{e.tensor}[{','.join(sub(s) for s in e.subs)}]" if e.subs else e.tensor), POWER + 1
+        case E.Add():
+            parts = sorted(e.args, key=lambda t: E.coefficient(t)[0] < 0)
+            text = sub(parts[0], SUM)
+            for t in parts[1:]:
+                minus = E.coefficient(t)[0] < 0
+                text += f" - {sub(E.neg(t), PRODUCT)}" if minus else f" + {sub(t, SUM)}"
+            return text, SUM
+        case E.Mul():
+            return _product(e, sub)
+        case E.Pow():
+            if e.exponent is E.HALF:
+                return f"sqrt({sub(e.base)})", POWER + 1
+            if isinstance(e.exponent, E.Num) and e.exponent.value == Fraction(-1, 2):
+                return f"rsqrt({sub(e.base)})", POWER + 1
+            if e.exponent is E.MINUS_ONE:
+                return f"1/{sub(e.base, POWER)}", PRODUCT
+            return f"{sub(e.base, POWER + 1)}**{sub(e.exponent, POWER + 1)}", POWER
+        case E.Call(fn="floordiv" | "mod"):
+            return f"{sub(e.args[0], PRODUCT)} {'//' if e.fn == 'floordiv' else '%'} {sub(e.args[1], POWER)}", PRODUCT
+        case E.Call():
+            return f"{e.fn}({', '.join(sub(a) for a in e.args)})", POWER + 1
+        case E.Truth():
+            return str(e.value), POWER + 1
+        case E.Cmp():
+            return f"{sub(e.left, SUM)} {e.op} {sub(e.right, SUM)}", LOOSE
+        case E.Logic(op="not"):
+            return f"not ({sub(e.args[0])})", LOOSE
+        case E.Logic():
+            return f" {e.op} ".join(sub(a, SUM) for a in e.args), LOOSE
+        case E.Where():
+            return f"where({sub(e.cond)}, {sub(e.then)}, {sub(e.other)})", POWER + 1
+        case E.Reduce() | E.Softmax():
+            inner = dict(names)
+            for i in e.indices:
+                inner[i] = _letter(i.extent, set(inner.values()))
+            letters = ", ".join(inner[i] for i in e.indices)
+            fn = e.op if isinstance(e, E.Reduce) else "softmax"
+            return f"{fn}({letters}, {_spell(e.body, inner)[0]})", POWER + 1
+    return repr(e), LOOSE
+
+
+def _product(e: E.Mul, sub: object) -> tuple[str, int]:
+    spell = sub
+    assert callable(spell)
+    sign, over, under = "", [], []
+    for f in e.args:
+        base, exponent = E.split_power(f)
+        if f is E.MINUS_ONE:
+            sign = "-"
+        elif isinstance(exponent, E.Num) and exponent.value < 0 and exponent.value.denominator == 1:
+            under.append(spell(E.power(base, E.neg(exponent)), POWER))
+        else:
+            over.append(spell(f, PRODUCT))
+    text = "*".join(over) or "1"
+    return sign + text + "".join("/" + u for u in under), SUM if sign else PRODUCT
+
+
+def _letter(extent: str, taken: set[str]) -> str:
+    base = extent.replace(".", "_")
+    name, n = base, 1
+    while name in taken:
+        n += 1
+        name = f"{base}{n}"
+    return name
