@@ -451,6 +451,8 @@ add("where_chain", "Y[i] = where(X[i] < -0.5, -1, where(X[i] < 0.5 and Z[i] > 0,
     "i=17; i=1")
 add("where_or", "Y[i,j] = where(i == j or X[i,j] > 0, X[i,j]*Z[j], -Z[j])", IJ)
 add("guarded_log", "Y[i] = where(X[i] > 0, log(maximum(X[i], 1e-6)), 0)", "i=11; i=1")
+add("where_truth", "Y[i,j] = where(keep[i,j] and i != j, X[i,j], 0)", IJ, kinds={"keep": "ties"}, fixed="keep")
+add("comparison_as_number", "Y[i,j] = X[i,j]*(X[i,j] > 0) + (Z[j] <= X[i,j])*Z[j]**2", IJ)
 add("fully_masked_row", "P[t,s] = softmax(s, where(s < t, S[t,s], -1e30))\nY[t,v] = sum(s, P[t,s]*V[s,v])", "t=5 s=5 v=2; t=1 s=3 v=1")
 add("index_weights", "Y[i] = sum(j, X[i,j]*(i - j)**2)/size(j)", IJ)
 add("two_outputs_shared", "A[i] = sum(j, X[i,j]*w[j])\nB[i] = exp(A[i])\noutput A, B", IJ)
@@ -466,3 +468,18 @@ add("used_twice", "Y[i] = sum(j, X[i,j]*X[j,i]) + X[i,i]*X[0,i]", "i=3 j=3; i=1 
 add("unused_input_part", "Y[i] = X[i,0]*2 + X[i,2]", "i=3; i=1")
 add("zero_gradient", "Y[i] = X[i]*0 + Z[i]", "i=3; i=1")
 add("deep_chain", "\n".join(["A0[i] = X[i]*w[i]", *(f"A{n}[i] = tanh(A{n-1}[i]*w[i] + X[i])" for n in range(1, 7))]), "i=5; i=1")
+
+# The formulas whose kernels every test run compiles and executes: one or two of each kind of plan and each trap.
+# `pytest --corpus all` takes every formula.
+CORE = """
+gelu_erf sigmoid_positive softplus_log elu maximum_ties swiglu_mlp x_to_the_y scalar_only adamw
+matmul_nn matmul_tt matmul_batched matmul_batch_last bilinear quadratic trace diagonal three_matrices low_rank
+sum_all mean_several max_ties min_several_ties max_of_products logsumexp_spelled cosine_similarity cumulative_sum
+cross_entropy cross_entropy_ignore nll_log_softmax bce_logits focal info_nce
+layernorm rmsnorm batchnorm groupnorm_divided l2_normalise softmax_last softmax_first
+rope_pairs rope_interleaved embedding embedding_two gather_masked graph_convolution
+attention_causal attention_multihead attention_alibi attention_padding attention_grouped
+conv1d conv1d_stride conv1d_causal conv2d conv_transposed max_pool_overlapping_ties reverse constant_index
+lstm mixture_of_experts where_chain fully_masked_row outputs_scalar_and_tensor cpp_words kernel_words zero_gradient
+""".split()
+assert set(CORE) <= {e.name for e in ENTRIES}, sorted(set(CORE) - {e.name for e in ENTRIES})

@@ -150,24 +150,28 @@ class Tape:
             case ast.UnaryOp(op=op, operand=inner):
                 a = self.eval(inner, scope)
                 if isinstance(op, ast.Not):
-                    return self.node(~a.v)
+                    return self.node(a.v == 0)
                 return self.node(-a.v, (a, lambda g: -g)) if isinstance(op, ast.USub) else a
             case ast.BinOp(left=left, op=op, right=right):
-                return self.binary(op, self.eval(left, scope), self.eval(right, scope))
+                return self.binary(op, *(self.number(self.eval(x, scope)) for x in (left, right)))
             case ast.Compare(left=left, ops=ops, comparators=rest):
                 v = [self.eval(x, scope).v for x in (left, *rest)]
                 held = [COMPARE[type(op)](a, b) for op, a, b in zip(ops, v, v[1:])]
                 return self.node(math.prod(held[1:], start=held[0]))
             case ast.BoolOp(op=op, values=operands):
-                result = self.eval(operands[0], scope).v
+                result = self.eval(operands[0], scope).v != 0
                 for x in operands[1:]:
                     both = isinstance(op, ast.And)
-                    more = self.eval(x, self.narrow(scope, result if both else ~result)).v
+                    more = self.eval(x, self.narrow(scope, result if both else ~result)).v != 0
                     result = result & more if both else result | more
                 return self.node(result)
             case ast.Call(func=ast.Name(id=name), args=args):
                 return self.call(name, args, scope)
         raise TypeError(ast.unparse(e))
+
+    def number(self, n: Node) -> Node:
+        """A comparison counts as 0 or 1."""
+        return self.node(n.v.astype(np.int64)) if n.v.dtype.kind == "b" else n
 
     def gather(self, t: Node, subs: list[Array], scope: Any) -> Node:
         if scope[2] is None:
@@ -210,7 +214,7 @@ class Tape:
         if name == "size":
             return self.node(self.sizes[args[0].id])
         if name == "where":
-            c = self.eval(args[0], scope).v
+            c = self.eval(args[0], scope).v != 0
             a, b = self.eval(args[1], self.narrow(scope, c)), self.eval(args[2], self.narrow(scope, ~c))
             v = np.where(c, a.v, b.v)
             return self.node(v, (a, lambda g: np.where(c, g, 0.0)), (b, lambda g: np.where(c, 0.0, g)))

@@ -61,6 +61,12 @@ def data_files() -> set[str]:
     return {n if n.startswith("derive/") else f"derive/{n}" for n in names}
 
 
+@pytest.mark.parametrize(("link", "target"), [("derive/cli.py", "../cli.py"), ("derive/templates", "../templates")])
+def test_links_are_relative_links(link: str, target: str) -> None:
+    assert (ROOT / link).is_symlink(), f"{link} must be a link to {target}: ln -sfn {target} {link}"
+    assert str((ROOT / link).readlink()) == target
+
+
 def test_wheel(checkout: Path, tmp_path: Path) -> None:
     pip("wheel", checkout, "--wheel-dir", tmp_path)
     (wheel,) = tmp_path.glob("derive_cuda-*.whl")

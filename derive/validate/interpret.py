@@ -68,6 +68,16 @@ OPERATORS: dict[type[ast.AST], Callable[[Any, Any], Any]] = {
 }
 
 
+def number(x: Array) -> Array:
+    """A value as a number: a comparison counts as 0 or 1."""
+    return x.astype(np.int64) if x.dtype.kind == "b" else x
+
+
+def truth(x: Array) -> Array:
+    """A value as a condition: a number holds where it is not 0."""
+    return x if x.dtype.kind == "b" else np.asarray(x != 0)
+
+
 @dataclass(frozen=True)
 class Scope:
     """The letters in scope, one axis each; the values each runs over; where what is evaluated counts at all."""
@@ -168,22 +178,23 @@ class Interpreter:
     def value(self, node: ast.expr, scope: Scope) -> Array:
         """The value of an expression, broadcastable to the scope's shape."""
         match node:
-            case ast.Constant(value=int() | float() as number):
-                return np.asarray(number)
+            case ast.Constant(value=int() | float() as constant):
+                return np.asarray(constant)
             case ast.Name(id=name):
                 return self.name(name, node, scope)
             case ast.Subscript():
                 return self.access(name_of(node.value, self.code), subscripts(node), node, scope)
             case ast.UnaryOp(op=ast.USub(), operand=inner):
-                return np.asarray(-self.value(inner, scope))
+                return np.asarray(-number(self.value(inner, scope)))
             case ast.UnaryOp(op=ast.UAdd(), operand=inner):
                 return self.value(inner, scope)
             case ast.UnaryOp(op=ast.Not(), operand=inner):
-                return np.logical_not(self.value(inner, scope))
+                return ~truth(self.value(inner, scope))
             case ast.BinOp(left=left, op=op, right=right) if type(op) in OPERATORS:
-                return np.asarray(OPERATORS[type(op)](self.value(left, scope), self.value(right, scope)))
+                a, b = number(self.value(left, scope)), number(self.value(right, scope))
+                return np.asarray(OPERATORS[type(op)](a, b))
             case ast.Compare(left=left, ops=ops, comparators=others):
-                values = [self.value(x, scope) for x in (left, *others)]
+                values = [number(self.value(x, scope)) for x in (left, *others)]
                 parts = [OPERATORS[type(op)](a, b) for op, a, b in zip(ops, values, values[1:])]
                 return np.asarray(reduce(np.logical_and, parts))
             case ast.BoolOp(op=op, values=operands):
@@ -208,9 +219,9 @@ class Interpreter:
 
     def logic(self, both: bool, operands: list[ast.expr], scope: Scope) -> Array:
         """`and`, `or`: as in Python, an operand counts only where those before it leave the matter open."""
-        result = self.value(operands[0], scope)
+        result = truth(self.value(operands[0], scope))
         for operand in operands[1:]:
-            more = self.value(operand, scope.narrow(result if both else ~result))
+            more = truth(self.value(operand, scope.narrow(result if both else ~result)))
             result = result & more if both else result | more
         return result
 
@@ -244,23 +255,21 @@ class Interpreter:
         if function == "softmax":
             return self.softmax([name_of(a, self.code) for a in node.args[:-1]], node.args[-1], scope)
         if function == "where":
-            condition = self.value(node.args[0], scope)
-            if condition.dtype.kind != "b":
-                raise self.error("where needs a comparison first", node.args[0])
+            condition = truth(self.value(node.args[0], scope))
             then = self.value(node.args[1], scope.narrow(condition))
             other = self.value(node.args[2], scope.narrow(~condition))
-            return np.where(condition, then, other)
+            return np.where(condition, number(then), number(other))
         if function == "size":
             return np.asarray(self.sizes[name_of(node.args[0], self.code)])
         if function in FUNCTIONS:
-            return np.asarray(FUNCTIONS[function](*(self.value(a, scope) for a in node.args)))
+            return np.asarray(FUNCTIONS[function](*(number(self.value(a, scope)) for a in node.args)))
         raise self.error(f"unknown function {function}", node)
 
     def reduce(self, function: str, letters: list[str], body: ast.expr, scope: Scope) -> Array:
         inner = scope
         for x in letters:
             inner = inner.bind(x, self.sizes[x])
-        value = np.broadcast_to(self.value(body, inner), inner.shape)
+        value = np.broadcast_to(number(self.value(body, inner)), inner.shape)
         axes = tuple(range(-len(letters), 0))
         if function == "sum":
             return np.asarray(value.sum(axis=axes))
@@ -273,7 +282,7 @@ class Interpreter:
         return logsumexp(value, axes).reshape(scope.shape)
 
     def softmax(self, letters: list[str], body: ast.expr, scope: Scope) -> Array:
-        value = np.broadcast_to(self.value(body, scope), scope.shape)
+        value = np.broadcast_to(number(self.value(body, scope)), scope.shape)
         return softmax(value, tuple(scope.letters.index(x) for x in letters))
 
 

@@ -1,0 +1,186 @@
+"""Bad input: each gives an error that names the matter, exit status 2, no traceback, and writes nothing."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.drive import command
+
+# formula -> words that the message must hold
+FORMULAS = [
+    # syntax and the whitelist
+    ("Y[i] = (X[i]", ["X[i]"]),
+    ("Y[i] = X[i] +", ["X[i] +"]),
+    ("Y[i] == X[i]", ["Y[i]"]),
+    ("Y[i] += X[i]", ["Y[i]"]),
+    ("# nothing", ["no statement"]),
+    ("Y[i] = foo(X[i])", ["foo"]),
+    ("Y[i] = X.T[i]", ["X.T"]),
+    ("Y[i] = np.exp(X[i])", ["np.exp"]),
+    ("Y[i] = (lambda x: x)(X[i])", ["lambda"]),
+    ("Y[i] = __import__('os')", ["__import__"]),
+    ("import os", ["import os"]),
+    ("Y[i] = 'text'", ["text"]),
+    ("Y[i] = X[i] if X[i] > 0 else 0", ["where"]),
+    ("Y[i] = [X[i]]", ["[X[i]]"]),
+    ("Y[i] = X[i:2]", ["i:2"]),
+    ("Y[i] = X[i] @ Z[i]", ["@"]),
+    ("Y[i] = X[i] & Z[i]", ["&"]),
+    ("Y[i] = True", ["True"]),
+    ("Y[i] = 1j*X[i]", ["1j"]),
+    ("Y[i] = exp(X[i], X[i])", ["exp"]),
+    ("Y[i] = exp(x=X[i])", ["exp"]),
+    ("Y[i] = sum(*X)", ["sum"]),
+    # indices
+    ("Y[i] = X[i,k]", ["k"]),
+    ("Y[i] = sum(k, X[i,k])*k", ["k"]),
+    ("Y[i] = sum(k, sum(k, X[i,k]))", ["k", "bound"]),
+    ("Y[i,k] = sum(k, X[i,k])", ["k"]),
+    ("Y[i,i] = X[i]", ["i", "repeated"]),
+    ("Y[i+1] = X[i]", ["i + 1"]),
+    ("Y[i] = softmax(k, X[i])", ["k"]),
+    ("Y[i] = X[i,i,i] + X[i,i]", ["X"]),
+    ("Y[i] = X[i/2]", ["integer"]),
+    ("Y[i] = X[2.5*i]", ["integer"]),
+    ("Y[i] = max(0, X[i])", ["maximum"]),
+    ("Y[i] = min(X[i], 1)", ["minimum"]),
+    ("Y[i] = sum(X[i])", ["sum"]),
+    ("Y[i] = X[i]*size(q)", ["q"]),
+    # names
+    ("Y[i] = X[i]\nY[i] = 2*X[i]", ["Y", "twice"]),
+    ("A[i] = B[i]\nB[i] = X[i]", ["B"]),
+    ("Y[i] = Y[i]*X[i]", ["Y"]),
+    ("param eps = 1\nparam eps = 2\nY[i] = X[i]*eps", ["eps"]),
+    ("param eps = X[i]\nY[i] = X[i]*eps", ["param"]),
+    ("Y[i] = X[i]*dX[i]", ["dX"]),
+    ("output Z\nY[i] = X[i]", ["Z"]),
+    ("input Y[i]\nY[i] = X[i]", ["Y"]),
+    # later stages
+    ("Y[i,j] = inv(A)[i,j]", ["inv"]),
+    ("Y[i] = X[i]//2", ["//"]),
+]
+
+
+@pytest.mark.parametrize(("formula", "words"), FORMULAS, ids=[f.replace("\n", "; ") for f, _ in FORMULAS])
+def test_bad_formula(formula: str, words: list[str]) -> None:
+    done = command("rule", "-", text=formula)
+    assert done.exit_code == 2, done.output or repr(done.exception)
+    assert "Traceback" not in done.output
+    assert done.output.startswith("error: ")
+    for word in words:
+        assert word in done.output
+
+
+def test_the_caret_stands_under_the_place() -> None:
+    done = command("rule", "-", text="A[i] = X[i]\nY[i] = A[i] + foo(X[i])")
+    line, carets = done.output.splitlines()[1:3]
+    assert line.endswith("Y[i] = A[i] + foo(X[i])")
+    assert line[carets.index("^") :].startswith("foo")
+
+
+def test_gradient_of_an_integer_tensor() -> None:
+    done = command("rule", "-", "--wrt", "ids", text="Y[t,c] = E[ids[t],c]")
+    assert done.exit_code == 2
+    assert "ids" in done.output
+    assert "integer" in done.output
+
+
+def test_gradient_of_an_unknown_tensor() -> None:
+    done = command("rule", "-", "--wrt", "Z", text="Y[t] = X[t]**2")
+    assert done.exit_code == 2
+    assert "Z" in done.output
+
+
+def test_unknown_operation() -> None:
+    done = command("rule", "sofmax")
+    assert done.exit_code == 2
+    assert "softmax" in done.output  # did you mean
+
+
+MATMUL = "Y[m,n] = sum(k, A[m,k]*B[k,n])"
+GATHER = "Y[t,c] = E[ids[t],c]"
+GUARDED = "Y[t,c] = where(ids[t] >= 0, E[ids[t],c], 0)"
+A, B, E = np.ones((3, 2)), np.ones((2, 5)), np.ones((4, 3))
+IDS = np.array([0, 3, 1])
+
+# formula, arrays, further arguments, words
+ARRAYS = {
+    "missing": (MATMUL, {"A": A}, [], ["B", "missing"]),
+    "extra": (MATMUL, {"A": A, "B": B, "C": B}, [], ["C"]),
+    "misshapen": (MATMUL, {"A": A, "B": B.T}, [], ["k", "2", "5"]),
+    "wrong rank": (MATMUL, {"A": A, "B": B[0]}, [], ["B", "(5,)"]),
+    "misshapen cotangent": (MATMUL, {"A": A, "B": B, "dY": A}, [], ["dY", "(3, 2)", "(3, 5)"]),
+    "complex": (MATMUL, {"A": A * 1j, "B": B}, [], ["A", "complex"]),
+    "text": (MATMUL, {"A": np.full((3, 2), "x"), "B": B}, [], ["A"]),
+    "objects": (MATMUL, {"A": np.full((3, 2), None), "B": B}, [], ["A"]),
+    "two extents": ("Y[i,j] = X[i,j]*Z[j,i]", {"X": A, "Z": A}, [], ["i", "2", "3"]),
+    "repeated index": ("Y[i] = X[i,i]", {"X": A}, [], ["i", "2", "3"]),
+    "label no integer": (GATHER, {"E": E, "ids": IDS + 0.5}, [], ["ids", "integer"]),
+    "label too large": (GATHER, {"E": E, "ids": IDS + 1}, [], ["ids", "4"]),
+    "label negative": (GATHER, {"E": E, "ids": IDS - 1}, [], ["ids", "-1"]),
+    "label too large where it counts": (GUARDED, {"E": E, "ids": IDS + 1}, [], ["ids", "4"]),
+    "size against array": (MATMUL, {"A": A, "B": B}, ["--size", "k=7"], ["k", "7", "2"]),
+    "size of no index": (MATMUL, {"A": A, "B": B}, ["--size", "q=7"], ["q"]),
+    "size no number": (MATMUL, {"A": A, "B": B}, ["--size", "k=x"], ["k=x"]),
+    "size negative": ("Y[t] = X[t+1]", {"X": A[:, 0]}, ["--size", "t=-1"], ["t"]),
+    "size too large": ("Y[t] = X[t+1]", {"X": A[:, 0]}, ["--size", "t=3"], ["X", "range"]),
+    "two free extents": ("Y[t,r] = X[t+r]", {"X": A[:, 0]}, [], ["--size"]),
+    "free extent": ("Y[t,p] = where(p == 0, X[t,0], X[t,1])", {"X": A}, [], ["p", "--size"]),
+    "out of range": ("Y[t] = X[t+1] - X[t]", {"X": A[:, 0]}, [], ["X", "range"]),
+    "unknown type": (MATMUL, {"A": A, "B": B}, ["--dtype", "float8"], ["float8"]),
+}
+
+
+@pytest.mark.parametrize("name", ARRAYS)
+def test_bad_arrays(name: str, tmp_path: Path) -> None:
+    formula, arrays, more, words = ARRAYS[name]
+    np.savez(tmp_path / "in.npz", **arrays)  # type: ignore[arg-type]
+    target = tmp_path / "out.npz"
+    done = command("run", "-", "--inputs", tmp_path / "in.npz", "--output", target, *more, text=formula)
+    assert done.exit_code == 2, done.output or repr(done.exception)
+    assert "Traceback" not in done.output
+    for word in words:
+        assert word in done.output, done.output
+    assert not target.exists()
+
+
+def test_a_label_out_of_range_is_fine_where_it_does_not_count(tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", E=E, ids=IDS - 2, dY=np.ones((3, 3)))
+    done = command("run", "-", "--inputs", tmp_path / "in.npz", "--output", tmp_path / "out.npz", text=GUARDED)
+    assert done.exit_code == 0, done.output
+    with np.load(tmp_path / "out.npz") as found:
+        assert found["Y"].tolist() == [[0, 0, 0], [1, 1, 1], [0, 0, 0]]
+        assert found["dE"].tolist() == [[0, 0, 0], [1, 1, 1], [0, 0, 0], [0, 0, 0]]
+
+
+@pytest.mark.parametrize("content", [b"", b"not an archive", None])
+def test_a_file_that_is_no_npz(content: bytes | None, tmp_path: Path) -> None:
+    source = tmp_path / "in.npz"
+    if content is not None:
+        source.write_bytes(content)
+    done = command("run", "-", "--inputs", source, "--output", tmp_path / "out.npz", text=MATMUL)
+    assert done.exit_code == 2, done.output or repr(done.exception)
+    assert "in.npz" in done.output
+    assert not (tmp_path / "out.npz").exists()
+
+
+@pytest.mark.parametrize("where", ["missing/out.npz", "."])
+def test_unwritable_output(where: str, tmp_path: Path) -> None:
+    np.savez(tmp_path / "in.npz", A=A, B=B)
+    done = command("run", "-", "--inputs", tmp_path / "in.npz", "--output", tmp_path / where, text=MATMUL)
+    assert done.exit_code == 2, done.output or repr(done.exception)
+    assert str(tmp_path) in done.output.replace("\n", "")
+
+
+def test_no_compiler(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))  # nothing compiled earlier
+    monkeypatch.setenv("HOME", str(tmp_path))
+    np.savez(tmp_path / "in.npz", A=A, B=B)
+    arguments = ["--inputs", tmp_path / "in.npz", "--output", tmp_path / "out.npz", "--executor", "emulator"]
+    done = command("run", "-", *arguments, text="Y[m,n] = 1.25*sum(k, A[m,k]*B[k,n])")
+    assert done.exit_code == 2, done.output or repr(done.exception)
+    assert "compiler" in done.output
+    assert not (tmp_path / "out.npz").exists()

@@ -1,0 +1,127 @@
+"""Derived rules, run as NumPy in the namespace of the contract, against the independent autodiff."""
+
+import ast
+
+import numpy as np
+import pytest
+
+from tests.corpus import CASES, Case, error
+from tests.drive import count_nodes, rule_json, run_program
+from tests.formulas import ENTRIES
+from tests.oracle import differentiate
+
+TEXTS = {e.name: e.text for e in ENTRIES}
+
+
+def params(case: Case) -> dict[str, float]:
+    """The values of the formula's `param` lines, which are plain numbers in the corpus."""
+    return {n: ast.literal_eval(e) for n, e in case.formula.params.items()}
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_rule(case: Case) -> None:
+    rule = rule_json(case.text)
+    assert rule["formula"].strip()
+    assert list(rule["outputs"]) == list(case.formula.outputs)
+    assert set(rule["inputs"]) == set(case.formula.inputs)
+    assert all(rule["inputs"][n]["dtype"] == "integer" for n in case.formula.integers)
+    assert set(case.wrt) <= set(rule["gradients"])
+    space = run_program(rule["program"], case.arrays, case.cotangents, case.extents, params(case))
+    for name in case.formula.outputs:
+        assert error(space[name], case.expected.values[name]) < 1e-9, name
+    for name in case.wrt:
+        assert error(space["d" + name], case.expected.gradients[name]) < 1e-9, rule["program"]
+
+
+@pytest.mark.parametrize(
+    ("name", "limit"),
+    [
+        ("linear", 3),
+        ("softmax_last", 4),
+        ("cross_entropy", 5),
+        ("layernorm", 11),
+        ("attention_causal", 10),
+    ],
+)
+def test_rule_is_small(name: str, limit: int) -> None:
+    program = rule_json(TEXTS[name])["program"]
+    assert count_nodes(program["backward"]) <= limit, "\n".join(program["backward"])
+
+
+@pytest.mark.parametrize("name", ["attention_multihead", "layernorm", "lstm", "cross_entropy_ignore", "embedding_two"])
+def test_rule_is_the_same_every_time(name: str) -> None:
+    assert rule_json(TEXTS[name]) == rule_json(TEXTS[name])
+
+
+# A spelling, and a formula of the same mathematics that is stable in float64 when evaluated as it stands.
+STABLE = {
+    "softplus": ("Y[i] = log(1 + exp(X[i]))", "Y[i] = maximum(X[i], 0) + log1p(exp(-abs(X[i])))"),
+    "softplus_log1p": ("Y[i] = log1p(exp(X[i]))", "Y[i] = maximum(X[i], 0) + log1p(exp(-abs(X[i])))"),
+    "softplus_negative": ("Y[i] = log(1 + exp(-X[i]))", "Y[i] = maximum(-X[i], 0) + log1p(exp(-abs(X[i])))"),
+    "sigmoid": ("Y[i] = sigmoid(X[i])", "Y[i] = sigmoid(X[i])"),
+    "sigmoid_negative": ("Y[i] = 1/(1 + exp(-X[i]))", "Y[i] = sigmoid(X[i])"),
+    "sigmoid_positive": ("Y[i] = exp(X[i])/(1 + exp(X[i]))", "Y[i] = sigmoid(X[i])"),
+    "sigmoid_swapped": ("Y[i] = exp(X[i])/(exp(X[i]) + 1)", "Y[i] = sigmoid(X[i])"),
+    "sigmoid_power": ("Y[i] = (1 + exp(-X[i]))**-1", "Y[i] = sigmoid(X[i])"),
+    "tanh": ("Y[i] = tanh(X[i])", "Y[i] = tanh(X[i])"),
+    "tanh_spelled": ("Y[i] = (exp(X[i]) - exp(-X[i]))/(exp(X[i]) + exp(-X[i]))", "Y[i] = tanh(X[i])"),
+    "tanh_squared": ("Y[i] = (exp(2*X[i]) - 1)/(exp(2*X[i]) + 1)", "Y[i] = tanh(X[i])"),
+    "silu": ("Y[i] = X[i]/(1 + exp(-X[i]))", "Y[i] = X[i]*sigmoid(X[i])"),
+    "silu_positive": ("Y[i] = X[i]*exp(X[i])/(1 + exp(X[i]))", "Y[i] = X[i]*sigmoid(X[i])"),
+    "log_sigmoid": ("Y[i] = log(sigmoid(X[i]))", "Y[i] = minimum(X[i], 0) - log1p(exp(-abs(X[i])))"),
+    "log_one_less_sigmoid": ("Y[i] = log(1 - sigmoid(X[i]))", "Y[i] = minimum(-X[i], 0) - log1p(exp(-abs(X[i])))"),
+    "log_sigmoid_spelled": ("Y[i] = log(1/(1 + exp(-X[i])))", "Y[i] = minimum(X[i], 0) - log1p(exp(-abs(X[i])))"),
+    "mish": ("Y[i] = X[i]*tanh(log(1 + exp(X[i])))",
+             "Y[i] = X[i]*tanh(maximum(X[i], 0) + log1p(exp(-abs(X[i]))))"),
+    "logsumexp": ("Y[i] = log(sum(j, exp(X[i,j])))", "Y[i] = logsumexp(j, X[i,j])"),
+    "logsumexp_named": ("Z[i] = sum(j, exp(X[i,j]))\nY[i] = log(Z[i])", "Y[i] = logsumexp(j, X[i,j])"),
+    "softmax": ("Y[i,j] = exp(X[i,j])/sum(l, exp(X[i,l]))", "Y[i,j] = softmax(j, X[i,j])"),
+    "softmax_named": ("E[i,j] = exp(X[i,j])\nZ[i] = sum(j, E[i,j])\nY[i,j] = E[i,j]/Z[i]",
+                      "Y[i,j] = softmax(j, X[i,j])"),
+    "log_softmax": ("Y[i,j] = log(softmax(j, X[i,j]))", "Z[i] = logsumexp(j, X[i,j])\nY[i,j] = X[i,j] - Z[i]"),
+    "log_softmax_named": ("P[i,j] = softmax(j, X[i,j])\nY[i,j] = log(P[i,j])",
+                          "Z[i] = logsumexp(j, X[i,j])\nY[i,j] = X[i,j] - Z[i]"),
+    "log_softmax_spelled": ("Y[i,j] = log(exp(X[i,j])/sum(l, exp(X[i,l])))",
+                            "Z[i] = logsumexp(j, X[i,j])\nY[i,j] = X[i,j] - Z[i]"),
+    "log_softmax_difference": ("Y[i,j] = X[i,j] - log(sum(l, exp(X[i,l])))",
+                               "Z[i] = logsumexp(j, X[i,j])\nY[i,j] = X[i,j] - Z[i]"),
+    "cross_entropy": ("Y = mean(i, log(sum(j, exp(X[i,j]))) - X[i,y[i]])",
+                      "Y = mean(i, logsumexp(j, X[i,j]) - X[i,y[i]])"),
+    "cross_entropy_nll": ("P[i,j] = softmax(j, X[i,j])\nY = -mean(i, log(P[i,y[i]]))",
+                          "Y = mean(i, logsumexp(j, X[i,j]) - X[i,y[i]])"),
+    "bce_logits": ("Y = mean(i, log(1 + exp(X[i])) - X[i]*T[i])",
+                   "Y = mean(i, maximum(X[i], 0) - X[i]*T[i] + log1p(exp(-abs(X[i]))))"),
+    "bce_sigmoid": ("Y = -mean(i, T[i]*log(sigmoid(X[i])) + (1 - T[i])*log(1 - sigmoid(X[i])))",
+                    "Y = mean(i, maximum(X[i], 0) - X[i]*T[i] + log1p(exp(-abs(X[i]))))"),
+    "bce_named": ("P[i] = 1/(1 + exp(-X[i]))\nY = -mean(i, T[i]*log(P[i]) + (1 - T[i])*log(1 - P[i]))",
+                  "Y = mean(i, maximum(X[i], 0) - X[i]*T[i] + log1p(exp(-abs(X[i]))))"),
+}  # fmt: skip
+
+
+def stable_case(name: str):  # type: ignore[no-untyped-def]
+    """Formula, inputs up to ±200 that float32 holds exactly, cotangent, and what the stable spelling gives."""
+    text, reference = STABLE[name]
+    rng = np.random.default_rng(len(name))
+    rows = "X[i,j]" in text
+    x = np.round(rng.uniform(-200, 200, (5, 7) if rows else 35) * 4) / 4
+    x[..., :4] = [200.0, -200.0, 0.25, -0.5]
+    arrays = {"X": x}
+    if "y[i]" in text:
+        arrays["y"] = rng.integers(0, 7, 5)
+    if "T[i]" in text:
+        arrays["T"] = np.round(rng.uniform(0, 1, 35) * 16) / 16
+    shape = {"Y = ": (), "Y[i] ": x.shape[:1], "Y[i,": x.shape}
+    last = text.splitlines()[-1]
+    cotangent = {"Y": rng.integers(-4, 5, next(s for start, s in shape.items() if last.startswith(start))) / 4 + 0.125}
+    return text, arrays, cotangent, differentiate(reference, arrays, cotangent, ["X"])
+
+
+@pytest.mark.parametrize("name", STABLE)
+def test_rule_is_stable_in_float32(name: str) -> None:
+    text, arrays, cotangent, expected = stable_case(name)
+    single = {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in arrays.items()}
+    extents = dict(zip("ij", arrays["X"].shape)) | {"l": arrays["X"].shape[-1]}
+    program = rule_json(text)["program"]
+    space = run_program(program, single, {"Y": np.float32(cotangent["Y"])}, extents, {})
+    assert error(space["Y"], expected.values["Y"]) < 3e-6, program["forward"]
+    assert error(space["dX"], expected.gradients["X"]) < 3e-6, program["backward"]
