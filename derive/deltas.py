@@ -2,6 +2,7 @@
 
     e = l                        l := i
     e = c·l + rest               l := (i − rest) / c       where that is a whole number in 0 .. size(l)−1
+    e = (±l + rest) % size(l)    l := ±(i − rest) % size(l)
     e = l // c                   l := c·i + g, a new letter g in 0 .. c−1,  where c·i + g < size(l)
     e without a summed letter, or an entry of an integer tensor:  where(i == e, ..., 0)
 
@@ -85,6 +86,8 @@ def _solve(d: Delta, summed: list[Index], prefer: tuple[Index, ...]) -> Solution
         return d.right, d.left, bounds, []
     if isinstance(d.right, Call) and d.right.fn == "floordiv":
         return _solve_group(d, summed)
+    if isinstance(d.right, Call) and d.right.fn == "mod":
+        return _solve_turn(d, summed)
     candidates = [(i, c) for i in summed if (c := slope(d.right, i)) is not None]
     if not candidates:
         return None
@@ -113,6 +116,20 @@ def _solve_group(d: Delta, summed: list[Index]) -> Solution | None:
     g = E.fresh(Index("g", extent), [*summed, d.left])
     value = E.add(E.mul(c, d.left), g)
     return letter, value, [E.compare("<", value, Size(letter.extent))], [g]
+
+
+def _solve_turn(d: Delta, summed: list[Index]) -> Solution | None:
+    """`(±l + rest) % size(l)` is a permutation of l's range."""
+    assert isinstance(d.right, Call)
+    inside, modulus = d.right.args
+    for letter in summed:
+        c = slope(inside, letter)
+        if c is not None and abs(c) == 1 and isinstance(modulus, Size) and modulus.extent == letter.extent:
+            rest = E.sub(inside, E.mul(E.num(c), letter))
+            gap = E.sub(d.left, rest) if c > 0 else E.sub(rest, d.left)
+            bound = [] if d.left.extent == letter.extent else [E.compare("<", d.left, modulus)]
+            return letter, E.call("mod", gap, modulus), bound, []
+    return None
 
 
 def slope(e: Expr, letter: Index) -> Fraction | None:

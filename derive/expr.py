@@ -392,7 +392,7 @@ def compare(op: str, left: Expr, right: Expr) -> Expr:
 
 
 def logic(op: str, *args: Expr) -> Expr:
-    """`and` / `or` of conditions, flattened, without repeats."""
+    """`and` / `or` of conditions, flattened, without repeats; the order is kept, since the first guards the rest."""
     absorbing, neutral = (FALSE, TRUE) if op == "and" else (TRUE, FALSE)
     flat: dict[Expr, None] = {}
     for a in args:
@@ -405,7 +405,7 @@ def logic(op: str, *args: Expr) -> Expr:
         return neutral
     if any(negate(c) in flat for c in flat):
         return absorbing
-    return next(iter(flat)) if len(flat) == 1 else Logic(op, tuple(sorted(flat, key=lambda c: c.key)))
+    return next(iter(flat)) if len(flat) == 1 else Logic(op, tuple(flat))
 
 
 def negate(c: Expr) -> Expr:

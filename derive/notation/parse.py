@@ -62,8 +62,8 @@ def _parse(text: str, lines: list[Line]) -> Program:
     if not statements:
         raise NotationError("there is no statement", value=text.strip() or "empty", hint="write Y[i,j] = expression")
     integers = _integer_tensors(statements, lines)
-    inputs = tuple(Tensor(n, letters.axes(n), n in integers) for n in letters.rank if n in given)
-    _check_cotangent_names({*given, *targets}, params)
+    inputs = tuple(Tensor(n, letters.axes(n), n in integers) for n in letters.rank if n not in targets)
+    _check_cotangent_names(set(letters.rank), params)
     return Program(text, tuple(params.items()), inputs, tuple(statements), _outputs(lines, statements),
                    tuple((n, letters.extent(n)) for n in letters.order))
 

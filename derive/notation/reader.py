@@ -153,13 +153,17 @@ def subscript(node: ast.expr, scope: Scope) -> Expr:
     """An integer-valued term: letters, integers, their sums and multiples, `//`, `%`, integer tensors."""
     if isinstance(node, ast.Slice):
         raise scope.line.error("slices are not in the notation", value=ast.unparse(node), hint="name the axis: X[i, j]")
-    value = read(node, scope)
-    value = E.transform(value, lambda x: E.num(scope.params[x.name]) if isinstance(x, E.Param) else x)
+    value = _numbers(read(node, scope), scope)
     bad = next((x for x in E.subterms(value) if not _integral(x)), None)
     if bad is not None:
         raise scope.line.error("a subscript must be an integer", node, value=ast.unparse(node),
                                hint="use letters, integers, + - *, // and %, or an integer tensor")
     return value
+
+
+def _numbers(e: Expr, scope: Scope) -> Expr:
+    """`e` with the values of parameters in place of their names: subscripts are exact."""
+    return E.transform(e, lambda x: E.num(scope.params[x.name]) if isinstance(x, E.Param) else x)
 
 
 def _integral(x: Expr) -> bool:
@@ -188,7 +192,7 @@ def _binary(node: ast.BinOp, scope: Scope) -> Expr:
                 raise scope.line.error("division by zero", node, value=ast.unparse(node))
             return E.power(left, right)
         case ast.FloorDiv() | ast.Mod():
-            right = E.transform(right, lambda x: E.num(scope.params[x.name]) if isinstance(x, E.Param) else x)
+            left, right = _numbers(left, scope), _numbers(right, scope)
             if not all(_integral(x) for x in E.subterms(left)) or not (
                     isinstance(right, E.Size) or isinstance(right, E.Num) and right.value.denominator == 1):
                 raise scope.line.error("// and % are for indices and whole numbers", node, value=ast.unparse(node))

@@ -187,7 +187,7 @@ class NumPyPrinter(AccessPrinter):
                 a = self._condition(e.args[0], scope, guarded)
                 return Array(f"~{a.at(ATOM)}", a.axes, UNARY)
             case Logic():
-                parts = [self._condition(c, scope, guarded) for c in e.args]
+                parts = [self._condition(c, scope, guarded or n > 0) for n, c in enumerate(e.args)]
                 want = union(scope, *parts)
                 joint = " & " if e.op == "and" else " | "
                 return Array(f"({joint.join(aligned(p, want).at(ATOM) for p in parts)})", want)
@@ -271,6 +271,9 @@ def _statement(p: NumPyPrinter, s: Statement) -> list[str]:
 
 def finished(p: NumPyPrinter, a: Array, want: tuple[Index, ...]) -> str:
     """The code of `a` with exactly the axes `want`."""
+    if a.code == "0":
+        shape = ", ".join(p.size(i.extent) for i in want)
+        return f"np.zeros(({shape}{',' * (len(want) == 1)}))"
     if a.axes == want:
         return a.code
     if set(a.axes) == set(want):

@@ -201,8 +201,8 @@ class ForwardNames:
                 d = self.definitions[name]
                 chosen.define(d.expr, name, d.indices)
         for n, s in enumerate(self.program.statements):
-            for name in self.definitions:
-                if name in needed and self.host[name] == n:
+            for name in sorted(needed, key=lambda x: (len(E.subterms(self.definitions[x].expr)), x)):
+                if self.host[name] == n:  # inner terms before those that contain them
                     d = self.definitions[name]
                     statements.append(Statement(name, d.indices, _written(d.expr, chosen, self, needed, skip=d.expr)))
             statements.append(Statement(s.name, s.indices, _written(s.expr, chosen, self, needed), s.line))
