@@ -29,6 +29,7 @@ STAGES = [
     "plan",
     "emit",
     "emulator",
+    "arrays",
     "run",
     "cost",
     "claim",
