@@ -53,6 +53,9 @@ def test_rule_is_the_same_every_time(name: str) -> None:
     assert rule_json(TEXTS[name]) == rule_json(TEXTS[name])
 
 
+# Rounding a log-sum-exp of 200 to float32 alone moves P by up to 7.6e-6 of itself.
+SINGLE = 1e-5
+
 # A spelling, and a formula of the same mathematics that is stable in float64 when evaluated as it stands.
 STABLE = {
     "softplus": ("Y[i] = log(1 + exp(X[i]))", "Y[i] = maximum(X[i], 0) + log1p(exp(-abs(X[i])))"),
@@ -123,5 +126,5 @@ def test_rule_is_stable_in_float32(name: str) -> None:
     extents = dict(zip("ij", arrays["X"].shape)) | {"l": arrays["X"].shape[-1]}
     program = rule_json(text)["program"]
     space = run_program(program, single, {"Y": np.float32(cotangent["Y"])}, extents, {})
-    assert error(space["Y"], expected.values["Y"]) < 3e-6, program["forward"]
-    assert error(space["dX"], expected.gradients["X"]) < 3e-6, program["backward"]
+    assert error(space["Y"], expected.values["Y"]) < SINGLE, program["forward"]
+    assert error(space["dX"], expected.gradients["X"]) < SINGLE, program["backward"]
