@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import ml_dtypes
 import numpy as np
 from numpy import (
     bool_,
@@ -73,8 +72,16 @@ __all__ = [
     "zeros_like",
 ]
 
-bfloat16 = np.dtype(ml_dtypes.bfloat16)
 Array = np.ndarray[Any, Any]
+
+
+def __getattr__(name: str) -> Any:
+    """`bfloat16`, which NumPy lacks; its package is loaded when it is first asked for."""
+    if name == "bfloat16":
+        import ml_dtypes
+
+        return np.dtype(ml_dtypes.bfloat16)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def full(shape: Any, fill_value: Any, dtype: Any = np.float64) -> Array:

@@ -44,7 +44,6 @@ Status run_launch(const Launch& launch);
 const Launch* current_launch();
 derive_dim current_block();
 derive_dim current_thread();
-unsigned current_thread_linear();
 bool in_stack_guard(const void* address);
 bool in_stacks(const void* address);
 

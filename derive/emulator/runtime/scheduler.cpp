@@ -12,7 +12,8 @@ static const Launch* launch = nullptr;
 static StackPointer scheduler_pointer = nullptr;
 static Status status = OK;
 
-static unsigned thread_count, current, started, ready_head, ready_count, exited;
+unsigned current, thread_count;
+static unsigned started, ready_head, ready_count, exited;
 static unsigned short ready[MAX_THREADS], start_order[MAX_THREADS], stack_of[MAX_THREADS];
 static unsigned short free_stacks[MAX_THREADS];
 static unsigned free_count, current_stack;
@@ -251,8 +252,6 @@ Status run_launch(const Launch& requested) {
 const Launch* current_launch() { return launch; }
 derive_dim current_block() { return launch->module->state->block; }
 derive_dim current_thread() { return index_of[current]; }
-unsigned current_thread_linear() { return current; }
-unsigned block_threads() { return thread_count; }
 Wait thread_wait(unsigned thread) { return waits[thread]; }
 int thread_line(unsigned thread) { return lines[thread]; }
 

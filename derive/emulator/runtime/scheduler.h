@@ -17,7 +17,10 @@ void make_ready(unsigned thread);
 void describe_place();
 const char* wait_name(Wait wait);
 
-unsigned block_threads();
+// Read at every meeting of threads, so no calls between files.
+extern unsigned current, thread_count;
+inline unsigned current_thread_linear() { return current; }
+inline unsigned block_threads() { return thread_count; }
 Wait thread_wait(unsigned thread);
 int thread_line(unsigned thread);
 

@@ -34,7 +34,7 @@ void map_stacks(int count) {
       perror("derive emulator: no memory for the stack of a CUDA thread");
       exit(1);
     }
-    unsigned long stagger = (mapped % 61) * 64;
+    unsigned long stagger = (mapped * 5 % 64) * 64;
     stacks[mapped] = {low, size - stagger, nullptr};
   }
 }

@@ -49,20 +49,20 @@ DERIVE_VECTOR_ELEMENTS(double, double)
 #undef DERIVE_VECTOR_ELEMENTS
 
 #ifdef DERIVE_FP16
-DERIVE_VECTOR_ELEMENT(__half2, __half)
 template <>
 struct derive_element<__half> {
   static constexpr derive_class of = DERIVE_FLOAT;
   static constexpr unsigned scalar_size = 2;
 };
+DERIVE_VECTOR_ELEMENT(__half2, __half)
 #endif
 #ifdef DERIVE_BF16
-DERIVE_VECTOR_ELEMENT(__nv_bfloat162, __nv_bfloat16)
 template <>
 struct derive_element<__nv_bfloat16> {
   static constexpr derive_class of = DERIVE_BFLOAT16;
   static constexpr unsigned scalar_size = 2;
 };
+DERIVE_VECTOR_ELEMENT(__nv_bfloat162, __nv_bfloat16)
 #endif
 
 template <class T>

@@ -1,0 +1,187 @@
+// Bits of half and bfloat16: conversions with one correct rounding, from float and from double.
+#pragma once
+
+#include "bits.h"
+#include "math.h"
+
+inline unsigned short derive_half_from_float_portable(float x) {
+  unsigned bits = derive_bits<unsigned>(x), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
+  if (size >= 0x7f800000u) return static_cast<unsigned short>(sign | (size > 0x7f800000u ? 0x7fffu : 0x7c00u));
+  if (size >= 0x477ff000u) return static_cast<unsigned short>(sign | 0x7c00u);
+  if (size < 0x38800000u) {  // subnormal: adding 0.5 lets the processor round at the last bit of a half
+    unsigned shifted = derive_bits<unsigned>(derive_bits<float>(size) + 0.5f);
+    return static_cast<unsigned short>(sign | (shifted - 0x3f000000u));
+  }
+  size += 0xc8000fffu + (size >> 13 & 1u);
+  return static_cast<unsigned short>(sign | size >> 13);
+}
+
+inline float derive_half_to_float_portable(unsigned short half) {
+  unsigned bits = (half & 0x7fffu) << 13, exponent = bits & 0x0f800000u;
+  bits += 112u << 23;
+  if (exponent == 0x0f800000u) {
+    bits += 112u << 23;
+  } else if (exponent == 0) {
+    bits = derive_bits<unsigned>(derive_bits<float>(bits + (1u << 23)) - derive_bits<float>(113u << 23));
+  }
+  return derive_bits<float>(bits | (half & 0x8000u) << 16);
+}
+
+#if defined(__F16C__) && defined(__GNUC__) && !defined(__clang__)
+typedef float derive_float_4 __attribute__((vector_size(16)));
+typedef short derive_short_8 __attribute__((vector_size(16)));
+inline unsigned short derive_half_from_float(float x) {
+  return static_cast<unsigned short>(__builtin_ia32_vcvtps2ph(derive_float_4{x}, 0)[0]);
+}
+inline float derive_half_to_float(unsigned short half) {
+  return __builtin_ia32_vcvtph2ps(derive_short_8{static_cast<short>(half)})[0];
+}
+#elif defined(__aarch64__)
+inline unsigned short derive_half_from_float(float x) {
+  return derive_bits<unsigned short>(static_cast<__fp16>(x));
+}
+inline float derive_half_to_float(unsigned short half) { return static_cast<float>(derive_bits<__fp16>(half)); }
+#else
+inline unsigned short derive_half_from_float(float x) { return derive_half_from_float_portable(x); }
+inline float derive_half_to_float(unsigned short half) { return derive_half_to_float_portable(half); }
+#endif
+
+inline unsigned short derive_bfloat_from_float(float x) {
+  unsigned bits = derive_bits<unsigned>(x);
+  if ((bits & 0x7fffffffu) > 0x7f800000u) return 0x7fff;
+  return static_cast<unsigned short>((bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+inline float derive_bfloat_to_float(unsigned short bfloat) {
+  return derive_bits<float>(static_cast<unsigned>(bfloat) << 16);
+}
+
+// Rounded to odd, so that rounding once more to a shorter format is as good as rounding once.
+inline float derive_float_to_odd(double x) {
+  float near = static_cast<float>(x);
+  if (static_cast<double>(near) == x || x != x || near - near != 0.0f) return near;
+  unsigned bits = derive_bits<unsigned>(near);
+  if (__builtin_fabs(static_cast<double>(near)) > __builtin_fabs(x)) --bits;
+  return derive_bits<float>(bits | 1u);
+}
+
+enum derive_rounding { DERIVE_ZERO, DERIVE_LOW, DERIVE_HIGH };
+
+// From the nearest value to the directed one; the bits of a magnitude count up with it.
+inline unsigned short derive_directed(unsigned short nearest, float back, float x, derive_rounding to) {
+  bool negative = nearest >> 15 & 1;
+  bool above = back > x, below = back < x;
+  if (to == DERIVE_ZERO && (negative ? below : above)) return static_cast<unsigned short>(nearest - 1);
+  if (to == DERIVE_LOW && above) return static_cast<unsigned short>(negative ? nearest + 1 : nearest == 0 ? 0x8001 : nearest - 1);
+  if (to == DERIVE_HIGH && below) return static_cast<unsigned short>(negative ? (nearest == 0x8000 ? 1 : nearest - 1) : nearest + 1);
+  return nearest;
+}
+
+// Everything that half and bfloat16 have alike. Arithmetic in float and one rounding is exact for + - * /.
+#define DERIVE_SMALL_FLOAT(T, T2, FROM, TO)                                                                          \
+  struct alignas(2) T {                                                                                              \
+    unsigned short __x;                                                                                              \
+    T() = default;                                                                                                   \
+    T(float v) : __x(FROM(v)) {}                                                                                     \
+    T(double v) : __x(FROM(derive_float_to_odd(v))) {}                                                               \
+    T(int v) : T(static_cast<double>(v)) {}                                                                          \
+    T(unsigned v) : T(static_cast<double>(v)) {}                                                                     \
+    T(long v) : T(static_cast<double>(v)) {}                                                                         \
+    T(unsigned long v) : T(static_cast<double>(v)) {}                                                                \
+    T(long long v) : T(static_cast<double>(v)) {}                                                                    \
+    T(unsigned long long v) : T(static_cast<double>(v)) {}                                                           \
+    T(short v) : T(static_cast<float>(v)) {}                                                                         \
+    T(unsigned short v) : T(static_cast<float>(v)) {}                                                                \
+    operator float() const { return TO(__x); }                                                                       \
+    explicit operator bool() const { return (__x & 0x7fff) != 0; }                                                   \
+    operator int() const { return derive_saturate<int>(TO(__x)); }                                                   \
+    operator unsigned() const { return derive_saturate<unsigned>(TO(__x)); }                                         \
+    operator long long() const { return derive_saturate<long long>(TO(__x)); }                                       \
+    operator unsigned long long() const { return derive_saturate<unsigned long long>(TO(__x)); }                     \
+    operator short() const { return derive_saturate<short>(TO(__x)); }                                               \
+    operator unsigned short() const { return derive_saturate<unsigned short>(TO(__x)); }                             \
+    static T bits(unsigned short raw) { T r; r.__x = raw; return r; }                                                \
+    T operator-() const { return bits(__x ^ 0x8000); }                                                               \
+    T operator+() const { return *this; }                                                                            \
+    T& operator++() { return *this = T(TO(__x) + 1.0f); }                                                            \
+    T& operator--() { return *this = T(TO(__x) - 1.0f); }                                                            \
+  };                                                                                                                 \
+  struct alignas(4) T2 {                                                                                             \
+    T x, y;                                                                                                          \
+    T2() = default;                                                                                                  \
+    T2(const T& a, const T& b) : x(a), y(b) {}                                                                       \
+    DERIVE_COPIES_WHOLE(T2)                                                                                          \
+  };                                                                                                                 \
+  inline float derive_float(T a) { return TO(a.__x); }                                                               \
+  DERIVE_SMALL_OPERATOR(T, T2, +, __hadd, __hadd2)                                                                   \
+  DERIVE_SMALL_OPERATOR(T, T2, -, __hsub, __hsub2)                                                                   \
+  DERIVE_SMALL_OPERATOR(T, T2, *, __hmul, __hmul2)                                                                   \
+  DERIVE_SMALL_OPERATOR(T, T2, /, __hdiv, __h2div)                                                                   \
+  DERIVE_SMALL_COMPARE(T, T2, ==, __heq)                                                                             \
+  DERIVE_SMALL_COMPARE(T, T2, !=, __hne)                                                                             \
+  DERIVE_SMALL_COMPARE(T, T2, <, __hlt)                                                                              \
+  DERIVE_SMALL_COMPARE(T, T2, <=, __hle)                                                                             \
+  DERIVE_SMALL_COMPARE(T, T2, >, __hgt)                                                                              \
+  DERIVE_SMALL_COMPARE(T, T2, >=, __hge)                                                                             \
+  inline T __hadd_rn(T a, T b) { return a + b; }                                                                     \
+  inline T __hsub_rn(T a, T b) { return a - b; }                                                                     \
+  inline T __hmul_rn(T a, T b) { return a * b; }                                                                     \
+  inline T __hadd_sat(T a, T b) { return T(__saturatef(derive_float(a) + derive_float(b))); }                        \
+  inline T __hmul_sat(T a, T b) { return T(__saturatef(derive_float(a) * derive_float(b))); }                        \
+  inline T __hfma(T a, T b, T c) {                                                                                   \
+    return T(fma(static_cast<double>(derive_float(a)), static_cast<double>(derive_float(b)),                         \
+                 static_cast<double>(derive_float(c))));                                                             \
+  }                                                                                                                  \
+  inline T __hfma_relu(T a, T b, T c) { T r = __hfma(a, b, c); return derive_float(r) < 0.0f ? T(0.0f) : r; }        \
+  inline T __hneg(T a) { return -a; }                                                                                \
+  inline T __habs(T a) { return T::bits(a.__x & 0x7fff); }                                                           \
+  inline T __hmax(T a, T b) { return T(fmaxf(derive_float(a), derive_float(b))); }                                   \
+  inline T __hmin(T a, T b) { return T(fminf(derive_float(a), derive_float(b))); }                                   \
+  inline bool __hisnan(T a) { return isnan(derive_float(a)); }                                                       \
+  inline int __hisinf(T a) { return isinf(derive_float(a)) ? (derive_float(a) > 0 ? 1 : -1) : 0; }                   \
+  inline T2 __hfma2(T2 a, T2 b, T2 c) { return T2(__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)); }                   \
+  inline T2 __hneg2(T2 a) { return T2(-a.x, -a.y); }                                                                 \
+  inline T2 __habs2(T2 a) { return T2(__habs(a.x), __habs(a.y)); }                                                   \
+  inline T2 __hmax2(T2 a, T2 b) { return T2(__hmax(a.x, b.x), __hmax(a.y, b.y)); }                                   \
+  inline T2 __hmin2(T2 a, T2 b) { return T2(__hmin(a.x, b.x), __hmin(a.y, b.y)); }                                   \
+  inline float __low2float(T2 a) { return derive_float(a.x); }                                                       \
+  inline float __high2float(T2 a) { return derive_float(a.y); }                                                      \
+  DERIVE_SMALL_FUNCTION(T, T2, exp)                                                                                  \
+  DERIVE_SMALL_FUNCTION(T, T2, exp2)                                                                                 \
+  DERIVE_SMALL_FUNCTION(T, T2, exp10)                                                                                \
+  DERIVE_SMALL_FUNCTION(T, T2, log)                                                                                  \
+  DERIVE_SMALL_FUNCTION(T, T2, log2)                                                                                 \
+  DERIVE_SMALL_FUNCTION(T, T2, log10)                                                                                \
+  DERIVE_SMALL_FUNCTION(T, T2, sqrt)                                                                                 \
+  DERIVE_SMALL_FUNCTION(T, T2, rsqrt)                                                                                \
+  DERIVE_SMALL_FUNCTION(T, T2, sin)                                                                                  \
+  DERIVE_SMALL_FUNCTION(T, T2, cos)                                                                                  \
+  DERIVE_SMALL_FUNCTION(T, T2, tanh)                                                                                 \
+  DERIVE_SMALL_FUNCTION(T, T2, ceil)                                                                                 \
+  DERIVE_SMALL_FUNCTION(T, T2, floor)                                                                                \
+  DERIVE_SMALL_FUNCTION(T, T2, trunc)                                                                                \
+  DERIVE_SMALL_FUNCTION(T, T2, rint)                                                                                 \
+  inline T hrcp(T a) { return T(1.0f / derive_float(a)); }                                                           \
+  inline T2 h2rcp(T2 a) { return T2(hrcp(a.x), hrcp(a.y)); }                                                         \
+  DERIVE_UNSEEN inline T2 atomicAdd(T2* place, T2 value, DERIVE_LINE) {                                              \
+    DERIVE_ATOMIC(place, 3);                                                                                         \
+    T2 old = *place;                                                                                                 \
+    *place = T2(old.x + value.x, old.y + value.y);                                                                   \
+    return old;                                                                                                      \
+  }
+
+#define DERIVE_SMALL_OPERATOR(T, T2, OP, NAME, NAME2)                                              \
+  inline T operator OP(const T& a, const T& b) { return T(derive_float(a) OP derive_float(b)); }   \
+  inline T& operator OP##=(T& a, const T& b) { return a = a OP b; }                                \
+  inline T NAME(T a, T b) { return a OP b; }                                                       \
+  inline T2 operator OP(const T2& a, const T2& b) { return T2(a.x OP b.x, a.y OP b.y); }           \
+  inline T2& operator OP##=(T2& a, const T2& b) { return a = a OP b; }                             \
+  inline T2 NAME2(T2 a, T2 b) { return a OP b; }
+
+#define DERIVE_SMALL_COMPARE(T, T2, OP, NAME)                                                    \
+  inline bool operator OP(const T& a, const T& b) { return derive_float(a) OP derive_float(b); } \
+  inline bool NAME(T a, T b) { return a OP b; }                                                  \
+  inline T2 NAME##2(T2 a, T2 b) { return T2(T(a.x OP b.x ? 1.0f : 0.0f), T(a.y OP b.y ? 1.0f : 0.0f)); }
+
+#define DERIVE_SMALL_FUNCTION(T, T2, F)                           \
+  inline T h##F(T a) { return T(F##f(derive_float(a))); }         \
+  inline T2 h2##F(T2 a) { return T2(h##F(a.x), h##F(a.y)); }

@@ -1,0 +1,3 @@
+// Everything in it is there already.
+#pragma once
+#include "derive_cuda.h"
