@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import hashlib
 import os
+import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -28,7 +30,14 @@ def _usable(wanted: str) -> Path:
         return directory
     except OSError:
         # Only this user may write here: what lies in it will be executed.
-        return Path(tempfile.mkdtemp(prefix="derive-emulator-"))
+        fallback = tempfile.mkdtemp(prefix="derive-emulator-")
+        atexit.register(_remove, fallback, os.getpid())
+        return Path(fallback)
+
+
+def _remove(fallback: str, owner: int) -> None:
+    if os.getpid() == owner:
+        shutil.rmtree(fallback, ignore_errors=True)
 
 
 def directory() -> Path:

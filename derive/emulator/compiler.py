@@ -136,7 +136,9 @@ def build_kernels(translation_unit: str, options: tuple[str, ...], what: str) ->
         source = target.with_suffix(".cpp")
         source.write_text(translation_unit, encoding="utf-8")
         try:
-            compiler.run([*flags, f"-I{INCLUDE}", f"-I{INCLUDE / 'hosted'}", str(source), "-o", str(target), "-lm"], what)
+            compiler.run(
+                [*flags, f"-I{INCLUDE}", f"-I{INCLUDE / 'hosted'}", str(source), "-o", str(target), "-lm"], what
+            )
         finally:
             source.unlink(missing_ok=True)
 
@@ -153,7 +155,10 @@ def preprocess(translation_unit: str, options: tuple[str, ...]) -> str:
         source = target.with_suffix(".cpp")
         source.write_text(translation_unit, encoding="utf-8")
         try:
-            compiler.run([*flags, "-E", "-P", f"-I{INCLUDE}", f"-I{INCLUDE / 'hosted'}", str(source), "-o", str(target)], "the CUDA source")
+            compiler.run(
+                [*flags, "-E", "-P", f"-I{INCLUDE}", f"-I{INCLUDE / 'hosted'}", str(source), "-o", str(target)],
+                "the CUDA source",
+            )
         finally:
             source.unlink(missing_ok=True)
 

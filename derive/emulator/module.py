@@ -81,7 +81,8 @@ class RawModule:
         if name not in kernels:
             known = ", ".join(kernels) or "none"
             raise EmulatorError(
-                f"no kernel '{name}' in this source (kernels: {known}). A template kernel must stand in name_expressions."
+                f"no kernel '{name}' in this source (kernels: {known}). "
+                "A template kernel must stand in name_expressions."
             )
         return Kernel(self, name)
 

@@ -111,7 +111,7 @@ def pack_scalar(kernel: Signature, parameter: Parameter, value: Any) -> bytes:
     if parameter.is_pointer:
         raise LaunchError(f"{where}: expected an array ({parameter.type_name}), got {value!r}")
     kind, size = parameter.element_class, parameter.size
-    scalar = value if isinstance(value, np.generic) else _as_cupy(value)
+    scalar: Any = value if isinstance(value, np.generic) else _as_cupy(value)
     if scalar is None:
         raise LaunchError(f"{where}: cannot pass a {type(value).__name__} ({value!r}) as {parameter.type_name}")
     given = _dtype_class(scalar.dtype)
@@ -119,7 +119,7 @@ def pack_scalar(kernel: Signature, parameter: Parameter, value: Any) -> bytes:
         return _pack_integer(where, parameter, scalar)
     if kind == _BOOL and given in (_BOOL, _SIGNED, _UNSIGNED):
         return struct.pack("?", bool(scalar))
-    if (kind == given or kind == _OTHER) and scalar.dtype.itemsize == size:
+    if kind in (given, _OTHER) and scalar.dtype.itemsize == size:
         return scalar.tobytes()
     hint = f"Wrap it, for instance np.float{8 * size}(value)." if kind == _FLOAT else "Wrap it in the right NumPy type."
     raise LaunchError(
@@ -127,7 +127,7 @@ def pack_scalar(kernel: Signature, parameter: Parameter, value: Any) -> bytes:
     )
 
 
-def _as_cupy(value: Any) -> np.generic | None:
+def _as_cupy(value: Any) -> Any:
     """A Python scalar as CuPy passes it: int as a long long, float as a double."""
     if isinstance(value, bool):
         return np.bool_(value)
@@ -140,14 +140,14 @@ def _as_cupy(value: Any) -> np.generic | None:
     return None
 
 
-def _pack_integer(where: str, parameter: Parameter, scalar: np.generic) -> bytes:
+def _pack_integer(where: str, parameter: Parameter, scalar: Any) -> bytes:
     if scalar.dtype.itemsize < parameter.size:
         raise LaunchError(
             f"{where}: expected {parameter.type_name}, got {scalar!r}: CuPy would pass {scalar.dtype.itemsize} bytes "
             f"where the kernel reads {parameter.size}"
         )
     bits = 8 * parameter.size
-    number = int(scalar)  # type: ignore[call-overload]
+    number = int(scalar)
     signed = parameter.element_class == _SIGNED
     low, high = (-(1 << bits - 1), 1 << bits - 1) if signed else (0, 1 << bits)
     same_size = scalar.dtype.itemsize == parameter.size

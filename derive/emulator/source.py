@@ -111,7 +111,9 @@ def find_kernels(text: str) -> list[KernelText]:
             continue
         head = re.split(r"[;{}]|^\s*#.*$", seen[: match.start()], flags=re.MULTILINE)[-1]
         parameters = tuple(_parameter_name(p) for p in _split_commas(seen[opening + 1 : closing]))
-        is_plain = "template" not in head.split("(")[0].replace("<", " ").split() and _at_file_scope(seen, match.start())
+        is_plain = "template" not in head.split("(")[0].replace("<", " ").split() and _at_file_scope(
+            seen, match.start()
+        )
         found.append(KernelText(name[1], parameters, is_plain))
     return found
 

@@ -29,7 +29,8 @@ extern "C" __global__ void narrow(const float* x, half* h, __nv_bfloat16* b, uns
 extern "C" __global__ void arithmetic(const half* a, const half* b, half* out, int n) {
   int i = blockIdx.x * blockDim.x + threadIdx.x;
   if (i >= n) return;
-  out[i] = a[i] + b[i]; out[n + i] = a[i] * b[i]; out[2 * n + i] = a[i] / b[i]; out[3 * n + i] = __hfma(a[i], b[i], a[i]);
+  out[i] = a[i] + b[i]; out[n + i] = a[i] * b[i]; out[2 * n + i] = a[i] / b[i];
+  out[3 * n + i] = __hfma(a[i], b[i], a[i]);
   half2 p = __halves2half2(a[i], b[i]);
   p = __hmul2(p, __float2half2_rn(2.0f));
   out[4 * n + i] = __low2half(p); out[5 * n + i] = hsqrt(__habs(a[i]));

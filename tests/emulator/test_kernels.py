@@ -368,7 +368,10 @@ def test_conditional_text_and_options() -> None:
     extern "C" __global__ void never(int* x) { nonsense; }
     #endif
     """
-    for options, kind in ((("-DSCALE=3",), np.float32), (("-DSCALE=3", "--define-macro=WIDE", "-lineinfo"), np.float64)):
+    for options, kind in (
+        (("-DSCALE=3",), np.float32),
+        (("-DSCALE=3", "--define-macro=WIDE", "-lineinfo"), np.float64),
+    ):
         x = np.zeros(4, kind)
         module = em.RawModule(code=code, options=options)
         module.get_function("scaled")((1,), (4,), (x,))
