@@ -26,16 +26,20 @@ class Contribution:
 
 @dataclass(frozen=True)
 class Adjoint:
-    """`dT[indices] = Σ contributions`."""
+    """`name[indices] = Σ contributions`, the derivative of the loss by the tensor `of`.
+
+    The name is `d<of>`; for an output that later statements read it is `d<of>_total`, the given `d<of>` plus theirs.
+    """
 
     of: str
+    name: str
     indices: tuple[Index, ...]
     contributions: tuple[Contribution, ...]
     expr: Expr
 
     @property
     def statement(self) -> Statement:
-        return Statement("d" + self.of, self.indices, self.expr)
+        return Statement(self.name, self.indices, self.expr)
 
 
 @dataclass(frozen=True)
@@ -90,7 +94,8 @@ def chain(program: Program, wrt: tuple[str, ...] | None = None, rewrite: Rewrite
         count = tie_count(s)
         if count is not None:
             counts.append(count)
-        for p in partials(s, active.__contains__, program):
+        name = adjoint_name(program, s.name, s.name in found)
+        for p in partials(s, name, active.__contains__, program):
             found.setdefault(p.access.tensor, []).append(p)
             reached.add(p.access.tensor)
     order = [s.name for s in reversed(program.statements) if s.name in reached] + list(wanted)
@@ -133,7 +138,17 @@ def _adjoint(program: Program, name: str, parts: list[Partial], rewrite: Rewrite
     if name in program.outputs:
         seed = Get("d" + name, indices)
         terms.append(seed)
-    return Adjoint(name, indices, contributions, draw_guards(E.add(*terms)))
+    return Adjoint(name, adjoint_name(program, name, bool(parts)), indices, contributions, draw_guards(E.add(*terms)))
+
+
+def adjoint_name(program: Program, name: str, read_later: bool) -> str:
+    """What the adjoint of a tensor is called."""
+    if name not in program.outputs or not read_later:
+        return "d" + name
+    total, n = f"d{name}_total", 1
+    while total in program.names:
+        n, total = n + 1, f"d{name}_total{n}"
+    return total
 
 
 def contribution(p: Partial, indices: tuple[Index, ...], rewrite: Rewrite = _as_it_is) -> Contribution:

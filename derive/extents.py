@@ -64,8 +64,9 @@ def solve(program: Program, shapes: Mapping[str, tuple[int, ...]], given: Mappin
     Raises:
         ShapeError: a contradiction, or a letter that nothing fixes.
     """
-    sizes = _given(program, given or {})
-    source = {e: f"--size gives {e}={n}" for e, n in sizes.items()}
+    sizes = constants(program)
+    sizes.update(_given(program, given or {}, sizes))
+    source = {e: f"the formula or --size gives {e.lstrip('=')}={n}" for e, n in sizes.items()}
     for t in program.inputs:
         if t.name not in shapes:
             continue
@@ -89,9 +90,17 @@ def spelled(program: Program, tensor: str) -> str:
     return f"{tensor}[{','.join(a if '.' not in a else '_' for a in axes)}]" if axes else tensor
 
 
-def _given(program: Program, given: Mapping[str, int]) -> Sizes:
+def constants(program: Program) -> Sizes:
+    """Sizes that the program itself states: the classes `=n`."""
+    found = {e for e in program.extents if e.startswith("=")}
+    for s in program.statements:
+        found |= {x.extent for x in subterms(s.expr) if isinstance(x, (Index, Size)) and x.extent.startswith("=")}
+    return {e: int(e[1:]) for e in sorted(found)}
+
+
+def _given(program: Program, given: Mapping[str, int], known: Sizes) -> Sizes:
     letters = dict(program.letters)
-    sizes: Sizes = {}
+    sizes: Sizes = dict(known)
     for letter, n in given.items():
         if letter not in letters:
             raise ShapeError(f"{letter} is no index of the formula", value=f"{letter}={n}",

@@ -42,21 +42,23 @@ class Partial:
     coefficient: Expr
 
 
-def cotangent(statement: Statement) -> Get:
-    """`dY[m]`: the derivative of the scalar loss by the statement's value."""
-    return Get("d" + statement.name, statement.indices)
-
-
 def ties(statement: Statement) -> str:
     """Name of the statement that counts the ties of an extremum."""
     return statement.name + "_ties"
 
 
-def partials(statement: Statement, wanted: Callable[[str], bool], program: Program) -> list[Partial]:
-    """Terms of `dY[m] · ∂Y[m]/∂X[i]` for every operand X with `wanted(X)`, in order of appearance."""
+def partials(statement: Statement, cotangent: str, wanted: Callable[[str], bool], program: Program) -> list[Partial]:
+    """Terms of `dY[m] · ∂Y[m]/∂X[i]` for every operand X with `wanted(X)`, in order of appearance.
+
+    Args:
+        statement: `Y[m] = ...`.
+        cotangent: the name of dY, the derivative of the scalar loss by the statement's value.
+        wanted: whether a name's gradient is asked for or leads to one that is.
+        program: the forward program, for the composites that it has named.
+    """
     found: list[Partial] = []
     walk = _Pull(statement, wanted, found, _softmaxes(program))
-    walk.pull(statement.expr, cotangent(statement), ())
+    walk.pull(statement.expr, Get(cotangent, statement.indices), ())
     return found
 
 

@@ -27,7 +27,7 @@ REDUCTIONS = ("sum", "mean", "max", "min", "logsumexp")
 class Tensor:
     """A tensor that is given: `axes` names each axis's extent class.
 
-    An axis that no letter addresses has the class `name.position`, as `X.2`.
+    An axis that no letter addresses has the class `name.position`, as `X.2`; one whose size the formula states, `=2`.
     """
 
     name: str
@@ -35,7 +35,7 @@ class Tensor:
     integer: bool = False
 
     def letters(self) -> tuple[str | None, ...]:
-        return tuple(None if "." in a else a for a in self.axes)
+        return tuple(a if a.isidentifier() else None for a in self.axes)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from derive.notation.source import Line
 class Letters:
     """Union-find over letters and tensor axes, filled by `note` and read by `extent` and `axes`."""
 
+    fixed: dict[str, int] = field(default_factory=dict)  # letters whose size the formula states
     parent: dict[str, str] = field(default_factory=dict)
     order: dict[str, None] = field(default_factory=dict)  # letters by first appearance
     rank: dict[str, tuple[int, Line, ast.AST]] = field(default_factory=dict)  # tensor -> number of axes, first use
@@ -45,7 +46,12 @@ class Letters:
             self.parent[rb if first == ra else ra] = first
 
     def extent(self, letter: str) -> str:
-        return self._find(letter)
+        return self._constant(self._find(letter))
 
     def axes(self, tensor: str) -> tuple[str, ...]:
-        return tuple(self._find(f"{tensor}.{n}") for n in range(self.rank[tensor][0]))
+        return tuple(self._constant(self._find(f"{tensor}.{n}")) for n in range(self.rank[tensor][0]))
+
+    def _constant(self, root: str) -> str:
+        """`=2` for a class whose size the formula states."""
+        size = next((n for letter, n in self.fixed.items() if letter in self.parent and self._find(letter) == root), None)
+        return root if size is None else f"={size}"

@@ -38,10 +38,17 @@ def parse(text: str) -> Program:
 
 
 def _parse(text: str, lines: list[Line]) -> Program:
-    params = dict(_param(line) for line in lines if line.kind == "param")
-    letters = Letters()
+    params: dict[str, Fraction] = {}
+    for line in lines:
+        if line.kind == "param":
+            name, value = _param(line)
+            if name in params:
+                raise line.error(f"{name} is defined twice", value=name)
+            params[name] = value
+    letters = Letters(fixed=dict(_fixed(line) for line in lines if line.kind == "size"))
     for line in lines:
         if line.kind in ("statement", "input"):
+            (_target if line.kind == "statement" else _declaration)(line)
             _Survey(line, letters, params).visit(line.tree)
     statements: list[Statement] = []
     given: dict[str, None] = {}
@@ -137,7 +144,16 @@ def _param(line: Line) -> tuple[str, Fraction]:
             value = value.operand
         if isinstance(value, ast.Constant) and type(value.value) in (int, float):
             return tree.targets[0].id, sign * literal(value, line)
-    raise line.error("a parameter is one number", value=line.code.strip(), hint="write param eps = 1e-5")
+    example = "param eps = 1e-5" if line.kind == "param" else "size p = 2"
+    raise line.error(f"a {line.kind} is one number", value=line.code.strip(), hint=f"write {example}")
+
+
+def _fixed(line: Line) -> tuple[str, int]:
+    """`size p = 2`: the extent of a letter that no array fixes, as part of the formula."""
+    name, value = _param(line)
+    if value.denominator != 1 or value < 1:
+        raise line.error("a size is a positive whole number", value=str(value), hint="write size p = 2")
+    return name, int(value)
 
 
 def _names(nodes: list[ast.expr], line: Line) -> list[str]:

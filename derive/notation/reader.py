@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from derive import expr as E
@@ -30,9 +30,10 @@ class Scope:
     letters: Letters
     params: dict[str, Fraction]
     bound: frozenset[str]
+    subscript: bool = False
 
     def inside(self, names: list[str]) -> Scope:
-        return Scope(self.line, self.letters, self.params, self.bound | set(names))
+        return replace(self, bound=self.bound | set(names))
 
     def index(self, name: str) -> Index:
         return Index(name, self.letters.extent(name))
@@ -153,7 +154,7 @@ def subscript(node: ast.expr, scope: Scope) -> Expr:
     """An integer-valued term: letters, integers, their sums and multiples, `//`, `%`, integer tensors."""
     if isinstance(node, ast.Slice):
         raise scope.line.error("slices are not in the notation", value=ast.unparse(node), hint="name the axis: X[i, j]")
-    value = _numbers(read(node, scope), scope)
+    value = _numbers(read(node, replace(scope, subscript=True)), scope)
     bad = next((x for x in E.subterms(value) if not _integral(x)), None)
     if bad is not None:
         raise scope.line.error("a subscript must be an integer", node, value=ast.unparse(node),
@@ -193,7 +194,8 @@ def _binary(node: ast.BinOp, scope: Scope) -> Expr:
             return E.power(left, right)
         case ast.FloorDiv() | ast.Mod():
             left, right = _numbers(left, scope), _numbers(right, scope)
-            if not all(_integral(x) for x in E.subterms(left)) or not (
+            whole = all(_integral(x) and (scope.subscript or not isinstance(x, E.Get)) for x in E.subterms(left))
+            if not whole or not (
                     isinstance(right, E.Size) or isinstance(right, E.Num) and right.value.denominator == 1):
                 raise scope.line.error("// and % are for indices and whole numbers", node, value=ast.unparse(node))
             if isinstance(right, E.Num) and right.value <= 0:

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 
 from derive.errors import NotationError, Where
 
-KEYWORDS = ("param", "input", "output")
+KEYWORDS = ("param", "size", "input", "output")
 MAX_LENGTH = 200_000
 
 
 @dataclass(frozen=True)
 class Line:
-    """One logical line. `kind` is `param`, `input`, `output` or `statement`; `code` is what the tree was read from."""
+    """One logical line. `kind` is `param`, `size`, `input`, `output` or `statement`; `code` is what the tree was read from."""
 
     kind: str
     code: str

@@ -10,7 +10,7 @@ from derive import expr as E
 from derive.expr import Call, Expr, Get, Pow, Reduce, Softmax
 from derive.prepare.spellings import respell
 from derive.program import Program, Statement
-from derive.simplify.patterns import Names
+from derive.patterns import Names
 
 
 def stabilise(program: Program) -> Program:

@@ -16,6 +16,7 @@ from derive.program import Program, Statement
 from derive.rule.access import AccessPrinter
 from derive.rule.arrays import ADD, ATOM, MUL, POW, UNARY, Array, aligned, literal, number, transposed, union
 from derive.rule.contract import contraction
+from derive.rule.letters import visible_means
 
 UFUNCS = {"exp": "np.exp", "log": "np.log", "log1p": "np.log1p", "expm1": "np.expm1", "tanh": "np.tanh", "sin": "np.sin",
           "cos": "np.cos", "abs": "np.abs", "sign": "np.sign", "erf": "erf", "maximum": "np.maximum",
@@ -83,7 +84,7 @@ class NumPyPrinter(AccessPrinter):
     def _product(self, e: Mul, scope: tuple[Index, ...], guarded: bool) -> Array:
         value, rest = E.coefficient(e)
         parts = list(E.factors(rest))
-        means, parts = _take_means(parts)
+        means, parts = visible_means(parts)
         up: list[Array] = []
         down: list[Array] = []
         sign = "-" if value < 0 else ""
@@ -226,20 +227,6 @@ class NumPyPrinter(AccessPrinter):
         rest = [i for i in (*scope, *inner) if i not in widest]
         outer = [i for i in rest if i not in inner]
         return (*outer, *widest, *(i for i in rest if i in inner))
-
-
-def _take_means(parts: list[Expr]) -> tuple[list[Reduce], list[Expr]]:
-    """Sums divided by exactly the sizes they run over, and the other factors."""
-    means: list[Reduce] = []
-    left = list(parts)
-    for f in parts:
-        if isinstance(f, Reduce) and f.op == "sum":
-            sizes = [E.power(Size(i.extent), E.MINUS_ONE) for i in f.indices]
-            if len(set(sizes)) == len(sizes) and all(s in left for s in sizes):
-                for x in (*sizes, f):
-                    left.remove(x)
-                means.append(f)
-    return means, left
 
 
 # --------------------------------------------------------------------------------------------------- statements

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from derive import expr as E
 from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Pow, Reduce, Softmax
 from derive.program import Program, Statement
-from derive.simplify.patterns import Names
+from derive.patterns import Names
 
 WORTH_NAMING = {"exp": "e", "log": "l", "tanh": "t", "erf": "e", "sin": "s", "cos": "c", "sigmoid": "s", "softplus": "s",
                 "log1p": "l", "expm1": "e"}

@@ -14,7 +14,7 @@ from derive.expr import Cmp, Expr, Get, Index, Logic, Mul, Num, Reduce
 from derive.program import Statement
 from derive.simplify.cost import cost
 from derive.simplify.names import presentable
-from derive.simplify.patterns import Names, pattern
+from derive.patterns import Names, pattern
 
 
 def share(statements: list[Statement], taken: set[str], letters: set[str]) -> list[Statement]:

@@ -15,7 +15,7 @@ from derive.expr import Add, Expr, Get, Index, Reduce, Softmax
 from derive.program import Program, Statement
 from derive.simplify.cost import cost
 from derive.simplify.masks import mask_of
-from derive.simplify.patterns import Names
+from derive.patterns import Names
 
 
 class KnownSums:
