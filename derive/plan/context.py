@@ -23,6 +23,8 @@ class Context:
     tensors: set[str] = field(default_factory=set)  # every name that a formula or we gave
 
     def size(self, extent: str) -> str:
+        if extent.startswith("="):  # a class of one known size
+            self.sizes[extent] = extent[1:]
         if extent not in self.sizes:
             self.sizes[extent] = self.namer.fresh(f"size_{extent.replace('.', '_')}")
         return self.sizes[extent]
@@ -68,4 +70,4 @@ class Context:
         return tuple(b for b in self.buffers.values() if b.name in names and b.name not in written)
 
     def used_sizes(self, names: set[str]) -> tuple[str, ...]:
-        return tuple(s for s in self.sizes.values() if s in names)
+        return tuple(s for s in self.sizes.values() if s in names and not s.isdigit())

@@ -96,12 +96,12 @@ class Scope:
 
         for r in roots:
             walk(r)
-        self.shared = frozenset(x for x, n in seen.items() if n > 1) | self.shared
+        self.shared = frozenset(x for x, n in seen.items() if n > 1)
 
     # ------------------------------------------------------------------------------------------ values
 
     def real(self, e: Expr) -> Scalar:
-        if is_integer(e, self.frame.memory):
+        if is_integer(e, self.frame.memory) or isinstance(e, Size):
             return _as_real(self.integer(e))
         found = self.find(e)
         if found is not None:
@@ -176,13 +176,15 @@ class Scope:
 
     def _where(self, e: Where) -> Scalar:
         cond = self.cond(e.cond)
+        name = self.namer.fresh("value")
         sides = []
         for branch in (e.then, e.other):
             inner = self.child()
+            inner.share([branch])
             sides.append((inner, inner.real(branch)))
         if not any(inner.stmts for inner, _ in sides):
+            self.namer.taken.discard(name)
             return Choose(REAL, cond, sides[0][1], sides[1][1])
-        name = self.namer.fresh("value")
         self.stmts.append(ir.Declare(name, None))
         then, other = (tuple([*inner.stmts, ir.Assign(name, v)]) for inner, v in sides)
         self.stmts.append(ir.If(cond, then, other))
@@ -250,15 +252,17 @@ class Scope:
         raise PlanError(f"{type(e).__name__} is no condition", value=repr(e)[:200])
 
     def _chain(self, e: Logic) -> Scalar:
-        """`a && b && ...`, conditions on indices first, so that they guard the reads of the others."""
+        """`a && b && ...`, the first guards the reads of the rest."""
         op = "&&" if e.op == "and" else "||"
-        parts = sorted(e.args, key=lambda a: any(isinstance(x, Get) for x in E.subterms(a)))  # indices guard reads
-        value = self.cond(parts[0])
-        for a in parts[1:]:
+        value = self.cond(e.args[0])
+        for a in e.args[1:]:
+            name = self.namer.fresh("holds")
             inner = self.child()
+            inner.share([a])
             more = inner.cond(a)
+            if not inner.stmts:
+                self.namer.taken.discard(name)
             if inner.stmts:
-                name = self.namer.fresh("holds")
                 self.stmts.append(ir.Declare(name, value, BOOL))
                 value = Local(BOOL, name)
                 self.stmts.append(ir.If(value if op == "&&" else Unary(BOOL, "!", value),

@@ -37,6 +37,8 @@ def make_plan(forward: Program, backward: Program | None = None, dtype: str = "f
     after: list[Statement] = []
     if backward is not None:
         after, kept, again = recompute(forward, backward)
+    for e in _extents(forward, backward):
+        context.size(e)
     context.tensors = forward.names | (backward.names if backward else set()) | {f"d{o}" for o in forward.outputs}
     for t in forward.inputs:
         context.add(t.name, t.axes, "ids" if t.integer else "T", "input")
@@ -52,7 +54,7 @@ def make_plan(forward: Program, backward: Program | None = None, dtype: str = "f
     ahead = _pass("forward", replace(forward, statements=tuple(statements)), forward, results, context, menu)
     behind = None
     if backward is not None:
-        program = replace(backward, statements=tuple(after), params=forward.params)
+        program = replace(backward, statements=_single(after, backward, context), params=forward.params)
         behind = _pass("backward", program, forward, backward.outputs, context, menu)
     plan = Plan(dtype, forward.text, ahead, behind)
     return replace(plan, contract=contract(plan, again))
@@ -90,3 +92,30 @@ def _arguments(name: str, kernels: list[Kernel], outs: tuple[Buffer, ...], tempo
         return tuple(b for b in every if b.role == "input")
     cotangents = [b for b in every if b.role == "cotangent"]
     return (*cotangents, *(b for b in every if b.name in read and b.role != "cotangent"))
+
+
+def _extents(*programs: Program | None) -> list[str]:
+    """Every extent class that a program names or bounds an index by."""
+    found: dict[str, None] = {}
+    for p in programs:
+        if p is not None:
+            found.update((e, None) for e in p.extents)
+            for s in p.statements:
+                found.update((i.extent, None) for i in s.indices)
+                for x in E.subterms(s.expr):
+                    bound = x.indices if isinstance(x, (E.Reduce, E.Softmax)) else (x,) if isinstance(x, E.Size) else ()
+                    found.update((i.extent, None) for i in bound)
+    return list(found)
+
+
+def _single(statements: list[Statement], backward: Program, context: Context) -> tuple[Statement, ...]:
+    """Each name defined once: `dA = dA + ...`, which adds to a given cotangent, gets a name of its own."""
+    given = {t.name for t in backward.inputs}
+    renamed: dict[str, str] = {}
+    out = []
+    for s in statements:
+        e = E.transform(s.expr, lambda x: E.Get(renamed.get(x.tensor, x.tensor), x.subs) if isinstance(x, E.Get) else x)
+        if s.name in given:
+            renamed[s.name] = context.fresh_tensor(f"{s.name}_total")
+        out.append(Statement(renamed.get(s.name, s.name), s.indices, e, s.line))
+    return tuple(out)

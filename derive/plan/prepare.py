@@ -96,9 +96,9 @@ class _Puller:
                 if e.op != "sum":
                     return e
                 indices, body = E.open_binder(e, avoid=order)
-                e = E.summation(indices, E.where(E.logic("and", *guards), body, E.ZERO))
-                if not isinstance(e, Reduce):
-                    return self.pull(e, stem, order, ())
+                guarded = E.close(Reduce, "sum", indices, E.where(E.logic("and", *guards), body, E.ZERO))
+                assert isinstance(guarded, Reduce)
+                e = guarded
             e = self._inside(e, stem, order)
             return self._named(e, stem, order) if isinstance(e, Reduce) else self.pull(e, stem, order, guards)
         return E.rebuild(e, tuple(self.pull(c, stem, order, guards) for c in e.children))

@@ -20,7 +20,7 @@ def size_rules(arguments: tuple[Buffer, ...], needed: set[str], names: dict[str,
     for b in arguments:
         for n, axis in enumerate(b.axes):
             rules.setdefault(axis, SizeRule(axis, extent_of[axis], (b.name, n)))
-    open_sizes = [s for s in names.values() if s in needed and s not in rules]
+    open_sizes = [s for s in names.values() if s in needed and s not in rules and not s.isdigit()]
     progress = True
     while open_sizes and progress:
         progress = False
