@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 # Public names and the modules they are loaded from at first use: `import derive` itself loads nothing.
 _HOME = {
-    "parse": "derive.pipeline",
+    "parse": "derive.operation",
     "compile": "derive.run",
     "DeriveError": "derive.errors",
 }

@@ -39,16 +39,20 @@ class Derivation:
 
 
 def derive_text(text: str, wrt: tuple[str, ...] | None = None) -> Derivation:
+    """Read a formula and derive its gradients; see `derive_program`."""
+    return derive_program(parse(text), wrt)
+
+
+def derive_program(source: Program, wrt: tuple[str, ...] | None = None) -> Derivation:
     """Derive the gradients of a formula.
 
     Args:
-        text: a formula in the notation.
+        source: a formula as it was read.
         wrt: inputs to differentiate by; None for all that have a gradient.
 
     Raises:
-        NotationError, DerivationError: with the place and what to do.
+        DerivationError: what cannot be derived exactly, with the sub-expression and what to do.
     """
-    source = parse(text)
     forward = hoist(stabilise(source))
     done = simplify(forward, wrt)
     return Derivation(source, done.forward, done.chain, done.backward, done.steps)
