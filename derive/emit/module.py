@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from derive.emit.cuda import Printer
+from derive.emit.cuda import Printer, neutral
 from derive.emit.templates import render
 from derive.plan import ir
-from derive.plan.records import Buffer, Kernel, Nest, Plan, Shape
+from derive.plan.records import Buffer, Kernel, Nest, Plan, Row, Shape
 
+TEMPLATES: dict[type[Shape], str] = {Nest: "cuda/nest.cu.j2", Row: "cuda/row.cu.j2"}
 HEADERS = {"float16": ("cuda_fp16.h",), "bfloat16": ("cuda_bf16.h",)}
 
 
@@ -19,15 +20,23 @@ def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> st
         "cuda/module.cu.j2", op=op, plan=plan, formula=formula_lines(plan), rules=rules, command=command,
         promises=promises(plan), headers=HEADERS.get(plan.dtype, ()), ids=list(ids.values()),
         dynamic=any(k.launch.shared != "0" for k in kernels), used=used, real=plan.compute,
-        f="f" if plan.compute == "float" else "", kernels=[_kernel(k, plan) for k in kernels])
+        f="f" if plan.compute == "float" else "", combine=_combine(kernels, plan),
+        kernels=[_kernel(k, plan) for k in kernels])
+
+
+def _combine(kernels: list[Kernel], plan: Plan) -> list[tuple[str, str]]:
+    """The reductions over the threads of a row, and how each joins two values."""
+    f = "f" if plan.compute == "float" else ""
+    ops = {op for k in kernels if isinstance(k.shape, Row) for phase in k.shape.phases for _, op in phase.totals}
+    joins = {"sum": "x + other", "max": f"fmax{f}(x, other)", "min": f"fmin{f}(x, other)"}
+    return [(op, joins[op]) for op in ("sum", "max", "min") if op in ops]
 
 
 def functions(shape: Shape) -> set[str]:
     """The helpers that a kernel calls."""
     found: set[str] = set()
-    for value in vars(shape).values():
-        if isinstance(value, tuple) and value and all(isinstance(v, ir.Stmt) for v in value):
-            found |= ir.applied(value)
+    for block in ir.blocks_in(shape):
+        found |= ir.applied(block)
     return found
 
 
@@ -48,8 +57,11 @@ def promises(plan: Plan) -> list[str]:
 
 def _kernel(k: Kernel, plan: Plan) -> str:
     printer = Printer(plan.dtype, {b.name: b for b in (*k.reads, *k.writes, *k.scratch)})
-    template = {Nest: "cuda/nest.cu.j2"}[type(k.shape)]
-    return render(template, k=k, shape=k.shape, p=printer, parameters=_parameters(k, printer)).rstrip("\n")
+    template = TEMPLATES[type(k.shape)]
+    writes_rows = isinstance(k.shape, Row) and "writer" in set().union(
+        *(ir.names_in(b) for b in ir.blocks_in(k.shape)))
+    return render(template, k=k, shape=k.shape, p=printer, parameters=_parameters(k, printer), neutral=neutral,
+                  writes_rows=writes_rows).rstrip("\n")
 
 
 def _parameters(k: Kernel, printer: Printer) -> list[tuple[str, str]]:

@@ -31,6 +31,7 @@ def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) ->
     dtypes = [("T", real), ("compute", compute), ("index", "cp.int32")]
     return render("python/module.py.j2", op=op, plan=plan, formula=formula_lines(plan), rules=rules, command=command,
                   promises=promises(plan), dtypes=[(k, f"cp.dtype({v})") for k, v in dtypes],
+                  helpers=" ".join(x for p in passes for k in p.kernels for x in (*k.launch.grid, *k.launch.block)),
                   passes=[_function(op, p, plan) for p in passes])
 
 
@@ -131,7 +132,7 @@ def _empty(b: Buffer) -> str:
 def _launch(k: Kernel) -> list[str]:
     args = [b.name for b in (*k.reads, *k.writes, *k.scratch)]
     args += [f"index({s.split('=', 1)[-1]})" for s in k.sizes] + (["cp.int32(accumulate)"] if k.accumulates else [])
-    grid, block = (_tuple(list(t)) for t in (k.launch.grid, k.launch.block))
+    grid, block = (_tuple([x for x in t if x]) for t in (k.launch.grid, k.launch.block))
     shared = f", {k.launch.shared}" if k.launch.shared != "0" else ""
     return [f'self.launch(module, "{k.name}", {grid}, {block},', f"            ({', '.join(args)},){shared})"]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from derive.expr import Index
 from derive.plan import ir
 from derive.plan.ir import Local, Scalar
-from derive.plan.lower import Frame, Memory, Scope
+from derive.plan.lower import Frame, Memory, Scope, letter
 from derive.plan.names import Namer
 from derive.plan.records import Buffer
 
@@ -45,10 +45,17 @@ class Context:
         self.tensors.add(name)
         return name
 
-    def scope(self, linear: tuple[tuple[Index, ...], str] | None = None) -> Scope:
-        """An empty block that sees every buffer."""
+    def scope(self, *flat: tuple[tuple[Index, ...], str]) -> Scope:
+        """An empty block that sees every buffer; `flat` are runs of indices with the name of their counter."""
         memory = {t: Memory(b.name, self.axes[t], b.dtype == "ids") for t, b in self.buffers.items()}
-        return Scope(Frame(memory, self.sizes, linear), self.namer.child())
+        counters = tuple((run, Local(ir.INT, name)) for run, name in sorted(flat, key=lambda f: -len(f[0])) if run)
+        scope = Scope(Frame(memory, self.sizes, counters), self.namer.child())
+        scope.namer.reserve(name for _, name in flat)
+        return scope
+
+    def counter(self, indices: tuple[Index, ...], wish: str, taken: Namer) -> str:
+        """A name for a counter over `indices`: the letter itself when there is one only."""
+        return taken.fresh(letter(indices[0])) if len(indices) == 1 else taken.fresh(wish, ours=True)
 
     def decode(self, scope: Scope, indices: tuple[Index, ...], counter: str) -> None:
         """Locals for `indices` from a flat counter, last index fastest."""
@@ -64,6 +71,10 @@ class Context:
             scope.stmts.append(ir.Let(local.name, value))
             if not last:
                 rest = ir.Binary(ir.INT, "/", rest, scope.size(i.extent))
+
+    def count(self, indices: tuple[Index, ...]) -> str:
+        """How many values `indices` take together, over size names."""
+        return "*".join(self.size(i.extent) for i in indices) or "1"
 
     def reads(self, names: set[str], written: set[str]) -> tuple[Buffer, ...]:
         """The buffers among `names` that a kernel reads, in order of definition."""

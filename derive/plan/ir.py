@@ -206,3 +206,14 @@ def prune(block: Block, live: frozenset[str] = frozenset()) -> Block:
         kept.append(s)
         used |= names_in(s)
     return tuple(reversed(kept))
+
+
+def blocks_in(record: object) -> list[Block]:
+    """Every block that a record of a plan holds, in its tuples of records too."""
+    found: list[Block] = []
+    for value in vars(record).values():
+        if isinstance(value, tuple) and value and all(isinstance(v, Stmt) for v in value):
+            found.append(value)
+        elif isinstance(value, tuple):
+            found += [b for v in value if hasattr(v, "__dict__") and not isinstance(v, (Stmt, Scalar)) for b in blocks_in(v)]
+    return found

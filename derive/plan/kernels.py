@@ -6,6 +6,7 @@ from derive.errors import PlanError
 from derive.plan.context import Context
 from derive.plan.group import Group
 from derive.plan.nest import nest_kernels
+from derive.plan.row import row_kernels
 from derive.plan.records import Kernel
 
 
@@ -13,7 +14,7 @@ def build(group: Group, context: Context, stored: set[str], direction: str, grad
     """Kernels of a group, named after what they store."""
     names = [context.buffers[s.name].name for s in group.statements if s.name in stored]
     name = context.namer.fresh("_".join([direction, *(n for n in names)][:4]))
-    builders = {"nest": nest_kernels, "pointwise": nest_kernels}
+    builders = {"nest": nest_kernels, "pointwise": nest_kernels, "row": row_kernels}
     if group.plan not in builders:
         raise PlanError(f"no plan called {group.plan}")
     return builders[group.plan](group, context, stored, name, gradients & stored)

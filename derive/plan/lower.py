@@ -36,13 +36,12 @@ class Frame:
     Attributes:
         memory: buffer of each tensor.
         sizes: name of the size of each extent class.
-        linear: accesses that a flat counter addresses, as `X[i,j]` under a loop over all of (i, j).
-        cached: tensors whose elements at `linear` places are kept in the local of that name.
+        flat: runs of indices that one counter covers, as (i, j) in a loop over all elements of `X[i,j]`.
     """
 
     memory: Mapping[str, Memory]
     sizes: Mapping[str, str]
-    linear: tuple[tuple[Index, ...], str] | None = None
+    flat: tuple[tuple[tuple[Index, ...], Scalar], ...] = ()
 
 
 @dataclass
@@ -77,7 +76,7 @@ class Scope:
 
     def index(self, i: Index) -> Scalar:
         """A new local for an index, named after its letter."""
-        local = Local(INT, self.namer.fresh(i.extent.split(".")[0] if not i.name.isidentifier() else i.name))
+        local = Local(INT, self.namer.fresh(letter(i)))
         self.places[i] = local
         return local
 
@@ -176,7 +175,7 @@ class Scope:
 
     def _where(self, e: Where) -> Scalar:
         cond = self.cond(e.cond)
-        name = self.namer.fresh("value")
+        name = self.namer.fresh("value", ours=True)
         sides = []
         for branch in (e.then, e.other):
             inner = self.child()
@@ -194,7 +193,7 @@ class Scope:
 
     def _reduce(self, e: Reduce) -> Scalar:
         indices, body = E.open_binder(e, avoid=self.places)
-        name = self.namer.fresh({"sum": "total", "max": "greatest", "min": "least"}[e.op])
+        name = self.namer.fresh({"sum": "total", "max": "greatest", "min": "least"}[e.op], ours=True)
         self.stmts.append(ir.Accumulator(name, e.op))
         self.loop(indices, body, name, e.op)
         return Apply(REAL, "total", (Local(REAL, name),)) if e.op == "sum" else Local(REAL, name)
@@ -256,7 +255,7 @@ class Scope:
         op = "&&" if e.op == "and" else "||"
         value = self.cond(e.args[0])
         for a in e.args[1:]:
-            name = self.namer.fresh("holds")
+            name = self.namer.fresh("holds", ours=True)
             inner = self.child()
             inner.share([a])
             more = inner.cond(a)
@@ -314,36 +313,41 @@ class Scope:
         raise PlanError(f"{type(e).__name__} is no integer", value=repr(e)[:200])
 
     def offset(self, g: Get) -> Scalar:
-        """Where an element lies: ((i*n1 + j)*n2 + k), C layout."""
-        linear = self.frame.linear
-        if linear is not None and g.subs == linear[0] and g.subs:
-            return Local(INT, linear[1])
-        return self.place(g.subs, self.frame.memory[g.tensor].axes)
-
-    def place(self, subs: tuple[Expr, ...], axes: tuple[str, ...]) -> Scalar:
+        """Where an element lies: ((i*n1 + j)*n2 + k), C layout; a run of indices with a counter is one step."""
+        subs, axes = g.subs, self.frame.memory[g.tensor].axes
         value: Scalar | None = None
-        for s, axis in zip(subs, axes, strict=True):
-            at = self.integer(s)
+        n = 0
+        while n < len(subs):
+            run, counter = next(((r, c) for r, c in self.frame.flat if r and subs[n:n + len(r)] == r), ((), None))
+            at = self.integer(subs[n]) if counter is None else counter
+            width = max(len(run), 1)
             if value is None or value == ir.integer(0):
                 value = at
             else:
-                step = Binary(INT, "*", value, Local(INT, self.frame.sizes[axis]))
+                step = Binary(INT, "*", value, self.extent(axes[n:n + width]))
                 value = step if at == ir.integer(0) else Binary(INT, "+", step, at)
+            n += width
         return ir.integer(0) if value is None else value
+
+    def extent(self, axes: Iterable[str]) -> Scalar:
+        """The product of sizes."""
+        return _product_of([self.size(a) for a in axes] or [ir.integer(1)])
 
     # ------------------------------------------------------------------------------------------ statements
 
-    def define(self, s: Statement, wish: str) -> Scalar:
-        """The value of a statement, bound to a local and known under its target from here on."""
+    def define(self, s: Statement, stored: bool, accumulate: bool = False) -> None:
+        """The value of a statement, known under its target from here on, and in memory if it is to be `stored`."""
         value = self.real(s.expr)
-        if not isinstance(value, (Literal, Local)):
-            value = self.let(wish, value)
+        if not isinstance(value, (Literal, Local)) and (s.target in self.shared or not stored or accumulate):
+            value = self.let(local_name(s.name), value)
         self.memo[s.target] = value
-        return value
+        if stored:
+            self.store(s, accumulate)
 
     def store(self, s: Statement, accumulate: bool = False) -> None:
-        target = s.target
-        self.stmts.append(ir.Store(self.frame.memory[s.name].name, self.offset(target), self.memo[target], accumulate))
+        value = self.find(s.target)
+        assert value is not None
+        self.stmts.append(ir.Store(self.frame.memory[s.name].name, self.offset(s.target), value, accumulate))
 
 
 def is_integer(e: Expr, memory: Mapping[str, Memory]) -> bool:
@@ -354,7 +358,7 @@ def is_integer(e: Expr, memory: Mapping[str, Memory]) -> bool:
         case Index():
             return True
         case Get():
-            return memory[e.tensor].integer
+            return e.tensor in memory and memory[e.tensor].integer
         case Add():
             return all(is_integer(a, memory) for a in e.args)
         case Mul():
@@ -411,8 +415,21 @@ def _whole_power(value: Scalar, n: int) -> Scalar:
     return Apply(REAL, {2: "square", 3: "cube"}[n], (value,)) if n < 4 else Apply(REAL, "powi", (value, ir.integer(n)))
 
 
+def letter(i: Index) -> str:
+    """The letter of an index; one that we made is called after its extent."""
+    if i.name.isidentifier():
+        return i.name
+    base = i.extent.split(".")[0].lstrip("=")
+    return f"n{base}" if base.isdigit() or not base else base
+
+
+def local_name(tensor: str) -> str:
+    """What the value of an element is called beside the array: `x` beside `X`, `mean_value` beside `mean`."""
+    low = tensor[0] + tensor[1:].lower() if tensor[:1] == "d" and len(tensor) > 1 else tensor.lower()
+    return low if low != tensor else f"{tensor}_value"
+
+
 def _wish(e: Expr) -> str:
     if isinstance(e, Get):
-        low = e.tensor.lower()
-        return low if low != e.tensor else f"{low}_here"
+        return local_name(e.tensor)
     return {"exp": "e", "sigmoid": "s", "tanh": "t"}.get(e.fn, e.fn) if isinstance(e, Call) else "v"

@@ -65,10 +65,10 @@ def _pass(name: str, program: Program, forward: Program, results: tuple[str, ...
     """Plan one direction: ready statements, fuse them, build the kernels, order the arguments."""
     statements = ready(program, context.fresh_tensor)
     gradients = set(results) if name == "backward" else set()
-    groups = fuse(statements, results, menu, {t for t, b in context.buffers.items() if b.dtype == "ids"})
+    groups = fuse(statements, results, menu)
     kernels: list[Kernel] = []
     for n, g in enumerate(groups):
-        later = {t for h in groups[n + 1:] for s in h.statements for t in E.tensors(s.expr)}
+        later = {t for h in groups[n + 1:] for task in h.tasks for t in E.tensors(task.body)}
         stored = {s.name for s in g.statements if s.name in results or s.name in later}
         for s in g.statements:
             if s.name in stored:

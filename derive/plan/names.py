@@ -18,13 +18,14 @@ INFINITY NAN INDEX DYN_SHARED NULL EOF HUGE_VAL M_PI M_E M_LN2 I DOMAIN OVERFLOW
 stdin stdout stderr errno assert major minor makedev unix linux CHAR_BIT INT_MAX INT_MIN LONG_MAX FLT_MAX DBL_MAX
 min max abs exp log log1p expm1 tanh sqrt rsqrt erf sin cos pow fmax fmin fabs expf logf log1pf expm1f tanhf sqrtf
 rsqrtf erff sinf cosf powf fmaxf fminf fabsf nvcuda wmma std"""
-OURS = """count element Sum Pack sigmoid softplus relu sign square cube powi floordiv mod real row_sum row_max row_min greatest least
+OURS = """group rows_here stop writer inside batch value holds greatest least count element first next source chain m n k m0 n0 k0
+begin end Sum Pack sigmoid softplus relu sign square cube powi floordiv mod real row_sum row_max row_min greatest least
 accumulate keep lane lanes row rows chunk chunks tile partial kernels module load dtype np cp self stream sizes out
 launch blocks check share total begin end lost steps As Bs acc tid first next"""
 PYTHON = """print len range int float tuple list dict set str bool None True False type isinstance ValueError TypeError
 RuntimeError zip enumerate all any sum hasattr getattr"""
-RESERVED = frozenset(" ".join((CPP, CUDA, OURS, PYTHON)).split()) | frozenset(keyword.kwlist) | frozenset(
-    keyword.softkwlist)
+FOREIGN = frozenset(" ".join((CPP, CUDA, PYTHON)).split()) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist)
+RESERVED = FOREIGN | frozenset(OURS.split())
 
 
 @dataclass
@@ -36,16 +37,13 @@ class Namer:
     def child(self) -> Namer:
         return Namer(set(self.taken))
 
-    def fresh(self, wish: str) -> str:
-        """`wish`, or the nearest free spelling of it."""
-        name = clean(wish)
-        if name in RESERVED or name in self.taken:
-            base = name if name[-1:].isdigit() and "_" in name else name
-            n = 1
-            name = base + "_"
-            while name in RESERVED or name in self.taken:
-                n += 1
-                name = f"{base}_{n}"
+    def fresh(self, wish: str, ours: bool = False) -> str:
+        """`wish`, or the nearest free spelling of it; words of our own text are free for us only."""
+        name = base = clean(wish)
+        n = 0
+        while name in self.taken or name in (FOREIGN if ours else RESERVED):
+            n += 1
+            name = f"{base}_" if n == 1 else f"{base}_{n}"
         self.taken.add(name)
         return name
 

@@ -21,19 +21,14 @@ def nest_kernels(group: Group, context: Context, stored: set[str], name: str, ac
         stored: which of them are kept in memory; the others live in registers.
         accumulate: which are gradients that may be added to what is there.
     """
-    names = context.namer.child()
-    counter = names.fresh(group.domain[0].name if len(group.domain) == 1 else "element")
+    counter = context.counter(group.domain, "element", context.namer.child())
     scope = context.scope((group.domain, counter))
-    scope.namer.reserve([counter])
     context.decode(scope, group.domain, counter)
-    scope.share(s.expr for s in group.statements)
+    scope.share([*(s.expr for s in group.statements), *(s.target for s in group.statements)])
     for s in group.statements:
-        scope.define(s, s.name)
-        if s.name in stored:
-            scope.store(s, s.name in accumulate)
+        scope.define(s, s.name in stored, s.name in accumulate)
     body = ir.prune(tuple(scope.stmts))
-    axes = [context.size(i.extent) for i in group.domain]
-    count = "*".join(axes) or "1"
+    count = context.count(group.domain)
     used = ir.names_in(body)
     written = {context.buffers[s.name].name for s in group.statements if s.name in stored}
     looped = any(isinstance(x, Reduce) for s in group.statements for x in E.subterms(s.expr))
@@ -42,7 +37,7 @@ def nest_kernels(group: Group, context: Context, stored: set[str], name: str, ac
         computes=tuple(statement(s) for s in group.statements),
         reads=context.reads(used, written),
         writes=tuple(b for b in context.buffers.values() if b.name in written),
-        sizes=context.used_sizes(used | set(axes)),
+        sizes=context.used_sizes(used | set(count.split("*"))),
         shape=Nest(counter, count, body),
         launch=Launch((f"blocks({count}, {THREADS})", "1", "1"), (str(THREADS), "1", "1")),
         accumulates=bool(accumulate & stored))]

@@ -84,6 +84,74 @@ class Nest(Shape):
 
 
 @dataclass(frozen=True)
+class Phase:
+    """One loop over a row: `totals` are (local, op) that `body` adds to; `after` runs when the threads have combined."""
+
+    totals: tuple[tuple[str, str], ...]
+    body: Block
+    after: Block
+
+
+@dataclass(frozen=True)
+class Row(Shape):
+    """A row a group of threads: counter and number of rows, counter and number of elements, what comes before."""
+
+    row: str
+    rows: Text
+    element: str
+    count: Text
+    head: Block
+    phases: tuple[Phase, ...]
+
+
+@dataclass(frozen=True)
+class Column(Shape):
+    """Columns of partial results: each chunk of rows is reduced by a block."""
+
+    column: str
+    columns: Text
+    row: str
+    rows: Text
+    totals: tuple[tuple[str, str, str], ...]  # (local, op, buffer of partial results)
+    body: Block
+
+
+@dataclass(frozen=True)
+class Contraction(Shape):
+    """C[batch, m, n] = Σ_k A[batch, m, k]·B[batch, n, k] in tiles; the two sides are any expressions.
+
+    `*_fast` says that memory runs along k on that side.
+    """
+
+    batch: str
+    batches: Text
+    m: str
+    rows: Text
+    n: str
+    columns: Text
+    k: str
+    length: Text
+    head: Block
+    left: Block
+    right: Block
+    left_fast: bool
+    right_fast: bool
+    total: str
+    after: Block
+
+
+@dataclass(frozen=True)
+class Link(Shape):
+    """Chains the places of equal ids: `first[v]` is the first one, `next[t]` the one after t, -1 ends."""
+
+    ids: str
+    count: Text
+    range: Text
+    first: str
+    next: str
+
+
+@dataclass(frozen=True)
 class SizeRule:
     """How the wrapper finds a size: from an axis of an argument, or as an expression over earlier ones.
 

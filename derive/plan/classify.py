@@ -1,0 +1,112 @@
+"""Which kind of kernel suits a statement, from the indices that its reads share with its result."""
+
+from __future__ import annotations
+
+from derive import expr as E
+from derive.expr import Cmp, Expr, Get, Index, Logic, Reduce, Where
+from derive.plan.group import Group, Task, opened
+from derive.program import Statement
+
+
+def classify(s: Statement, menu: tuple[str, ...]) -> Group:
+    """The group of `s` alone: the first entry of the menu that fits, else a nest."""
+    inner, body, op = opened(s)
+    task = Task(s, op, body)
+    if any(isinstance(x, Reduce) for x in E.subterms(body)):
+        return Group("nest", s.indices, (Task(s, None, s.expr),))
+    if op is None:
+        return Group("pointwise", s.indices, (task,))
+    ids = scattered(s.indices, inner, body) if op == "sum" else None
+    if "scatter" in menu and ids is not None:
+        return Group("scatter", s.indices, (task,), inner, ids=ids)
+    sides = split(s.indices, inner, body) if op == "sum" else None
+    if "contraction" in menu and sides is not None:
+        return Group("contraction", s.indices, (task,), inner, factors=sides)
+    kind = direction(body, inner)
+    if kind in menu:
+        return Group(kind, s.indices, (task,), inner)
+    return Group("nest", s.indices, (Task(s, None, s.expr),))
+
+
+def split(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -> tuple[Expr, Expr] | None:
+    """`Σ_inner f·g` as (f, g): each has an index of the result that the other lacks, and both have one of `inner`.
+
+    A condition in front belongs to the side that has all its indices.
+    """
+    guards: list[Expr] = []
+    while isinstance(body, Where) and body.other is E.ZERO:
+        guards += body.cond.args if isinstance(body.cond, Logic) and body.cond.op == "and" else [body.cond]
+        body = body.then
+    parts = list(E.factors(body))
+    tops: list[frozenset[Index]] = []
+    for f in sorted(parts, key=lambda f: (-len(f.free), f.key)):
+        if not any(f.free <= t for t in tops):
+            tops.append(f.free)
+    if len(tops) != 2:
+        return None
+    inside, result = set(inner), set(domain)
+    left, right = tops
+    if not (left - right) & result or not (right - left) & result or not left & inside or not right & inside:
+        return None
+    if (left | right) & result != result or (left | right) & inside != inside:
+        return None
+    sides: list[list[Expr]] = [[], []]
+    for f in parts:
+        sides[0 if f.free <= left else 1].append(f)
+    first, second = E.mul(*sides[0]), E.mul(*sides[1])
+    tests: list[list[Expr]] = [[], []]
+    for c in guards:
+        if c.free <= left:
+            tests[0].append(c)
+        elif c.free <= right:
+            tests[1].append(c)
+        else:
+            return None
+    for side, mine, others in ((first, tests[0], tests[1]), (second, tests[1], tests[0])):
+        if others and not _plain(side):  # its reads may need the guard that went to the other side
+            return None
+        del mine
+    return (_guarded(tests[0], first), _guarded(tests[1], second))
+
+
+def _guarded(conds: list[Expr], e: Expr) -> Expr:
+    return E.where(E.logic("and", *conds), e, E.ZERO) if conds else e
+
+
+def _plain(e: Expr) -> bool:
+    return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
+
+
+def direction(body: Expr, inner: tuple[Index, ...]) -> str:
+    """row: memory runs along `inner`; column: along the result; nest: neither, or windows that overlap."""
+    inside = set(inner)
+    reads = [x for x in E.subterms(body) if isinstance(x, Get) and x.free & inside]
+    if not reads or len(body.free & inside) < len(inside):
+        return "nest"
+    width = max(len(g.free) for g in reads)
+    votes = {"row": 0, "column": 0, "nest": 0}
+    for g in reads:
+        if len(g.free) == width:
+            last = g.subs[-1]
+            plain = all(isinstance(s, Index) or not s.free & inside for s in g.subs)
+            votes["nest" if not plain else "row" if last.free & inside else "column"] += 1
+    if votes["nest"]:
+        return "nest"
+    return "row" if votes["row"] >= votes["column"] else "column"
+
+
+def scattered(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -> Get | None:
+    """The access `ids[t]` in `Σ_t where(v == ids[t], ..., 0)` with v an index of the result; None for anything else."""
+    if not isinstance(body, Where) or body.other is not E.ZERO:
+        return None
+    for c in _conjuncts(body.cond):
+        if isinstance(c, Cmp) and c.op == "==":
+            for v, ids in ((c.left, c.right), (c.right, c.left)):
+                if v in domain and isinstance(ids, Get) and ids.subs and set(ids.subs) <= set(inner) \
+                        and len(set(ids.subs)) == len(ids.subs):
+                    return ids
+    return None
+
+
+def _conjuncts(c: Expr) -> tuple[Expr, ...]:
+    return c.args if isinstance(c, Logic) and c.op == "and" else (c,)
