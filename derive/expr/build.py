@@ -110,7 +110,7 @@ def neg(e: Expr) -> Expr:
 
 
 def sub(a: Expr, b: Expr) -> Expr:
-    return add(a, neg(b))
+    return add(a, *(neg(t) for t in terms(b)))
 
 
 def div(a: Expr, b: Expr) -> Expr:

@@ -94,7 +94,7 @@ class _Hoist:
         return (mine.index(i) if i in mine else len(mine), i.name)
 
     def _define(self, e: Expr, indices: tuple[Index, ...], guards: tuple[Expr, ...]) -> Get:
-        guard = E.logic("and", *(g for g in guards if not _reduces(g)))
+        guard = E.logic("and", *(g for g in guards if not _reduces(g) and g.free <= e.free))
         if guard is not E.TRUE and _may_fail(e):
             e = _guarded(e, guard)
         letters = _presentable(indices, self.statement)

@@ -83,7 +83,7 @@ class AccessPrinter:
 
     def scatter(self, s: Statement, terms: list[Expr]) -> list[str]:
         """`dX = rest`, then one `np.add.at` for each scattered term."""
-        rest = E.sub(s.expr, E.add(*terms))
+        rest = E.add(*(t for t in E.terms(s.expr) if t not in terms))
         shape = ", ".join(self.size(i.extent) for i in s.indices)
         start = f"np.zeros(({shape}{',' * (len(s.indices) == 1)}))"
         lines = [f"{s.name} = {start}"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
 
 from derive.expr import Index, Num
@@ -23,6 +23,12 @@ class Array:
     axes: tuple[Index, ...]
     level: int = ATOM
     kept: tuple[str, tuple[Index | None, ...]] | None = None
+    boolean: bool = False
+
+    @property
+    def real(self) -> Array:
+        """The same as floats, if it is an array of truth values: NumPy neither subtracts nor negates those."""
+        return Array(f"{self.at(ATOM)}.astype(float)", self.axes) if self.boolean else self
 
     def at(self, level: int) -> str:
         """The code, in brackets unless it binds at least as tightly as `level`."""
@@ -58,6 +64,8 @@ def aligned(a: Array, want: tuple[Index, ...]) -> Array:
     """`a` moved and widened until it broadcasts against an array with the axes `want`."""
     if not a.axes or a.axes == want[len(want) - len(a.axes):]:
         return a
+    if a.boolean:
+        return replace(aligned(replace(a, boolean=False), want), boolean=True)
     if a.kept is not None:
         code, places = a.kept
         if len(places) == len(want) and all(p is None and w not in a.axes or p is w

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from derive import expr as E
 from derive.expr import Expr, Index, Reduce, Softmax
 from derive.program import Program
@@ -22,6 +24,7 @@ class Letters:
         spare = [c for c in SPARE if c not in self.letters and c not in self.names]
         for name in [*own, *spare, *(f"i{n}" for n in range(1, 1000))]:
             if name not in scope:
+                self.letters.setdefault(name, index.extent)  # from now on the letter means this extent
                 return Index(name, index.extent)
         raise AssertionError("no letter left")
 
@@ -37,7 +40,12 @@ class Letters:
 
     def of_extent(self, extent: str) -> str:
         """A letter that stands for an extent, as in `size(d)`; an axis without one gets the first spare letter."""
-        found = next((n for n, e in self.letters.items() if e == extent), None)
+        return self.another(extent, ())
+
+    def another(self, extent: str, taken: Iterable[str]) -> str:
+        """A letter of an extent that is not among `taken`."""
+        used = set(taken)
+        found = next((n for n, e in self.letters.items() if e == extent and n not in used), None)
         if found is None:
             found = next(c for c in SPARE if c not in self.letters and c not in self.names)
             self.letters[found] = extent

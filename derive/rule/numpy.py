@@ -5,6 +5,7 @@ The code reads `np`, `erf`, the tensors by name, parameters by name and `size_<l
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 from derive import expr as E
@@ -64,6 +65,8 @@ class NumPyPrinter(AccessPrinter):
 
     def _binary(self, a: Array, op: str, b: Array, scope: tuple[Index, ...], level: int) -> Array:
         want = union(scope, a, b)
+        if a.boolean and b.boolean:
+            a = a.real
         left, right = aligned(a, want), aligned(b, want)
         return Array(f"{left.at(level)} {op} {right.at(level + 1)}" if level == ADD else
                      f"{left.at(level)}{op}{right.at(level + 1)}", want, level)
@@ -75,7 +78,7 @@ class NumPyPrinter(AccessPrinter):
         for negative, t in signed:
             a = self.array(E.neg(t) if negative else t, scope, guarded)
             if total is None:
-                total = Array(f"-{a.at(UNARY)}", a.axes, UNARY) if negative else a
+                total = Array(f"-{a.real.at(UNARY)}", a.axes, UNARY) if negative else a
             else:
                 total = self._binary(total, "-" if negative else "+", a, scope, ADD)
         assert total is not None
@@ -116,6 +119,7 @@ class NumPyPrinter(AccessPrinter):
         else:
             for a in down:
                 total = self._binary(total, "/", a, scope, MUL)
+        total = total.real if sign else total
         return Array(f"-{total.at(MUL)}", total.axes, UNARY if total.level > MUL else MUL) if sign else total
 
     def _joint_size(self, e: Mul) -> Array | None:
@@ -135,7 +139,7 @@ class NumPyPrinter(AccessPrinter):
             if q < 0:
                 below = self.array(E.power(e.base, E.num(-q)), scope, guarded)
                 return Array(f"1/{below.at(MUL + 1)}", below.axes, MUL)
-            base = self.array(e.base, scope, guarded)
+            base = self.array(e.base, scope, guarded).real
             if q == Fraction(1, 2):
                 return Array(f"np.sqrt({base.code})", base.axes)
             return Array(f"{base.at(ATOM)}**{number(q)}", base.axes, POW)
@@ -145,7 +149,7 @@ class NumPyPrinter(AccessPrinter):
         return Array(f"{aligned(base, want).at(ATOM)}**{aligned(up, want).at(ATOM)}", want, POW)
 
     def _call(self, e: Call, scope: tuple[Index, ...], guarded: bool) -> Array:
-        args = [self.array(a, scope, guarded) for a in e.args]
+        args = [self.array(a, scope, guarded).real for a in e.args]
         want = union(scope, *args)
         a = [aligned(x, want) for x in args]
         match e.fn:
@@ -170,8 +174,8 @@ class NumPyPrinter(AccessPrinter):
     def _where(self, e: Where, scope: tuple[Index, ...], guarded: bool) -> Array:
         cond = self._condition(e.cond, scope, guarded)
         if e.then is E.ONE and e.other is E.ZERO:
-            return cond
-        then, other = self.array(e.then, scope, True), self.array(e.other, scope, True)
+            return replace(cond, boolean=True)
+        then, other = self.array(e.then, scope, True).real, self.array(e.other, scope, True).real
         want = union(scope, cond, then, other)
         parts = [aligned(x, want).code for x in (cond, then, other)]
         return Array(f"np.where({', '.join(parts)})", want)
@@ -261,6 +265,7 @@ def finished(p: NumPyPrinter, a: Array, want: tuple[Index, ...]) -> str:
     if a.code == "0":
         shape = ", ".join(p.size(i.extent) for i in want)
         return f"np.zeros(({shape}{',' * (len(want) == 1)}))"
+    a = a.real
     if a.axes == want:
         return a.code
     if set(a.axes) == set(want):

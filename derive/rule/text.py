@@ -149,9 +149,12 @@ def program_text(p: Program) -> str:
     body = [statement_text(s, letters) for s in p.statements]
     lines = [f"param {n} = {number(v).strip('()')}" for n, v in p.params]
     for t in p.inputs:
-        axes = [letters.of_extent(a) for a in t.axes]
-        if axes and len(set(axes)) == len(axes):
+        axes: list[str] = []
+        for a in t.axes:
+            axes.append(letters.another(a, axes))
+        if axes:
             lines.append(f"input {t.name}[{','.join(axes)}]")
+    lines += [f"size {n} = {e[1:]}" for n, e in letters.letters.items() if e.startswith("=")]
     lines += body
     if p.outputs != (p.statements[-1].name,):
         lines.append("output " + ", ".join(p.outputs))

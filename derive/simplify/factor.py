@@ -62,6 +62,8 @@ def _candidates(e: Add) -> list[Expr]:
         if not common:
             continue
         inner = E.add(*(_without(bags[n], common) for n in members))
+        if cost(inner) >= cost(e):  # a power such as x^(y − 1) can come back as it was
+            continue
         taken = E.mul(*(E.power(b, x) for b, x in common.items()))
         out.append(E.add(*(t for n, t in enumerate(e.args) if n not in members), E.mul(taken, _keep(inner))))
     return out
