@@ -139,7 +139,7 @@ def run(
     for parameter, value in zip(kernel.parameters, args, strict=True):
         if isinstance(value, np.ndarray):
             offset = placement.offset(value, written=not parameter.is_const)
-            packed.append(struct.pack("=BQQ", _BUFFER, offset, value.nbytes))
+            packed.append(struct.pack("=BQ", _BUFFER, offset))
         elif parameter.is_pointer and value is None:
             packed.append(struct.pack("=B", _NULL))
         else:

@@ -120,7 +120,7 @@ def pack_scalar(kernel: Signature, parameter: Parameter, value: Any) -> bytes:
     if kind == _BOOL and given in (_BOOL, _SIGNED, _UNSIGNED):
         return struct.pack("?", bool(scalar))
     if kind in (given, _OTHER) and scalar.dtype.itemsize == size:
-        return scalar.tobytes()
+        return bytes(scalar.tobytes())
     hint = f"Wrap it, for instance np.float{8 * size}(value)." if kind == _FLOAT else "Wrap it in the right NumPy type."
     raise LaunchError(
         f"{where}: expected {parameter.type_name}, got {value!r}, which is passed as {scalar.dtype}. {hint}"

@@ -50,7 +50,7 @@ inline unsigned long derive_offset(int e, unsigned ld, bool by_rows) {
 }
 
 template <class Fragment, class T>
-inline void fill_fragment(Fragment& f, T value) {
+DERIVE_INLINE void fill_fragment(Fragment& f, T value) {
   for (int e = 0; e < Fragment::num_elements; ++e) f.x[e] = static_cast<typename Fragment::element_type>(value);
 }
 
@@ -64,20 +64,20 @@ inline void derive_all_lanes(int line) {
 }
 
 template <class Use, int M, int N, int K, class T, class Layout, class P>
-inline void load_matrix_sync(fragment<Use, M, N, K, T, Layout>& f, const P* from, unsigned ld, DERIVE_LINE) {
+DERIVE_INLINE void load_matrix_sync(fragment<Use, M, N, K, T, Layout>& f, const P* from, unsigned ld, DERIVE_LINE) {
   derive_all_lanes(line);
   for (int e = 0; e < f.num_elements; ++e)
     f.x[e] = from[derive_offset<fragment<Use, M, N, K, T, Layout>>(e, ld, __is_same(Layout, row_major))];
 }
 template <int M, int N, int K, class T, class P>
-inline void load_matrix_sync(fragment<accumulator, M, N, K, T>& f, const P* from, unsigned ld, layout_t layout,
+DERIVE_INLINE void load_matrix_sync(fragment<accumulator, M, N, K, T>& f, const P* from, unsigned ld, layout_t layout,
                              DERIVE_LINE) {
   derive_all_lanes(line);
   for (int e = 0; e < f.num_elements; ++e)
     f.x[e] = from[derive_offset<fragment<accumulator, M, N, K, T>>(e, ld, layout == mem_row_major)];
 }
 template <int M, int N, int K, class T, class P>
-inline void store_matrix_sync(P* to, const fragment<accumulator, M, N, K, T>& f, unsigned ld, layout_t layout,
+DERIVE_INLINE void store_matrix_sync(P* to, const fragment<accumulator, M, N, K, T>& f, unsigned ld, layout_t layout,
                               DERIVE_LINE) {
   derive_all_lanes(line);
   for (int e = 0; e < f.num_elements; ++e)

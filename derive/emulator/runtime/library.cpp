@@ -75,7 +75,8 @@ static void read_symbol(Library& library, const Elf64_Shdr* sections, const Elf6
   bool internal = strncmp(name, "_ZGV", 4) == 0 || strncmp(name, "_ZT", 3) == 0 || strncmp(name, "derive_", 7) == 0 ||
                   strstr(name, "derive_internal") != nullptr || strncmp(name, "__", 2) == 0 ||
                   strcmp(name, "_DYNAMIC") == 0 || strncmp(name, "completed", 9) == 0;
-  if (type == STT_OBJECT && (writable || strstr(name, SHARED_TAG)) && !internal) add_variable(library, name, address, symbol.st_size);
+  if (type == STT_OBJECT && (writable || strstr(name, SHARED_TAG)) && !internal)
+    add_variable(library, name, address, symbol.st_size);
 }
 
 static bool read_symbols(Library& library, char* base) {
@@ -99,6 +100,16 @@ static bool read_symbols(Library& library, char* base) {
   return true;
 }
 
+// The loaded object's headers are its first page: they say how far it reaches.
+static void find_extent(Library& library, char* base) {
+  const Elf64_Ehdr* header = reinterpret_cast<const Elf64_Ehdr*>(base);
+  const Elf64_Phdr* segments = reinterpret_cast<const Elf64_Phdr*>(base + header->e_phoff);
+  library.low = library.high = base;
+  for (unsigned i = 0; i < header->e_phnum; ++i)
+    if (segments[i].p_type == PT_LOAD && base + segments[i].p_vaddr + segments[i].p_memsz > library.high)
+      library.high = base + segments[i].p_vaddr + segments[i].p_memsz;
+}
+
 Library* load_library(const char* path) {
   message.clear();
   void* handle = dlopen(path, RTLD_NOW | RTLD_LOCAL);
@@ -117,6 +128,7 @@ Library* load_library(const char* path) {
   library->module = module;
   library->text_base = map->l_addr;
   library->kernel_symbols = static_cast<const char**>(calloc(module->kernel_count + 1, sizeof(char*)));
+  find_extent(*library, reinterpret_cast<char*>(map->l_addr));
   read_symbols(*library, reinterpret_cast<char*>(map->l_addr));
   return library;
 }

@@ -18,6 +18,7 @@ struct Library {
   Region* globals;
   unsigned global_count;
   const char** kernel_symbols;  // mangled, one a kernel
+  char *low, *high;              // where it is mapped
   unsigned long text_base;      // subtract it from a return address to get an address of the file
 };
 

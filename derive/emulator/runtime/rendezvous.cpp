@@ -41,6 +41,11 @@ static unsigned existing_lanes(unsigned warp) {
 
 static Group& join(Warp& warp, Wait wait, int operation, unsigned mask, int line) {
   unsigned lane = current_thread_linear() % DERIVE_WARP;
+  if (!(mask >> lane & 1) && checking) {
+    report_line("warp-divergence", line, 0, "calls %s with mask 0x%08x, which lacks the calling lane %u",
+                wait_name(wait), mask, lane);
+    mask |= 1u << lane;
+  }
   if (!(mask >> lane & 1)) {
     message.clear();
     message.format("%d\n", line);
@@ -98,6 +103,52 @@ bool resolve_activemask() {
   return any;
 }
 
+// The lanes that came get what those that came had to give; the rest is all ones.
+static void finish_alone(Warp& warp, Group& group, unsigned w) {
+  int wait = group.operation / 16;
+  for (unsigned rest = group.arrived; rest != 0; rest &= rest - 1) {
+    unsigned lane = __builtin_ctz(rest);
+    warp.result[lane] = group.predicate;
+    if (wait != AT_SHUFFLE) continue;
+    unsigned source = group.source[lane];
+    warp.result[lane] = group.arrived >> source & 1 ? group.value[source] : ~0ull;
+  }
+  if (wait == AT_SYNCWARP) check_syncwarp(w, group.arrived);
+}
+
+static bool release_stuck_warps() {
+  bool any = false;
+  for (unsigned w = 0; w * DERIVE_WARP < block_threads(); ++w) {
+    Warp& warp = warps[w];
+    while (warp.group_count > 0) {
+      Group& group = warp.groups[0];
+      unsigned missing = group.mask & existing_lanes(w) & ~group.arrived;
+      report_line("warp-divergence", group.line, 0, "%s with mask 0x%08x waits for lanes 0x%08x of warp %u",
+                  wait_name(static_cast<Wait>(group.operation / 16)), group.mask, missing, w);
+      finish_alone(warp, group, w);
+      release(warp, group, w * DERIVE_WARP, DERIVE_WARP);
+      any = true;
+    }
+  }
+  return any;
+}
+
+bool release_stuck() {
+  if (release_stuck_warps()) return true;
+  if (barrier_waiting == 0) return false;
+  int line = 0;
+  for (unsigned i = block_threads(); i-- > 0;)
+    if (thread_wait(i) == AT_BARRIER) line = thread_line(i);
+  report_line("barrier-divergence", line, 0, "only %u of %u threads of the block reach this barrier", barrier_waiting,
+              block_threads());
+  barrier_waiting = 0;
+  barrier_result = barrier_sum;
+  for (unsigned i = 0; i < block_threads(); ++i)
+    if (thread_wait(i) == AT_BARRIER) make_ready(i);
+  check_barrier();
+  return true;
+}
+
 }  // namespace derive
 
 using namespace derive;
@@ -108,7 +159,8 @@ extern "C" int derive_rt_barrier_reduce(int line, int operation, int value) {
     barrier_sum = operation == DERIVE_AND;
   } else if (line != barrier_line) {
     if (checking) {
-      check_barrier_lines(line, barrier_line);
+      report_line("barrier-divergence", line, barrier_line,
+                  "reaches this barrier while other threads of the block wait at another one");
     } else {
       message.clear();
       message.format("%d,%d\n", barrier_line, line);
@@ -164,7 +216,9 @@ extern "C" unsigned long long derive_rt_shuffle(unsigned mask, int from, int ope
   Warp& warp = warps[w];
   Group& group = join(warp, AT_SHUFFLE, from, mask, line);
   unsigned source = source_lane(lane, from, operand, static_cast<unsigned>(width)) % DERIVE_WARP;
-  if (checking && !(mask & existing_lanes(w) & 1u << source)) check_lane_outside(source, line);
+  if (checking && !(mask & existing_lanes(w) & 1u << source))
+    report_line("warp-divergence", line, 0, "a shuffle reads lane %u, which is outside its mask 0x%08x or the block",
+                source, mask);
   group.value[lane] = value;
   group.source[lane] = source;
   if (!complete(group, w)) {
@@ -236,7 +290,3 @@ extern "C" long long derive_rt_clock() {
 
 extern "C" unsigned derive_rt_lane() { return current_thread_linear() % DERIVE_WARP; }
 
-#ifndef DERIVE_HAVE_CHECK
-extern "C" void derive_rt_atomic(const volatile void*, unsigned, int, int) {}
-extern "C" void derive_rt_copy(const void*, void*, unsigned long, int) {}
-#endif

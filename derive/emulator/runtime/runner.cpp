@@ -98,6 +98,28 @@ static void handle_load(Reader reader) {
 
 enum ArgumentTag : unsigned char { VALUE = 0, BUFFER = 1, NULL_POINTER = 2 };
 
+static unsigned buffer_count;
+
+static Buffer* read_buffers(Reader& reader) {
+  buffer_count = reader.take<unsigned>();
+  Buffer* buffers = static_cast<Buffer*>(calloc(buffer_count + 1, sizeof(Buffer)));
+  for (unsigned i = 0; i < buffer_count; ++i) {
+    Buffer& buffer = buffers[i];
+    buffer.address = arena + reader.take<unsigned long long>();
+    buffer.size = reader.take<unsigned long long>();
+    buffer.element = reader.take<unsigned>();
+    buffer.input = reader.take<unsigned char>() != 0;
+    buffer.initialised = reader.take<unsigned char>() != 0;
+    unsigned length = reader.take<unsigned>();
+    char* name = static_cast<char*>(malloc(length + 1));
+    memcpy(name, reader.at, length);
+    name[length] = 0;
+    reader.at += length;
+    buffer.name = name;
+  }
+  return buffers;
+}
+
 static void handle_launch(Reader reader) {
   printed.clear();
   message.clear();
@@ -133,13 +155,24 @@ static void handle_launch(Reader reader) {
       args[i] = copy;
     } else {
       unsigned long long offset = tag == BUFFER ? reader.take<unsigned long long>() : 0;
-      if (tag == BUFFER) reader.take<unsigned long long>();  // its size
       pointers[i] = tag == BUFFER ? reinterpret_cast<unsigned long long>(arena + offset) : 0;
       args[i] = &pointers[i];
     }
   }
   launch.args = args;
+  bool check = reader.take<unsigned>() != 0;
+  Buffer* buffers = check ? read_buffers(reader) : nullptr;
+  if (check) start_check(launch, library, buffers, buffer_count, arena, arena_bytes);
   Status status = run_launch(launch);
+  if (check) {
+    if (status == LAUNCH_ERROR && !has_findings()) {
+      drop_check();
+    } else {
+      status = finish_check() > 0 ? FINDINGS : OK;
+    }
+    for (unsigned i = 0; i < buffer_count; ++i) free(const_cast<char*>(buffers[i].name));
+    free(buffers);
+  }
   for (unsigned i = 0; i < count && i < MAX_ARGS; ++i)
     if (args[i] != &pointers[i]) free(args[i]);
   reply(status);
@@ -148,6 +181,11 @@ static void handle_launch(Reader reader) {
 // The launch died of a signal: say which one and where, then end. The parent starts another runner.
 static void on_signal(int number, siginfo_t* info, void*) {
   const Launch* launch = current_launch();
+  if (checking && has_findings()) {  // they tell why
+    finish_check();
+    reply(FINDINGS);
+    _exit(3);
+  }
   message.clear();
   message.format("%s\n", strsignal(number));
   if (launch != nullptr) {

@@ -122,10 +122,20 @@ void make_ready(unsigned thread) {
   ready[(ready_head + ready_count++) % MAX_THREADS] = thread;
 }
 
-void fail_launch() {
-  status = LAUNCH_ERROR;
+static void end_launch(Status why) {
+  status = why;
   StackPointer abandoned = stacks[current_stack].pointer;
   fiber_switch(&abandoned, scheduler_pointer);
+  __builtin_unreachable();
+}
+
+void fail_launch() {
+  end_launch(LAUNCH_ERROR);
+  __builtin_unreachable();
+}
+
+void stop_with_findings() {
+  end_launch(FINDINGS);
   __builtin_unreachable();
 }
 
@@ -187,14 +197,14 @@ static void shuffle_start_order() {
   }
 }
 
-static void run_block(derive_dim block) {
+static void run_block(derive_dim block, unsigned long long number) {
   launch->module->state->block = block;
   if (launch->random) shuffle_start_order();
   started = ready_head = ready_count = exited = free_count = 0;
   for (unsigned i = thread_count; i > 0; --i) free_stacks[free_count++] = i - 1;
   reset_rendezvous();
   poison_shared();
-  if (checking) check_block_start();
+  if (checking) check_block_start(number);
   do {
     bool is_new;
     unsigned first = take_next(&is_new);
@@ -203,9 +213,8 @@ static void run_block(derive_dim block) {
     else
       enter_ready(first, &scheduler_pointer);
     if (status != OK) return;
-  } while (exited < thread_count && resolve_activemask());
+  } while (exited < thread_count && (resolve_activemask() || (checking && release_stuck())));
   if (exited == thread_count) return;
-  if (checking) return check_deadlock();
   report_deadlock();
   status = LAUNCH_ERROR;
 }
@@ -243,8 +252,10 @@ Status run_launch(const Launch& requested) {
   for (unsigned long long i = 0; i < blocks && status == OK; ++i) {
     unsigned long long b = launch->random ? order(i) : i;
     run_block({static_cast<unsigned>(b % grid.x), static_cast<unsigned>(b / grid.x % grid.y),
-               static_cast<unsigned>(b / (1ull * grid.x * grid.y))});
+               static_cast<unsigned>(b / (1ull * grid.x * grid.y))},
+              b);
   }
+  if (checking) settle_doubt();
   launch = nullptr;
   return status;
 }

@@ -13,6 +13,8 @@ void make_ready(unsigned thread);
 
 // Ends the launch with `message` as it stands; does not return.
 [[noreturn]] void fail_launch();
+// Ends the launch because going on would do harm; check mode has the reason.
+[[noreturn]] void stop_with_findings();
 // Writes "kernel 'k', block (0,0,0), thread (3,0,0)" into `message`.
 void describe_place();
 const char* wait_name(Wait wait);
@@ -27,5 +29,7 @@ int thread_line(unsigned thread);
 // Rendezvous (rendezvous.cpp): forgotten before each block; true if waiting activemask groups were let go.
 void reset_rendezvous();
 bool resolve_activemask();
+// Check mode: reports threads that wait for others that will not come, and lets them go.
+bool release_stuck();
 
 }  // namespace derive

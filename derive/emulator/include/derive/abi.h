@@ -52,6 +52,7 @@ struct derive_module {
 #define DERIVE_WARP 32
 #define DERIVE_FULL_MASK 0xffffffffu
 #define DERIVE_DYNAMIC_CAPACITY (228 * 1024)
+#define DERIVE_REDZONE 16384  // in check mode, unused bytes before and after each variable
 
 enum derive_vote { DERIVE_BALLOT, DERIVE_ACTIVE };
 enum derive_reduce { DERIVE_NONE, DERIVE_COUNT, DERIVE_AND, DERIVE_OR };

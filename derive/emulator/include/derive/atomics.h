@@ -13,10 +13,10 @@
 template <class T>
 struct derive_same { typedef T type; };
 
-#define DERIVE_ATOMIC_UPDATE(NAME, EXPRESSION)                                                      \
+#define DERIVE_ATOMIC_UPDATE(NAME, EXPRESSION, KIND)                                                \
   template <class T>                                                                                \
   DERIVE_UNSEEN inline T NAME(T* place, typename derive_same<T>::type value, DERIVE_LINE) {         \
-    DERIVE_ATOMIC(place, 3);                                                                        \
+    DERIVE_ATOMIC(place, KIND);                                                                     \
     T old = *place;                                                                                 \
     *place = static_cast<T>(EXPRESSION);                                                            \
     return old;                                                                                     \
@@ -29,16 +29,16 @@ struct derive_same { typedef T type; };
   inline T NAME##_system(T* place, typename derive_same<T>::type value, DERIVE_LINE) {              \
     return NAME(place, value, line);                                                                \
   }
-DERIVE_ATOMIC_UPDATE(atomicAdd, old + value)
-DERIVE_ATOMIC_UPDATE(atomicSub, old - value)
-DERIVE_ATOMIC_UPDATE(atomicMin, value < old ? value : old)
-DERIVE_ATOMIC_UPDATE(atomicMax, value > old ? value : old)
-DERIVE_ATOMIC_UPDATE(atomicExch, value)
-DERIVE_ATOMIC_UPDATE(atomicAnd, old & value)
-DERIVE_ATOMIC_UPDATE(atomicOr, old | value)
-DERIVE_ATOMIC_UPDATE(atomicXor, old ^ value)
-DERIVE_ATOMIC_UPDATE(atomicInc, old >= value ? 0 : old + 1)
-DERIVE_ATOMIC_UPDATE(atomicDec, old == 0 || old > value ? value : old - 1)
+DERIVE_ATOMIC_UPDATE(atomicAdd, old + value, 3)
+DERIVE_ATOMIC_UPDATE(atomicSub, old - value, 3)
+DERIVE_ATOMIC_UPDATE(atomicMin, value < old ? value : old, 3)
+DERIVE_ATOMIC_UPDATE(atomicMax, value > old ? value : old, 3)
+DERIVE_ATOMIC_UPDATE(atomicExch, value, 2)
+DERIVE_ATOMIC_UPDATE(atomicAnd, old & value, 3)
+DERIVE_ATOMIC_UPDATE(atomicOr, old | value, 3)
+DERIVE_ATOMIC_UPDATE(atomicXor, old ^ value, 3)
+DERIVE_ATOMIC_UPDATE(atomicInc, old >= value ? 0 : old + 1, 3)
+DERIVE_ATOMIC_UPDATE(atomicDec, old == 0 || old > value ? value : old - 1, 3)
 #undef DERIVE_ATOMIC_UPDATE
 
 template <class T>

@@ -5,7 +5,7 @@
 
 #define DERIVE_LOAD(NAME)      \
   template <class T>           \
-  inline T NAME(const T* place) { return *place; }
+  DERIVE_INLINE T NAME(const T* place) { return *place; }
 DERIVE_LOAD(__ldg)
 DERIVE_LOAD(__ldcg)
 DERIVE_LOAD(__ldca)
@@ -15,7 +15,7 @@ DERIVE_LOAD(__ldcv)
 #undef DERIVE_LOAD
 #define DERIVE_STORE(NAME)     \
   template <class T>           \
-  inline void NAME(T* place, T value) { *place = value; }
+  DERIVE_INLINE void NAME(T* place, T value) { *place = value; }
 DERIVE_STORE(__stcg)
 DERIVE_STORE(__stcs)
 DERIVE_STORE(__stwb)
@@ -28,16 +28,21 @@ extern "C" void free(void*) noexcept;
   derive_rt_trap(0);
   __builtin_unreachable();
 }
-inline void* derive_memcpy(void* to, const void* from, size_t size, DERIVE_LINE) {
-  derive_rt_copy(from, to, size, line);
+#ifdef DERIVE_CHECK
+#define DERIVE_COPY(from, to) derive_rt_copy(from, to, size, line)
+#else
+#define DERIVE_COPY(from, to) static_cast<void>(line)
+#endif
+DERIVE_UNSEEN inline void* derive_memcpy(void* to, const void* from, size_t size, DERIVE_LINE) {
+  DERIVE_COPY(from, to);
   return __builtin_memcpy(to, from, size);
 }
-inline void* derive_memmove(void* to, const void* from, size_t size, DERIVE_LINE) {
-  derive_rt_copy(from, to, size, line);
+DERIVE_UNSEEN inline void* derive_memmove(void* to, const void* from, size_t size, DERIVE_LINE) {
+  DERIVE_COPY(from, to);
   return __builtin_memmove(to, from, size);
 }
-inline void* derive_memset(void* to, int value, size_t size, DERIVE_LINE) {
-  derive_rt_copy(nullptr, to, size, line);
+DERIVE_UNSEEN inline void* derive_memset(void* to, int value, size_t size, DERIVE_LINE) {
+  DERIVE_COPY(nullptr, to);
   return __builtin_memset(to, value, size);
 }
 #define memcpy derive_memcpy

@@ -44,5 +44,6 @@ alignas(256) static char derive_dynamic_shared[DERIVE_DYNAMIC_CAPACITY] __attrib
 #define warpSize 32
 
 // Calls that check mode must not see as the kernel's own accesses.
+#define DERIVE_INLINE inline __attribute__((always_inline))
 #define DERIVE_UNSEEN __attribute__((no_sanitize("thread")))
 #define DERIVE_LINE int line = __builtin_LINE()

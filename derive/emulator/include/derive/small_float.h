@@ -77,111 +77,111 @@ inline unsigned short derive_directed(unsigned short nearest, float back, float 
 }
 
 // Everything that half and bfloat16 have alike. Arithmetic in float and one rounding is exact for + - * /.
-#define DERIVE_SMALL_FLOAT(T, T2, FROM, TO)                                                                          \
-  struct alignas(2) T {                                                                                              \
-    unsigned short __x;                                                                                              \
-    T() = default;                                                                                                   \
-    T(float v) : __x(FROM(v)) {}                                                                                     \
-    T(double v) : __x(FROM(derive_float_to_odd(v))) {}                                                               \
-    T(int v) : T(static_cast<double>(v)) {}                                                                          \
-    T(unsigned v) : T(static_cast<double>(v)) {}                                                                     \
-    T(long v) : T(static_cast<double>(v)) {}                                                                         \
-    T(unsigned long v) : T(static_cast<double>(v)) {}                                                                \
-    T(long long v) : T(static_cast<double>(v)) {}                                                                    \
-    T(unsigned long long v) : T(static_cast<double>(v)) {}                                                           \
-    T(short v) : T(static_cast<float>(v)) {}                                                                         \
-    T(unsigned short v) : T(static_cast<float>(v)) {}                                                                \
-    operator float() const { return TO(__x); }                                                                       \
-    explicit operator bool() const { return (__x & 0x7fff) != 0; }                                                   \
-    operator int() const { return derive_saturate<int>(TO(__x)); }                                                   \
-    operator unsigned() const { return derive_saturate<unsigned>(TO(__x)); }                                         \
-    operator long long() const { return derive_saturate<long long>(TO(__x)); }                                       \
-    operator unsigned long long() const { return derive_saturate<unsigned long long>(TO(__x)); }                     \
-    operator short() const { return derive_saturate<short>(TO(__x)); }                                               \
-    operator unsigned short() const { return derive_saturate<unsigned short>(TO(__x)); }                             \
-    static T bits(unsigned short raw) { T r; r.__x = raw; return r; }                                                \
-    T operator-() const { return bits(__x ^ 0x8000); }                                                               \
-    T operator+() const { return *this; }                                                                            \
-    T& operator++() { return *this = T(TO(__x) + 1.0f); }                                                            \
-    T& operator--() { return *this = T(TO(__x) - 1.0f); }                                                            \
-  };                                                                                                                 \
-  struct alignas(4) T2 {                                                                                             \
-    T x, y;                                                                                                          \
-    T2() = default;                                                                                                  \
-    T2(const T& a, const T& b) : x(a), y(b) {}                                                                       \
-    DERIVE_COPIES_WHOLE(T2)                                                                                          \
-  };                                                                                                                 \
-  inline float derive_float(T a) { return TO(a.__x); }                                                               \
-  DERIVE_SMALL_OPERATOR(T, T2, +, __hadd, __hadd2)                                                                   \
-  DERIVE_SMALL_OPERATOR(T, T2, -, __hsub, __hsub2)                                                                   \
-  DERIVE_SMALL_OPERATOR(T, T2, *, __hmul, __hmul2)                                                                   \
-  DERIVE_SMALL_OPERATOR(T, T2, /, __hdiv, __h2div)                                                                   \
-  DERIVE_SMALL_COMPARE(T, T2, ==, __heq)                                                                             \
-  DERIVE_SMALL_COMPARE(T, T2, !=, __hne)                                                                             \
-  DERIVE_SMALL_COMPARE(T, T2, <, __hlt)                                                                              \
-  DERIVE_SMALL_COMPARE(T, T2, <=, __hle)                                                                             \
-  DERIVE_SMALL_COMPARE(T, T2, >, __hgt)                                                                              \
-  DERIVE_SMALL_COMPARE(T, T2, >=, __hge)                                                                             \
-  inline T __hadd_rn(T a, T b) { return a + b; }                                                                     \
-  inline T __hsub_rn(T a, T b) { return a - b; }                                                                     \
-  inline T __hmul_rn(T a, T b) { return a * b; }                                                                     \
-  inline T __hadd_sat(T a, T b) { return T(__saturatef(derive_float(a) + derive_float(b))); }                        \
-  inline T __hmul_sat(T a, T b) { return T(__saturatef(derive_float(a) * derive_float(b))); }                        \
-  inline T __hfma(T a, T b, T c) {                                                                                   \
-    return T(fma(static_cast<double>(derive_float(a)), static_cast<double>(derive_float(b)),                         \
-                 static_cast<double>(derive_float(c))));                                                             \
-  }                                                                                                                  \
-  inline T __hfma_relu(T a, T b, T c) { T r = __hfma(a, b, c); return derive_float(r) < 0.0f ? T(0.0f) : r; }        \
-  inline T __hneg(T a) { return -a; }                                                                                \
-  inline T __habs(T a) { return T::bits(a.__x & 0x7fff); }                                                           \
-  inline T __hmax(T a, T b) { return T(fmaxf(derive_float(a), derive_float(b))); }                                   \
-  inline T __hmin(T a, T b) { return T(fminf(derive_float(a), derive_float(b))); }                                   \
-  inline bool __hisnan(T a) { return isnan(derive_float(a)); }                                                       \
-  inline int __hisinf(T a) { return isinf(derive_float(a)) ? (derive_float(a) > 0 ? 1 : -1) : 0; }                   \
-  inline T2 __hfma2(T2 a, T2 b, T2 c) { return T2(__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)); }                   \
-  inline T2 __hneg2(T2 a) { return T2(-a.x, -a.y); }                                                                 \
-  inline T2 __habs2(T2 a) { return T2(__habs(a.x), __habs(a.y)); }                                                   \
-  inline T2 __hmax2(T2 a, T2 b) { return T2(__hmax(a.x, b.x), __hmax(a.y, b.y)); }                                   \
-  inline T2 __hmin2(T2 a, T2 b) { return T2(__hmin(a.x, b.x), __hmin(a.y, b.y)); }                                   \
-  inline float __low2float(T2 a) { return derive_float(a.x); }                                                       \
-  inline float __high2float(T2 a) { return derive_float(a.y); }                                                      \
-  DERIVE_SMALL_FUNCTION(T, T2, exp)                                                                                  \
-  DERIVE_SMALL_FUNCTION(T, T2, exp2)                                                                                 \
-  DERIVE_SMALL_FUNCTION(T, T2, exp10)                                                                                \
-  DERIVE_SMALL_FUNCTION(T, T2, log)                                                                                  \
-  DERIVE_SMALL_FUNCTION(T, T2, log2)                                                                                 \
-  DERIVE_SMALL_FUNCTION(T, T2, log10)                                                                                \
-  DERIVE_SMALL_FUNCTION(T, T2, sqrt)                                                                                 \
-  DERIVE_SMALL_FUNCTION(T, T2, rsqrt)                                                                                \
-  DERIVE_SMALL_FUNCTION(T, T2, sin)                                                                                  \
-  DERIVE_SMALL_FUNCTION(T, T2, cos)                                                                                  \
-  DERIVE_SMALL_FUNCTION(T, T2, tanh)                                                                                 \
-  DERIVE_SMALL_FUNCTION(T, T2, ceil)                                                                                 \
-  DERIVE_SMALL_FUNCTION(T, T2, floor)                                                                                \
-  DERIVE_SMALL_FUNCTION(T, T2, trunc)                                                                                \
-  DERIVE_SMALL_FUNCTION(T, T2, rint)                                                                                 \
-  inline T hrcp(T a) { return T(1.0f / derive_float(a)); }                                                           \
-  inline T2 h2rcp(T2 a) { return T2(hrcp(a.x), hrcp(a.y)); }                                                         \
-  DERIVE_UNSEEN inline T2 atomicAdd(T2* place, T2 value, DERIVE_LINE) {                                              \
-    DERIVE_ATOMIC(place, 3);                                                                                         \
-    T2 old = *place;                                                                                                 \
-    *place = T2(old.x + value.x, old.y + value.y);                                                                   \
-    return old;                                                                                                      \
+#define DERIVE_SMALL_FLOAT(T, T2, FROM, TO)  \
+  struct alignas(2) T {  \
+    unsigned short __x;  \
+    T() = default;  \
+    DERIVE_INLINE T(float v) : __x(FROM(v)) {}  \
+    DERIVE_INLINE T(double v) : __x(FROM(derive_float_to_odd(v))) {}  \
+    DERIVE_INLINE T(int v) : T(static_cast<double>(v)) {}  \
+    DERIVE_INLINE T(unsigned v) : T(static_cast<double>(v)) {}  \
+    DERIVE_INLINE T(long v) : T(static_cast<double>(v)) {}  \
+    DERIVE_INLINE T(unsigned long v) : T(static_cast<double>(v)) {}  \
+    DERIVE_INLINE T(long long v) : T(static_cast<double>(v)) {}  \
+    DERIVE_INLINE T(unsigned long long v) : T(static_cast<double>(v)) {}  \
+    DERIVE_INLINE T(short v) : T(static_cast<float>(v)) {}  \
+    DERIVE_INLINE T(unsigned short v) : T(static_cast<float>(v)) {}  \
+    DERIVE_INLINE operator float() const { return TO(__x); }  \
+    DERIVE_INLINE explicit operator bool() const { return (__x & 0x7fff) != 0; }  \
+    DERIVE_INLINE operator int() const { return derive_saturate<int>(TO(__x)); }  \
+    DERIVE_INLINE operator unsigned() const { return derive_saturate<unsigned>(TO(__x)); }  \
+    DERIVE_INLINE operator long long() const { return derive_saturate<long long>(TO(__x)); }  \
+    DERIVE_INLINE operator unsigned long long() const { return derive_saturate<unsigned long long>(TO(__x)); }  \
+    DERIVE_INLINE operator short() const { return derive_saturate<short>(TO(__x)); }  \
+    DERIVE_INLINE operator unsigned short() const { return derive_saturate<unsigned short>(TO(__x)); }  \
+    DERIVE_INLINE static T bits(unsigned short raw) { T r; r.__x = raw; return r; }  \
+    DERIVE_INLINE T operator-() const { return bits(__x ^ 0x8000); }  \
+    DERIVE_INLINE T operator+() const { return *this; }  \
+    DERIVE_INLINE T& operator++() { return *this = T(TO(__x) + 1.0f); }  \
+    DERIVE_INLINE T& operator--() { return *this = T(TO(__x) - 1.0f); }  \
+  };  \
+  struct alignas(4) T2 {  \
+    T x, y;  \
+    T2() = default;  \
+    T2(const T& a, const T& b) : x(a), y(b) {}  \
+    DERIVE_COPIES_WHOLE(T2)  \
+  };  \
+  DERIVE_INLINE float derive_float(T a) { return TO(a.__x); }  \
+  DERIVE_SMALL_OPERATOR(T, T2, +, __hadd, __hadd2)  \
+  DERIVE_SMALL_OPERATOR(T, T2, -, __hsub, __hsub2)  \
+  DERIVE_SMALL_OPERATOR(T, T2, *, __hmul, __hmul2)  \
+  DERIVE_SMALL_OPERATOR(T, T2, /, __hdiv, __h2div)  \
+  DERIVE_SMALL_COMPARE(T, T2, ==, __heq)  \
+  DERIVE_SMALL_COMPARE(T, T2, !=, __hne)  \
+  DERIVE_SMALL_COMPARE(T, T2, <, __hlt)  \
+  DERIVE_SMALL_COMPARE(T, T2, <=, __hle)  \
+  DERIVE_SMALL_COMPARE(T, T2, >, __hgt)  \
+  DERIVE_SMALL_COMPARE(T, T2, >=, __hge)  \
+  DERIVE_INLINE T __hadd_rn(T a, T b) { return a + b; }  \
+  DERIVE_INLINE T __hsub_rn(T a, T b) { return a - b; }  \
+  DERIVE_INLINE T __hmul_rn(T a, T b) { return a * b; }  \
+  DERIVE_INLINE T __hadd_sat(T a, T b) { return T(__saturatef(derive_float(a) + derive_float(b))); }  \
+  DERIVE_INLINE T __hmul_sat(T a, T b) { return T(__saturatef(derive_float(a) * derive_float(b))); }  \
+  DERIVE_INLINE T __hfma(T a, T b, T c) {  \
+    return T(fma(static_cast<double>(derive_float(a)), static_cast<double>(derive_float(b)),  \
+                 static_cast<double>(derive_float(c))));  \
+  }  \
+  DERIVE_INLINE T __hfma_relu(T a, T b, T c) { T r = __hfma(a, b, c); return derive_float(r) < 0.0f ? T(0.0f) : r; }  \
+  DERIVE_INLINE T __hneg(T a) { return -a; }  \
+  DERIVE_INLINE T __habs(T a) { return T::bits(a.__x & 0x7fff); }  \
+  DERIVE_INLINE T __hmax(T a, T b) { return T(fmaxf(derive_float(a), derive_float(b))); }  \
+  DERIVE_INLINE T __hmin(T a, T b) { return T(fminf(derive_float(a), derive_float(b))); }  \
+  DERIVE_INLINE bool __hisnan(T a) { return isnan(derive_float(a)); }  \
+  DERIVE_INLINE int __hisinf(T a) { return isinf(derive_float(a)) ? (derive_float(a) > 0 ? 1 : -1) : 0; }  \
+  DERIVE_INLINE T2 __hfma2(T2 a, T2 b, T2 c) { return T2(__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)); }  \
+  DERIVE_INLINE T2 __hneg2(T2 a) { return T2(-a.x, -a.y); }  \
+  DERIVE_INLINE T2 __habs2(T2 a) { return T2(__habs(a.x), __habs(a.y)); }  \
+  DERIVE_INLINE T2 __hmax2(T2 a, T2 b) { return T2(__hmax(a.x, b.x), __hmax(a.y, b.y)); }  \
+  DERIVE_INLINE T2 __hmin2(T2 a, T2 b) { return T2(__hmin(a.x, b.x), __hmin(a.y, b.y)); }  \
+  DERIVE_INLINE float __low2float(T2 a) { return derive_float(a.x); }  \
+  DERIVE_INLINE float __high2float(T2 a) { return derive_float(a.y); }  \
+  DERIVE_SMALL_FUNCTION(T, T2, exp)  \
+  DERIVE_SMALL_FUNCTION(T, T2, exp2)  \
+  DERIVE_SMALL_FUNCTION(T, T2, exp10)  \
+  DERIVE_SMALL_FUNCTION(T, T2, log)  \
+  DERIVE_SMALL_FUNCTION(T, T2, log2)  \
+  DERIVE_SMALL_FUNCTION(T, T2, log10)  \
+  DERIVE_SMALL_FUNCTION(T, T2, sqrt)  \
+  DERIVE_SMALL_FUNCTION(T, T2, rsqrt)  \
+  DERIVE_SMALL_FUNCTION(T, T2, sin)  \
+  DERIVE_SMALL_FUNCTION(T, T2, cos)  \
+  DERIVE_SMALL_FUNCTION(T, T2, tanh)  \
+  DERIVE_SMALL_FUNCTION(T, T2, ceil)  \
+  DERIVE_SMALL_FUNCTION(T, T2, floor)  \
+  DERIVE_SMALL_FUNCTION(T, T2, trunc)  \
+  DERIVE_SMALL_FUNCTION(T, T2, rint)  \
+  DERIVE_INLINE T hrcp(T a) { return T(1.0f / derive_float(a)); }  \
+  DERIVE_INLINE T2 h2rcp(T2 a) { return T2(hrcp(a.x), hrcp(a.y)); }  \
+  DERIVE_UNSEEN inline T2 atomicAdd(T2* place, T2 value, DERIVE_LINE) {  \
+    DERIVE_ATOMIC(place, 3);  \
+    T2 old = *place;  \
+    *place = T2(old.x + value.x, old.y + value.y);  \
+    return old;  \
   }
 
-#define DERIVE_SMALL_OPERATOR(T, T2, OP, NAME, NAME2)                                              \
-  inline T operator OP(const T& a, const T& b) { return T(derive_float(a) OP derive_float(b)); }   \
-  inline T& operator OP##=(T& a, const T& b) { return a = a OP b; }                                \
-  inline T NAME(T a, T b) { return a OP b; }                                                       \
-  inline T2 operator OP(const T2& a, const T2& b) { return T2(a.x OP b.x, a.y OP b.y); }           \
-  inline T2& operator OP##=(T2& a, const T2& b) { return a = a OP b; }                             \
-  inline T2 NAME2(T2 a, T2 b) { return a OP b; }
+#define DERIVE_SMALL_OPERATOR(T, T2, OP, NAME, NAME2)  \
+  DERIVE_INLINE T operator OP(const T& a, const T& b) { return T(derive_float(a) OP derive_float(b)); }  \
+  DERIVE_INLINE T& operator OP##=(T& a, const T& b) { return a = a OP b; }  \
+  DERIVE_INLINE T NAME(T a, T b) { return a OP b; }  \
+  DERIVE_INLINE T2 operator OP(const T2& a, const T2& b) { return T2(a.x OP b.x, a.y OP b.y); }  \
+  DERIVE_INLINE T2& operator OP##=(T2& a, const T2& b) { return a = a OP b; }  \
+  DERIVE_INLINE T2 NAME2(T2 a, T2 b) { return a OP b; }
 
-#define DERIVE_SMALL_COMPARE(T, T2, OP, NAME)                                                    \
-  inline bool operator OP(const T& a, const T& b) { return derive_float(a) OP derive_float(b); } \
-  inline bool NAME(T a, T b) { return a OP b; }                                                  \
-  inline T2 NAME##2(T2 a, T2 b) { return T2(T(a.x OP b.x ? 1.0f : 0.0f), T(a.y OP b.y ? 1.0f : 0.0f)); }
+#define DERIVE_SMALL_COMPARE(T, T2, OP, NAME)  \
+  DERIVE_INLINE bool operator OP(const T& a, const T& b) { return derive_float(a) OP derive_float(b); }  \
+  DERIVE_INLINE bool NAME(T a, T b) { return a OP b; }  \
+  DERIVE_INLINE T2 NAME##2(T2 a, T2 b) { return T2(T(a.x OP b.x ? 1.0f : 0.0f), T(a.y OP b.y ? 1.0f : 0.0f)); }
 
-#define DERIVE_SMALL_FUNCTION(T, T2, F)                           \
-  inline T h##F(T a) { return T(F##f(derive_float(a))); }         \
-  inline T2 h2##F(T2 a) { return T2(h##F(a.x), h##F(a.y)); }
+#define DERIVE_SMALL_FUNCTION(T, T2, F)  \
+  DERIVE_INLINE T h##F(T a) { return T(F##f(derive_float(a))); }  \
+  DERIVE_INLINE T2 h2##F(T2 a) { return T2(h##F(a.x), h##F(a.y)); }

@@ -14,7 +14,11 @@ struct derive_word<8> { typedef unsigned long long type __attribute__((may_alias
 template <>
 struct derive_word<16> { typedef unsigned long long type __attribute__((vector_size(16), may_alias)); };
 
-// Copying member by member would be several accesses, which is not what is counted on a device.
+// Copying member by member would be several accesses, which is not what is counted on a device. Check mode leaves
+// it to the compiler, with the scalar replacement of aggregates off: the copy then has the line it stands in.
+#ifdef DERIVE_CHECK
+#define DERIVE_COPIES_WHOLE(V)
+#else
 #define DERIVE_COPIES_WHOLE(V)                                                      \
   inline __attribute__((always_inline)) V(const V& other) { *this = other; }        \
   inline __attribute__((always_inline)) V& operator=(const V& other) {              \
@@ -22,6 +26,7 @@ struct derive_word<16> { typedef unsigned long long type __attribute__((vector_s
     *reinterpret_cast<word*>(this) = *reinterpret_cast<const word*>(&other);        \
     return *this;                                                                   \
   }
+#endif
 
 #define DERIVE_VECTOR_1(T, V) \
   struct V { T x; };          \
@@ -87,8 +92,11 @@ struct derive_indices {
   dim3 block_dim, grid_dim;
 };
 static_assert(sizeof(derive_indices) == sizeof(derive_state));
-static derive_indices derive_own_indices;
-static const uint3& threadIdx = derive_own_indices.thread;
-static const uint3& blockIdx = derive_own_indices.block;
-static const dim3& blockDim = derive_own_indices.block_dim;
-static const dim3& gridDim = derive_own_indices.grid_dim;
+static derive_indices derive_own_indices __asm__("derive_own_indices") __attribute__((used));
+// The same memory under another name: to a thread they are constant, and need not be read again after a store.
+extern const derive_indices derive_constant_indices __asm__("derive_own_indices")
+    __attribute__((visibility("hidden")));
+#define threadIdx (derive_constant_indices.thread)
+#define blockIdx (derive_constant_indices.block)
+#define blockDim (derive_constant_indices.block_dim)
+#define gridDim (derive_constant_indices.grid_dim)

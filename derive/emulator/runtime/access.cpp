@@ -1,0 +1,238 @@
+// Check mode's callbacks: the compiler calls one for every load and store of an instrumented kernel
+// (-fsanitize=thread, linked to these functions instead of its own library).
+#include <string.h>
+
+#include "shadow.h"
+
+namespace derive {
+
+static const unsigned long GUARD = 64 * 1024;  // around each buffer; must equal the launcher's
+
+// A place in the code nearly always touches one region: remember it.
+struct Cached {
+  unsigned long pc;
+  Tracked* region;
+  unsigned short site;
+};
+static const unsigned CACHED = 2048;
+static Cached cache[CACHED];
+static Tracked nowhere = {nullptr, 0, "", 0, false, true, true, nullptr, nullptr};
+
+// A write that would be a race unless it stores what is there already (all threads set one flag): decided when
+// the same thread comes here again, after its store.
+struct Doubt {
+  bool open;
+  const char* address;
+  unsigned size;
+  char before[16];
+  unsigned site;
+  const Tracked* region;
+  unsigned long offset;
+  Record other;
+  Place place;
+};
+static Doubt doubt;
+
+void settle_doubt() {
+  if (!doubt.open) return;
+  doubt.open = false;
+  if (memcmp(doubt.before, doubt.address, doubt.size) != 0)
+    report_race(doubt.site, doubt.region, doubt.offset, "writes", doubt.other, "has written", doubt.place);
+}
+
+static inline void settle() {
+  if (__builtin_expect(doubt.open, 0)) settle_doubt();
+}
+
+void reset_access() {
+  memset(cache, 0, sizeof cache);
+  doubt.open = false;
+}
+
+// The address lies in no region. Reports it; ends the launch if the access itself would do harm.
+static void out_of_bounds(const char* address, unsigned long size, bool is_write, unsigned site) {
+  const char* verb = is_write ? "writes" : "reads";
+  unsigned long distance;
+  Tracked* nearest = nearest_region(address, &distance);
+  bool known = nearest != nullptr && distance <= (nearest->shared ? DERIVE_DYNAMIC_CAPACITY : GUARD);
+  if (in_library(address)) {
+    const Launch& launch = *current_launch();
+    unsigned long beyond = static_cast<unsigned long>(address - launch.module->dynamic_shared);
+    bool in_dynamic = beyond < launch.module->dynamic_capacity;
+    if (!in_dynamic && (!known || distance >= DERIVE_REDZONE)) return;  // a literal, a table, our own variables
+  }
+  if (known)
+    report_access("out-of-bounds", site, nearest, "%s %lu bytes at byte %ld, but it has %lu bytes", verb, size,
+                  static_cast<long>(address - nearest->base), nearest->size);
+  else
+    report_access("out-of-bounds", site, nullptr, "%s %lu bytes at address %p, which belongs to no argument", verb, size,
+                  static_cast<const void*>(address));
+  bool harmless = in_library(address) || (in_arena(address) && (known || !is_write));
+  if (!harmless) stop_with_findings();
+}
+
+static void check_misaligned(Tracked* region, unsigned long offset, unsigned size, bool is_write, unsigned site) {
+  report_access("misaligned", site, region, "%s %u bytes at byte %lu, which is no multiple of %u",
+                is_write ? "writes" : "reads", size, offset, size);
+}
+
+static void before_write(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site,
+                         bool atomic) {
+  unsigned floor = region.shared ? block_time : 1;
+  const Record& write = region.writes[cell];
+  if (write.time >= floor && !(atomic && write.who & ATOMIC) && !ordered(region, write)) {
+    bool same_block = write.time >= block_time;
+    if (same_block && !atomic && size <= sizeof doubt.before && !(write.who & ATOMIC)) {
+      if (!doubt.open) {
+        doubt = {true, region.base + offset, size, {}, site, &region, offset, write, {current_block(), current_thread()}};
+        memcpy(doubt.before, region.base + offset, size);
+      }
+    } else {
+      report_race(site, &region, offset, atomic ? "atomically changes" : "writes", write,
+                  write.who & ATOMIC ? "has atomically changed" : "has written", {current_block(), current_thread()});
+    }
+  }
+  if (region.reads == nullptr) return;
+  Record& read = region.reads[cell];
+  if (read.time >= floor && (!ordered(region, read) || !readers_ordered(region, read)))
+    report_race(site, &region, offset, atomic ? "atomically changes" : "writes", read,
+                ordered(region, read) ? "or a neighbour has read" : "has read", {current_block(), current_thread()});
+  read.time = 0;
+}
+
+static inline void before_read(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site) {
+  unsigned floor = region.shared ? block_time : 1;
+  const Record& write = region.writes[cell];
+  if (write.time < floor) {
+    if (!region.initialised)
+      report_access("uninitialized", site, &region, "reads %u bytes at byte %lu, which nothing has written", size,
+                    offset);
+  } else if (!ordered(region, write)) {
+    report_race(site, &region, offset, "reads", write, write.who & ATOMIC ? "has atomically changed" : "has written",
+                {current_block(), current_thread()});
+  }
+  if (region.reads == nullptr) return;
+  Record& read = region.reads[cell];
+  unsigned who = current;
+  if (read.time >= block_time) {
+    if (read.time >= barrier_time) {
+      unsigned thread = read.who & THREAD;
+      if (thread != current) who |= thread / DERIVE_WARP == current / DERIVE_WARP ? OTHER_LANE : OTHER_WARP;
+      who |= read.who & (OTHER_LANE | OTHER_WARP);
+    }
+    who |= read.who & OTHER_BLOCK;
+  } else if (read.time >= floor) {
+    who |= OTHER_BLOCK;
+  }
+  read = {now, static_cast<unsigned short>(site), static_cast<unsigned short>(who)};
+}
+
+static void touch(Tracked& region, unsigned long offset, unsigned long size, bool is_write, unsigned site) {
+  if (is_write && region.input) {
+    report_access("write-to-input", site, &region, "writes %lu bytes at byte %lu, but the parameter points to const",
+                  size, offset);
+    return;
+  }
+  if (region.input) return;
+  unsigned long step = 1ul << region.shift;
+  if (size < step || (offset | size) & (step - 1)) {
+    unsigned shift = __builtin_ctzl(offset | size | step);
+    if (shift < region.shift) refine(region, shift);
+  }
+  unsigned short where = static_cast<unsigned short>(site);
+  unsigned long last = (offset + size - 1) >> region.shift;
+  for (unsigned long cell = offset >> region.shift; cell <= last; ++cell) {
+    if (is_write) {
+      before_write(region, cell, offset, static_cast<unsigned>(size), site, false);
+      region.writes[cell] = {now, where, static_cast<unsigned short>(current)};
+    } else {
+      before_read(region, cell, offset, static_cast<unsigned>(size), site);
+    }
+  }
+}
+
+static inline void access(const void* address, unsigned long size, bool is_write, bool aligned, unsigned long pc) {
+  if (!checking || in_stacks(address)) return;
+  settle();
+  const char* place = static_cast<const char*>(address);
+  Cached& cached = cache[(pc >> 1) % CACHED];
+  if (cached.pc != pc) cached = {pc, &nowhere, site_of_pc(pc)};
+  Tracked* region = cached.region;
+  unsigned long offset = static_cast<unsigned long>(place - region->base);
+  if (offset >= region->size || size > region->size - offset) {
+    region = region_of(place, size);
+    if (region == nullptr) return out_of_bounds(place, size, is_write, cached.site);
+    cached.region = region;
+    offset = static_cast<unsigned long>(place - region->base);
+  }
+  if (aligned && reinterpret_cast<unsigned long>(place) & (size - 1))
+    check_misaligned(region, offset, static_cast<unsigned>(size), is_write, cached.site);
+  touch(*region, offset, size, is_write, cached.site);
+}
+
+static void range(const void* address, unsigned long size, bool is_write, unsigned site) {
+  if (!checking || size == 0 || in_stacks(address)) return;
+  settle();
+  const char* place = static_cast<const char*>(address);
+  Tracked* region = region_of(place, size);
+  if (region == nullptr) return out_of_bounds(place, size, is_write, site);
+  touch(*region, static_cast<unsigned long>(place - region->base), size, is_write, site);
+}
+
+}  // namespace derive
+
+using namespace derive;
+
+#define CALLER reinterpret_cast<unsigned long>(__builtin_return_address(0)) - 1
+#define DERIVE_CALLBACKS(SIZE)                                                                             \
+  extern "C" void __tsan_read##SIZE(void* p) { access(p, SIZE, false, true, CALLER); }                     \
+  extern "C" void __tsan_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }                     \
+  extern "C" void __tsan_volatile_read##SIZE(void* p) { access(p, SIZE, false, true, CALLER); }            \
+  extern "C" void __tsan_volatile_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }            \
+  extern "C" void __tsan_unaligned_read##SIZE(void* p) { access(p, SIZE, false, true, CALLER); }           \
+  extern "C" void __tsan_unaligned_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }           \
+  extern "C" void __tsan_unaligned_volatile_read##SIZE(void* p) { access(p, SIZE, false, true, CALLER); }  \
+  extern "C" void __tsan_unaligned_volatile_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }
+DERIVE_CALLBACKS(1)
+DERIVE_CALLBACKS(2)
+DERIVE_CALLBACKS(4)
+DERIVE_CALLBACKS(8)
+DERIVE_CALLBACKS(16)
+
+extern "C" void __tsan_read_range(void* p, unsigned long size) { range(p, size, false, site_of_pc(CALLER)); }
+extern "C" void __tsan_write_range(void* p, unsigned long size) { range(p, size, true, site_of_pc(CALLER)); }
+extern "C" void __tsan_func_entry(void*) {}
+extern "C" void __tsan_func_exit() {}
+extern "C" void __tsan_init() {}
+extern "C" void __tsan_vptr_update(void**, void*) {}
+extern "C" void __tsan_vptr_read(void**) {}
+
+extern "C" void derive_rt_atomic(const volatile void* address, unsigned size, int kind, int line) {
+  const void* plain = const_cast<const void*>(address);
+  if (!checking || in_stacks(plain)) return;
+  settle();
+  const char* place = static_cast<const char*>(plain);
+  unsigned site = site_of_line(line);
+  Tracked* region = region_of(place, size);
+  if (region == nullptr) return out_of_bounds(place, size, true, site);
+  unsigned long offset = static_cast<unsigned long>(place - region->base);
+  if (reinterpret_cast<unsigned long>(place) & (size - 1)) check_misaligned(region, offset, size, true, site);
+  if (region->input) return touch(*region, offset, size, true, site);
+  if (size < 1u << region->shift) refine(*region, static_cast<unsigned>(__builtin_ctz(size)));
+  atomic_order(plain);
+  unsigned long last = (offset + size - 1) >> region->shift;
+  for (unsigned long cell = offset >> region->shift; cell <= last; ++cell) {
+    if (kind & 1 && !region->initialised && region->writes[cell].time < (region->shared ? block_time : 1))
+      report_access("uninitialized", site, region, "atomically changes %u bytes at byte %lu, which nothing has written",
+                    size, offset);
+    before_write(*region, cell, offset, size, site, true);
+    region->writes[cell] = {now, static_cast<unsigned short>(site), static_cast<unsigned short>(current | ATOMIC)};
+  }
+}
+
+extern "C" void derive_rt_copy(const void* from, void* to, unsigned long size, int line) {
+  if (!checking) return;
+  unsigned site = site_of_line(line);
+  if (from != nullptr) range(from, size, false, site);
+  range(to, size, true, site);
+}

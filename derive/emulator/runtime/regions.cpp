@@ -1,0 +1,128 @@
+// The memory that a launch may touch, and the shadow of it.
+#include <stdlib.h>
+#include <sys/mman.h>
+
+#include "shadow.h"
+
+namespace derive {
+
+bool checking = false;
+
+static Tracked* regions = nullptr;
+static unsigned region_count;
+static const Library* library;
+static char* arena_start;
+static unsigned long arena_size;
+
+static const unsigned long MAX_READ_SHADOW_OF_BYTES = 1 << 16;
+
+static Record* new_records(unsigned long count) {
+  if (count == 0) return nullptr;
+  void* memory = mmap(nullptr, count * sizeof(Record), PROT_READ | PROT_WRITE,
+                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return memory == MAP_FAILED ? nullptr : static_cast<Record*>(memory);
+}
+
+static unsigned long cell_count(const Tracked& region) {
+  return (region.size + (1ul << region.shift) - 1) >> region.shift;
+}
+
+static void free_records(Tracked& region) {
+  unsigned long bytes = cell_count(region) * sizeof(Record);
+  if (region.writes != nullptr) munmap(region.writes, bytes);
+  if (region.reads != nullptr) munmap(region.reads, bytes);
+  region.writes = region.reads = nullptr;
+}
+
+static void new_shadow(Tracked& region) {
+  region.writes = new_records(cell_count(region));
+  bool read_too = region.shift > 0 || region.size <= MAX_READ_SHADOW_OF_BYTES;
+  region.reads = read_too ? new_records(cell_count(region)) : nullptr;
+}
+
+static void add_region(char* base, unsigned long size, const char* name, unsigned element, bool shared, bool input,
+                       bool initialised) {
+  Tracked& region = regions[region_count++];
+  unsigned shift = element >= 8 ? 3 : element >= 4 ? 2 : element >= 2 ? 1 : 0;
+  region = {base, size, name, shift, shared, input, initialised, nullptr, nullptr};
+  if (!input) new_shadow(region);  // what is only read needs no memory of its readers
+}
+
+// An access smaller than a cell: from now on neighbours in a cell are told apart.
+void refine(Tracked& region, unsigned shift) {
+  Tracked before = region;
+  region.shift = shift;
+  new_shadow(region);
+  unsigned factor = before.shift - shift;
+  unsigned long count = cell_count(region);
+  for (unsigned long i = 0; i < count; ++i) {
+    if (before.writes[i >> factor].time != 0) region.writes[i] = before.writes[i >> factor];
+    if (region.reads != nullptr && before.reads != nullptr && before.reads[i >> factor].time != 0)
+      region.reads[i] = before.reads[i >> factor];
+  }
+  free_records(before);
+}
+
+void start_check(const Launch& launch, const Library& from, const Buffer* buffers, unsigned count, char* arena,
+                 unsigned long arena_bytes) {
+  library = &from;
+  arena_start = arena;
+  arena_size = arena_bytes;
+  regions = static_cast<Tracked*>(malloc(sizeof(Tracked) * (count + launch.shared_count + from.global_count + 1)));
+  region_count = 0;
+  for (unsigned i = 0; i < count; ++i)
+    add_region(buffers[i].address, buffers[i].size, buffers[i].name, buffers[i].element, false, buffers[i].input,
+               buffers[i].initialised);
+  add_region(launch.module->dynamic_shared, launch.dynamic_shared, "dynamic shared memory", 4, true, false, false);
+  for (unsigned i = 0; i < launch.shared_count; ++i)
+    add_region(launch.shared[i].address, launch.shared[i].size, launch.shared[i].name,
+               launch.shared[i].size % 4 == 0 ? 4 : launch.shared[i].size % 2 == 0 ? 2 : 1, true, false, false);
+  for (unsigned i = 0; i < from.global_count; ++i)
+    add_region(from.globals[i].address, from.globals[i].size, from.globals[i].name,
+               from.globals[i].size % 4 == 0 ? 4 : 1, false, false, true);
+  reset_order();
+  reset_reports(from.text_base);
+  reset_access();
+  checking = true;
+}
+
+void drop_check() {
+  checking = false;
+  for (unsigned i = 0; i < region_count; ++i) free_records(regions[i]);
+  free(regions);
+  regions = nullptr;
+}
+
+unsigned finish_check() {
+  unsigned findings = write_reports();
+  drop_check();
+  return findings;
+}
+
+Tracked* region_of(const char* address, unsigned long size) {
+  for (unsigned i = 0; i < region_count; ++i) {
+    unsigned long offset = static_cast<unsigned long>(address - regions[i].base);
+    if (offset < regions[i].size && size <= regions[i].size - offset) return &regions[i];
+  }
+  return nullptr;
+}
+
+Tracked* nearest_region(const char* address, unsigned long* distance) {
+  Tracked* nearest = nullptr;
+  *distance = ~0ul;
+  for (unsigned i = 0; i < region_count; ++i) {
+    Tracked& region = regions[i];
+    const char* end = region.base + region.size;
+    unsigned long away = address < region.base ? region.base - address : address >= end ? address - end : 0;
+    if (away < *distance) *distance = away, nearest = &region;
+  }
+  return nearest;
+}
+
+bool in_library(const char* address) {
+  return static_cast<unsigned long>(address - library->low) < static_cast<unsigned long>(library->high - library->low);
+}
+
+bool in_arena(const char* address) { return static_cast<unsigned long>(address - arena_start) < arena_size; }
+
+}  // namespace derive

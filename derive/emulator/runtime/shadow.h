@@ -1,0 +1,70 @@
+// Check mode's memory of who touched what: shadow records, kept beside each region of memory.
+#pragma once
+
+#include "check.h"
+
+namespace derive {
+
+// The last access of one kind to a cell. `time` counts synchronisations; 0 means never. A block runs to its end
+// before the next one starts, so a time also tells the block.
+struct Record {
+  unsigned time;
+  unsigned short site;
+  unsigned short who;  // thread, and the flags below
+};
+inline constexpr unsigned THREAD = (1 << 10) - 1;
+inline constexpr unsigned ATOMIC = 1 << 10;
+// Of reads: since the last barrier, another lane of the same warp, another warp, or another block read it too.
+inline constexpr unsigned OTHER_LANE = 1 << 11, OTHER_WARP = 1 << 12, OTHER_BLOCK = 1 << 13;
+
+struct Tracked {
+  char* base;
+  unsigned long size;
+  const char* name;
+  unsigned shift;  // a cell is 1 << shift bytes
+  bool shared, input, initialised;
+  Record* writes;
+  Record* reads;  // null for large byte arrays, to save memory: writes after reads go unseen there
+};
+
+struct Site {
+  unsigned long pc;  // of the instrumented access, or 0
+  int line;          // of a call that knows its line, or 0
+};
+
+// Sites (report.cpp)
+unsigned short site_of_pc(unsigned long pc);
+unsigned short site_of_line(int line);
+void report_access(const char* kind, unsigned site, const Tracked* region, const char* format, ...)
+    __attribute__((format(printf, 4, 5)));
+void reset_reports(unsigned long text_base);
+unsigned write_reports();
+// "block (1,0,0), thread (5,0,0)" of a record, for messages.
+struct Place {
+  derive_dim block, thread;
+};
+// The access at `place` does `action`, after the thread of `before` did `then`.
+void report_race(unsigned site, const Tracked* region, unsigned long offset, const char* action, const Record& before,
+                 const char* then, const Place& place);
+Place place_of(const Record& record);
+
+// Accesses (access.cpp)
+void reset_access();
+
+// Order (order.cpp)
+extern unsigned now, block_time, barrier_time;
+void reset_order();
+bool ordered(const Tracked& region, const Record& before);
+// Whether all readers that the flags of `before` stand for came before this thread.
+bool readers_ordered(const Tracked& region, const Record& before);
+void atomic_order(const void* address);
+unsigned long long block_at(unsigned time);
+
+// Regions (regions.cpp)
+Tracked* region_of(const char* address, unsigned long size);
+Tracked* nearest_region(const char* address, unsigned long* distance);
+bool in_library(const char* address);
+bool in_arena(const char* address);
+void refine(Tracked& region, unsigned shift);
+
+}  // namespace derive
