@@ -1,6 +1,11 @@
 """The command line: reads arguments, calls the package, prints. No mathematics is done here."""
 
+from __future__ import annotations
+
+import json
+import os
 import sys
+from pathlib import Path
 from typing import Any
 
 import click
@@ -8,22 +13,152 @@ import click
 import derive
 from derive.errors import DeriveError
 
+DTYPES = ("float32", "float64", "float16", "bfloat16")
+
 
 class Commands(click.Group):
-    """A group whose commands end a DeriveError as a message and an exit status, never as a traceback."""
+    """A group whose commands end an error as a message and an exit status, never as a traceback."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        for stream in (sys.stdout, sys.stderr):
+            if hasattr(stream, "reconfigure"):
+                stream.reconfigure(errors="backslashreplace")  # a terminal without ᵀ and ∘ still shows the rest
         try:
             return super().invoke(ctx)
         except DeriveError as error:
             click.echo(error.render(), err=True)
             sys.exit(error.status)
+        except (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError):
+            raise
+        except MemoryError as error:
+            click.echo(f"error: this needs more memory than there is\n  value: {error}", err=True)
+            sys.exit(2)
+        except Exception as error:
+            if "derive.emulator" in sys.modules:
+                from derive.emulator import EmulatorError
+                if isinstance(error, EmulatorError):
+                    click.echo(f"error: {error}", err=True)
+                    sys.exit(2)
+            if os.environ.get("DERIVE_TRACEBACK"):
+                raise
+            click.echo(f"error: derive itself failed: {type(error).__name__}: {error}\n  hint: this is a defect; "
+                       "DERIVE_TRACEBACK=1 shows where", err=True)
+            sys.exit(3)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(derive.__version__, prog_name="derive")
 def main() -> None:
-    """From the forward formula of a tensor operation to its gradient, its CUDA kernels, and their proof."""
+    """From the forward formula of a tensor operation to its gradient, its CUDA kernels, and their proof.
+
+    OP is a name of the catalogue (see `derive ops`), a path to an .op file, a formula such as
+    "Y[i] = sum(k, A[i,k]*x[k])", or - for standard input.
+    """
+
+
+dtype_option = click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True,
+                            help="Type of the real arrays.")
+size_option = click.option("--size", "size", multiple=True, metavar="LETTER=N",
+                           help="Extent of an index, as t=5; may be repeated.")
+
+
+def heading(text: str) -> str:
+    return click.style(text, bold=True)
+
+
+@main.command()
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def ops(as_json: bool) -> None:
+    """List the catalogue."""
+    from derive import catalog
+
+    entries = [catalog.load(n) for n in catalog.names()]
+    if as_json:
+        click.echo(json.dumps([{"name": e.name, "title": e.title, "description": e.sentence, "source": e.source,
+                                "formula": e.text} for e in entries], indent=2, ensure_ascii=False))
+        return
+    width = max(len(e.name) for e in entries)
+    for e in entries:
+        click.echo(f"{click.style(e.name.ljust(width), bold=True)}  {e.title}")
+
+
+@main.command()
+@click.argument("op")
+@click.option("--wrt", multiple=True, metavar="X", help="Input to differentiate by; all if none is given.")
+@click.option("--steps", is_flag=True, help="Show the chain rule and every rewrite.")
+@click.option("--format", "form", type=click.Choice(["text", "latex", "markdown", "json"]), default="text",
+              show_default=True)
+def rule(op: str, wrt: tuple[str, ...], steps: bool, form: str) -> None:
+    """Print the gradients of OP as matrix and index rules."""
+    from derive.commands import source
+
+    found = source.find(op, wrt or None)
+    if form == "json":
+        click.echo(json.dumps(found.op.json(), indent=2, ensure_ascii=False))
+        return
+    from derive.commands import show
+
+    if form == "text":
+        click.echo(show.text(found, heading, steps))
+    else:
+        click.echo((show.latex if form == "latex" else show.markdown)(found, steps))
+
+
+@main.command()
+@click.argument("op", nargs=-1, required=True)
+@click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR",
+              help="Where the operations' folders go.")
+@dtype_option
+def emit(op: tuple[str, ...], folder: Path, dtype: str) -> None:
+    """Write a folder for each OP: CUDA kernels, their CuPy wrapper, its contract.
+
+    The folder needs derive no more.
+    """
+    from derive.commands import source, write
+
+    progress = Progress()
+    texts = {}
+    for n, argument in enumerate(op):
+        progress.show(f"emit {n + 1} of {len(op)}: {argument}")
+        name, files = write.folder_of(source.find(argument), dtype)
+        texts[name] = files
+    progress.clear()
+    for path in write.write(folder, texts):
+        click.echo(path)
+
+
+@main.command()
+@click.argument("op")
+@click.option("--inputs", required=True, type=click.Path(path_type=Path), metavar="IN.npz",
+              help="Each input by name; cotangents as dY.")
+@click.option("--output", required=True, type=click.Path(path_type=Path), metavar="OUT.npz",
+              help="Each output by name; gradients as dX.")
+@dtype_option
+@click.option("--executor", type=click.Choice(["auto", "cupy", "emulator"]), default="auto", show_default=True)
+@size_option
+def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tuple[str, ...]) -> None:
+    """Run the emitted forward and backward kernels of OP on given arrays."""
+    from derive.commands import source
+    from derive.run import run_files
+
+    found = source.find(op)
+    results = run_files(found.op, inputs, output, dtype, source.sizes(size), executor)
+    if sys.stdout.isatty():
+        click.echo(f"{output}: " + ", ".join(f"{n} {list(a.shape)}" for n, a in results.items()))
+
+
+class Progress:
+    """One line that is written over, on a terminal; nothing in a pipe."""
+
+    def __init__(self) -> None:
+        self.shown = sys.stderr.isatty()
+
+    def show(self, text: str) -> None:
+        if self.shown:
+            click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+    def clear(self) -> None:
+        self.show("")
 
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ STAGES = [
     "export",
     "validate",
     "doctor",
+    "commands",
     "cli",
 ]
 

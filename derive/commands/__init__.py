@@ -1,0 +1,1 @@
+"""What the command line does between its arguments and the package: find a formula, lay a rule out, write a folder."""

@@ -1,0 +1,60 @@
+"""Emitted folders: made whole in memory, then put in place file by file, so that nothing is left half written."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from derive.commands import show
+from derive.commands.source import Source
+from derive.emit import sources
+from derive.errors import FileError
+from derive.plan import make_plan
+from derive.plan.names import clean
+
+Files = Mapping[str, str]
+
+
+def folder_of(source: Source, dtype: str) -> tuple[str, Files]:
+    """The folder's name and its files' texts."""
+    op = source.op
+    derivation = op.derivation
+    plan = make_plan(derivation.forward, derivation.backward if derivation.backward.outputs else None, dtype)
+    command = f"derive emit {shlex.quote(source.argument) if '=' not in source.argument else '-'}"
+    if dtype != "float32":
+        command += f" --dtype {dtype}"
+    rules = [g.matrix for g in op.gradients.values()]
+    return clean(op.name), sources(op.name, plan, rules=rules, numpy_forward=op.forward_numpy,
+                                   derivation=show.markdown(source, steps=True) + "\n", command=command)
+
+
+def write(folder: Path, texts: Mapping[str, Files]) -> Iterator[Path]:
+    """Write each operation's files into `folder/name`: first beside it, then renamed.
+
+    Raises:
+        FileError: the folder cannot be written; what was there before is as it was.
+    """
+    made = None
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        made = Path(tempfile.mkdtemp(prefix=".derive-", dir=folder))
+        for name, files in texts.items():
+            (made / name).mkdir()
+            for file, text in files.items():
+                (made / name / file).write_text(text, encoding="utf-8")
+        for name, files in texts.items():
+            target = folder / name
+            target.mkdir(exist_ok=True)
+            for file in files:
+                os.replace(made / name / file, target / file)
+            yield target
+    except OSError as e:
+        raise FileError(f"cannot write to {folder}", value=e.strerror or e,
+                        hint="give a folder that you may write to: -o DIR") from e
+    finally:
+        if made is not None:
+            shutil.rmtree(made, ignore_errors=True)
