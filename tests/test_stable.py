@@ -1,0 +1,51 @@
+"""Spellings of one function become one term."""
+
+import pytest
+
+import derive
+from derive.rule.text import program_text
+
+FAMILIES = {
+    "sigmoid": ["sigmoid(X[i])", "1/(1 + exp(-X[i]))", "exp(X[i])/(1 + exp(X[i]))", "exp(X[i])/(exp(X[i]) + 1)",
+                "1 - 1/(1 + exp(X[i]))", "1 - sigmoid(-X[i])", "(1 + exp(-X[i]))**-1", "3/(3 + 3*exp(-X[i]))"],
+    "tanh": ["tanh(X[i])", "(exp(X[i]) - exp(-X[i]))/(exp(X[i]) + exp(-X[i]))", "(exp(2*X[i]) - 1)/(exp(2*X[i]) + 1)",
+             "(1 - exp(-2*X[i]))/(1 + exp(-2*X[i]))", "2*sigmoid(2*X[i]) - 1", "1 - 2/(1 + exp(2*X[i]))"],
+    "softplus": ["log(1 + exp(X[i]))", "log1p(exp(X[i]))", "-log(sigmoid(-X[i]))", "-log(1 - sigmoid(X[i]))",
+                 "maximum(X[i], 0) + log1p(exp(-abs(X[i])))", "relu(X[i]) + log(1 + exp(-abs(X[i])))",
+                 "log(exp(X[i]) + 1)"],
+    "silu": ["X[i]*sigmoid(X[i])", "X[i]/(1 + exp(-X[i]))", "X[i]*exp(X[i])/(1 + exp(X[i]))"],
+}
+ROWS = {
+    "softmax": ["Y[i,j] = softmax(j, X[i,j])", "Y[i,j] = exp(X[i,j])/sum(k, exp(X[i,k]))",
+                "E[i,j] = exp(X[i,j])\nZ[i] = sum(j, E[i,j])\nY[i,j] = E[i,j]/Z[i]",
+                "M[i] = max(j, X[i,j])\nE[i,j] = exp(X[i,j] - M[i])\nY[i,j] = E[i,j]/sum(k, E[i,k])",
+                "Z[i] = logsumexp(j, X[i,j])\nY[i,j] = exp(X[i,j] - Z[i])"],
+    "logsumexp": ["Y[i] = logsumexp(j, X[i,j])", "Y[i] = log(sum(j, exp(X[i,j])))",
+                  "M[i] = max(j, X[i,j])\nY[i] = M[i] + log(sum(j, exp(X[i,j] - M[i])))"],
+}
+
+
+def prepared(text: str) -> str:
+    """The prepared formula, with the names of bound letters out of the way."""
+    lines = program_text(derive.parse(text).derivation.forward).splitlines()
+    return "\n".join(line for line in lines if not line.startswith("input")).replace("k", "j").replace("l", "j")
+
+
+@pytest.mark.parametrize(("family", "spelling"), [(f, s) for f, all_ in FAMILIES.items() for s in all_])
+def test_scalar_spellings(family: str, spelling: str) -> None:
+    assert prepared(f"Y[i] = {spelling}") == prepared(f"Y[i] = {FAMILIES[family][0]}")
+
+
+@pytest.mark.parametrize(("family", "text"), [(f, t) for f, all_ in ROWS.items() for t in all_])
+def test_row_spellings(family: str, text: str) -> None:
+    assert prepared(text) == prepared(ROWS[family][0])
+
+
+def test_an_exponential_that_is_asked_for_is_kept() -> None:
+    text = "E[i,j] = exp(X[i,j])\nP[i,j] = E[i,j]/sum(k, E[i,k])\noutput E, P"
+    assert {s.name for s in derive.parse(text).derivation.forward.statements} == {"E", "P"}
+
+
+def test_a_guarded_exponential_masks_its_softmax() -> None:
+    text = "E[t,s] = where(s <= t, exp(S[t,s]), 0)\nP[t,s] = E[t,s]/sum(r, E[t,r])"
+    assert "softmax" in prepared(text)
