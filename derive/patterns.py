@@ -45,6 +45,7 @@ class Names:
 
     def __init__(self) -> None:
         self.table: dict[Pattern, tuple[str, tuple[int, ...]]] = {}
+        self.shapes: set[int] = set()
         self.memo: dict[Expr, Get | None] = {}
 
     def define(self, e: Expr, name: str, indices: tuple[Index, ...]) -> bool:
@@ -53,11 +54,14 @@ class Names:
         if set(order) != set(indices) or p in self.table:
             return False
         self.table[p] = (name, tuple(order.index(i) for i in indices))
+        self.shapes.add(e._shape)
         self.memo.clear()
         return True
 
     def find(self, e: Expr) -> Get | None:
         """`name[...]` for a term that has a name."""
+        if e._shape not in self.shapes:
+            return None
         if e not in self.memo:
             p, order = pattern(e)
             hit = self.table.get(p)

@@ -28,6 +28,7 @@ class _Interned(type):
                 object.__setattr__(found, "_height", max((c._height for c in found.children), default=0))
                 if isinstance(found, (Reduce, Softmax)):
                     object.__setattr__(found, "_height", found._height + 1)
+                object.__setattr__(found, "_shape", _shape_of(found))
                 _table[key] = found
             return found
 
@@ -38,7 +39,8 @@ class Expr(metaclass=_Interned):
 
     if TYPE_CHECKING:
         _free: frozenset[Index]
-        _height: int
+        _height: int  # how deeply reductions are nested in it
+        _shape: int  # equal for terms that differ in the names of indices only
 
     @property
     def free(self) -> frozenset[Index]:
@@ -248,3 +250,17 @@ def _free_of(e: Expr) -> frozenset[Index]:
         return frozenset().union(e.body.free - set(e.indices), *(a.free for a in e.at))
     found = _NOTHING.union(*(c.free for c in e.children)) if e.children else _NOTHING
     return found - set(e.indices) if isinstance(e, Reduce) else found
+
+
+def _shape_of(e: Expr) -> int:
+    if isinstance(e, Index):
+        return hash(("Index", e.extent))
+    kids = [c._shape for c in e.children]
+    if isinstance(e, (Add, Mul, Cmp, Logic)):
+        kids.sort()
+    return hash((type(e).__name__, *(getattr(e, f) for f in _PLAIN.get(type(e).__name__, ())), *kids))
+
+
+#: Fields that are no terms, by class.
+_PLAIN = {"Num": ("value",), "Const": ("name",), "Param": ("name",), "Size": ("extent",), "Get": ("tensor",),
+          "Call": ("fn",), "Truth": ("value",), "Cmp": ("op",), "Logic": ("op",), "Reduce": ("op",)}

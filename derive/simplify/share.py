@@ -29,17 +29,10 @@ def share(statements: list[Statement], taken: set[str], letters: set[str]) -> li
 
 def _candidate(statements: list[Statement]) -> Expr | None:
     """The repeated term that saves most."""
-    count: dict[Expr, int] = {}
-    example: dict[Expr, Expr] = {}
-    memo: dict[Expr, tuple[Expr, bool]] = {}
+    seen_at: dict[int, list[Expr]] = {}  # occurrences by shape: patterns are made only where shapes repeat
 
-    def note(x: Expr, product: bool = False) -> None:
-        if x not in memo:
-            memo[x] = (pattern(x)[0], _shareable(x))
-        p, ok = memo[x]
-        if ok:
-            count[p] = count.get(p, 0) + 1
-            example.setdefault(p, x)
+    def note(x: Expr) -> None:
+        seen_at.setdefault(x._shape, []).append(x)
 
     seen: set[Expr] = set()
 
@@ -55,11 +48,19 @@ def _candidate(statements: list[Statement]) -> Expr | None:
             parts = [f for f in x.args if not isinstance(f, Num)]
             if 2 < len(parts) <= 6 or len(parts) == 2 and len(x.args) == 3:
                 for pair in combinations(parts, 2):
-                    note(E.mul(*pair), True)
+                    note(E.mul(*pair))
 
     for s in statements:
         note(s.expr)
         walk(s.expr)
+    count: dict[Expr, int] = {}
+    example: dict[Expr, Expr] = {}
+    for same in seen_at.values():
+        if len(same) > 1 and _shareable(same[0]):
+            for x in same:
+                p = pattern(x)[0]
+                count[p] = count.get(p, 0) + 1
+                example.setdefault(p, x)
     best, gain = None, 0
     for p, n in count.items():
         if n > 1:
