@@ -1,0 +1,116 @@
+"""Whether two terms are equal: the same object, or the same values at several random places."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+
+from derive import expr as E
+from derive.exact.environment import Env, environment
+from derive.exact.evaluate import evaluate
+from derive.exact.fields import DIGITS, MODULAR, Array, Field, Undefined, Unmodelled
+from derive.expr import Expr, Index
+from derive.program import Program, Statement
+
+SEEDS = (1, 2, 3)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Two terms compared.
+
+    Attributes:
+        equal: True or False; None when they could not be compared.
+        how: `the same canonical form`, `modulo the prime 2^61 - 1 at 3 sizes`, `to 50 digits at 3 sizes`, or why not.
+        place: index values at which they differ, with the two values, if they do.
+        env: where they were compared last.
+    """
+
+    equal: bool | None
+    how: str
+    place: tuple[int, ...] | None = None
+    values: tuple[str, str] | None = None
+    env: Env | None = None
+
+
+@lru_cache(maxsize=256)
+def _prepared(program: Program, extra: tuple[Statement, ...], seed: int, field: Field) -> Env | str:
+    try:
+        return environment(program, seed, field=field).define(extra)
+    except (Unmodelled, Undefined) as why:
+        return str(why)
+
+
+def same(a: Expr, b: Expr, indices: Iterable[Index], program: Program, extra: Iterable[Statement] = (),
+         seeds: tuple[int, ...] = SEEDS) -> Agreement:
+    """Compare two terms over `indices`.
+
+    Args:
+        a, b: terms over the program's tensors, its cotangents `d<output>` and `extra`.
+        indices: the free indices of both.
+        program: a forward formula.
+        extra: statements that they read beside it, as a backward program's.
+        seeds: one environment each.
+    """
+    if a is b:
+        return Agreement(True, "the same canonical form")
+    indices, extra = tuple(indices), tuple(extra)
+    why = ""
+    for field in (MODULAR, DIGITS):
+        found, why = _compare(a, b, indices, program, extra, seeds, field)
+        if found is not None and (found.equal or field is DIGITS or _exact(found, a, b, program, extra)):
+            return found
+    return Agreement(None, why)
+
+
+def _compare(a: Expr, b: Expr, indices: tuple[Index, ...], program: Program, extra: tuple[Statement, ...],
+             seeds: tuple[int, ...], field: Field) -> tuple[Agreement | None, str]:
+    done, why = 0, ""
+    env = None
+    for seed in seeds:
+        made = _prepared(program, extra, seed, field)
+        if isinstance(made, str):
+            why = made
+            continue
+        try:
+            x, y = evaluate(a, indices, made), evaluate(b, indices, made)
+        except (Unmodelled, Undefined) as e:
+            why = str(e)
+            if isinstance(e, Unmodelled):
+                return None, why
+            continue
+        env = made
+        place = difference(x, y, field)
+        if place is not None:
+            return Agreement(False, field.name, place, (field.show(x[place]), field.show(y[place])), env), ""
+        done += 1
+    if not done:
+        return None, why
+    return Agreement(True, f"{field.name} at {done} random size{'s' * (done > 1)}", env=env), ""
+
+
+def difference(x: Array, y: Array, field: Field) -> tuple[int, ...] | None:
+    """The first place at which two arrays differ."""
+    scale = 1
+    if field.ordered:
+        scale = max((abs(v) for v in (*x.flat, *y.flat)), default=1)
+    places: list[tuple[int, ...]] = list(np.ndindex(x.shape))
+    for place in places:
+        if not field.equal(x[place], y[place], scale):
+            return place
+    return None
+
+
+def _exact(found: Agreement, a: Expr, b: Expr, program: Program, extra: tuple[Statement, ...]) -> bool:
+    """Whether a difference between residues is one between reals: only if no function was modelled by random values."""
+    terms = [a, b, *(s.expr for s in (*program.statements, *extra))]
+    return not any(_opaque(x) for t in terms for x in E.subterms(t))
+
+
+def _opaque(x: Expr) -> bool:
+    if isinstance(x, E.Call):
+        return x.fn not in ("floordiv", "mod")
+    return isinstance(x, (E.Softmax, E.Const)) or (isinstance(x, E.Reduce) and x.op != "sum")
