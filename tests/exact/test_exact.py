@@ -48,7 +48,8 @@ def test_simplified_gradients_equal_the_chain_rule(entry: object) -> None:
 @pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 def test_stable_spellings_equal_the_formula(entry: object) -> None:
     program = parse(entry.text)  # type: ignore[attr-defined]
-    new = {s.name: f"stable_{s.name}" for s in (stable := hoist(stabilise(program))).statements}
+    stable = hoist(stabilise(program))
+    new = {s.name: f"stable_{s.name}" for s in stable.statements}
 
     def renamed(x: Expr) -> Expr:
         return Get(new[x.tensor], x.subs) if isinstance(x, Get) and x.tensor in new else x
