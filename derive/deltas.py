@@ -72,6 +72,7 @@ def eliminate(summed: tuple[Index, ...], deltas: tuple[Delta, ...], body: Expr, 
         guards = [E.substitute(g, values) for g in guards] + conditions
         todo = [d.substitute(values) for d in todo]
         body = E.substitute(body, values)
+    guards.sort(key=lambda g: bool(E.tensors(g)))  # ranges before what is read under them
     return Sifted(tuple(left), tuple(g for g in guards if g is not E.TRUE), body)
 
 

@@ -2,7 +2,8 @@
 
 After this pass the right side of a statement is one of
 
-- a root `max`, `min`, `logsumexp` or `softmax` of a pointwise body, or
+- a root `max`, `min`, `logsumexp` or `softmax` of a pointwise body; that of an extremum is rounded at most once, so
+  that comparing it with the extremum finds the same entries wherever it is computed again; or
 - a pointwise expression in accesses and sums, linear in the sums, whose bodies are of the same form.
 
 So a partial derivative never contains an unnamed reduction of the forward formula.
@@ -39,7 +40,10 @@ class _Hoist:
             return E.softmax(indices, self._name_all(body, ()), e.at)
         if isinstance(e, Reduce) and e.op != "sum":
             indices, body = E.open_binder(e, avoid=s.indices)
-            return E.reduction(e.op, indices, self._name_all(body, ()))
+            body = self._name_all(body, ())
+            if e.op in ("max", "min") and rounding(body) > 1:
+                body = self._define(body, tuple(sorted(body.free, key=self._order)), ())
+            return E.reduction(e.op, indices, body)
         scaled = _scaled_product(e)
         if scaled is not None:
             return E.mul(*(f for f in E.factors(e) if f is not scaled), self._named(scaled, ()))
@@ -108,6 +112,21 @@ class _Hoist:
             self.made.append(Statement(name, letters, root, self.statement.line))
             self.known[key] = Get(name, letters)
         return Get(self.known[key].tensor, indices)
+
+
+def rounding(e: Expr) -> int:
+    """How many rounding operations stand between the tensors that are read and the value of `e`."""
+    if isinstance(e, (Get, E.Num, Index, E.Size, E.Param, E.Const, E.Cmp, E.Logic, E.Truth)):
+        return 0
+    own = 0
+    if isinstance(e, (Add, Mul)):
+        signs = isinstance(e, Mul) and e.args[0] is E.MINUS_ONE
+        own = len(e.args) - 1 - signs
+    elif isinstance(e, Call):
+        own = 0 if e.fn in ("abs", "relu", "maximum", "minimum", "sign") else 2
+    elif isinstance(e, (Pow, Reduce, Softmax)):
+        own = 2
+    return own + sum(rounding(c) for c in e.children)
 
 
 def _reduces(e: Expr) -> bool:
