@@ -42,6 +42,7 @@ class Formula:
     statements: list[Statement] = field(default_factory=list)
     outputs: tuple[str, ...] = ()
     letters: set[str] = field(default_factory=set)
+    stated: dict[str, int] = field(default_factory=dict)  # letter -> the extent that a `size` line states
     inputs: tuple[str, ...] = ()
     integers: set[str] = field(default_factory=set)
 
@@ -64,6 +65,9 @@ def read(text: str) -> Formula:
         if word == "param" and rest.lstrip()[:1].isidentifier():
             target, value = assignment(rest)
             f.params[name_of(target, code)] = value
+        elif word == "size" and rest.lstrip()[:1].isidentifier():
+            target, value = assignment(rest)
+            f.stated[name_of(target, code)] = whole(value, code)
         elif word == "input" and rest.lstrip()[:1].isidentifier():
             name, letters = left_side(ast.parse(rest.strip(), mode="eval").body, code)
             f.declared[name] = letters
@@ -104,6 +108,15 @@ def assignment(code: str) -> tuple[ast.expr, ast.expr]:
     except (SyntaxError, ValueError, AssertionError) as e:
         raise NotationError("this is no statement", where=Where(code), hint="write Y[i] = expression") from e
     return node.targets[0], node.value
+
+
+def whole(node: ast.expr, code: str) -> int:
+    match node:
+        case ast.Constant(value=int(n)):
+            return n
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return whole(left, code) * whole(right, code)
+    raise NotationError("a whole number must stand here", where=Where.of(code, node), value=ast.unparse(node))
 
 
 def left_side(node: ast.expr, code: str) -> tuple[str, tuple[str, ...]]:
@@ -155,21 +168,10 @@ def in_order(node: ast.AST) -> Iterator[ast.AST]:
 # ---- extents
 
 
-def extents(f: Formula, shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> dict[str, int]:
-    """The extent of every letter: from array shapes, from given sizes, else the largest that stays in range.
-
-    Letters that address the same axis of a tensor share one extent. Args: `shapes` of the inputs that are at hand
-    (an axis that no letter addresses may matter too), `sizes` by letter.
-    """
-    group = {x: {x} for x in f.letters}  # letter -> all letters that share its extent
-    axes: dict[tuple[str, int], str] = {}  # axis -> a letter that addresses it
-    known: dict[str, int] = {}
-
-    def fix(letter: str, n: int, why: str) -> None:
-        for x in group[letter]:
-            if known.setdefault(x, n) != n:
-                raise ShapeError(f"index {x} has two extents, {known[x]} and {n}", value=why)
-
+def groups(f: Formula) -> tuple[dict[str, set[str]], dict[tuple[str, int], str]]:
+    """Letter -> all letters that share its extent; axis (tensor, position) -> a letter that addresses it."""
+    group = {x: {x} for x in f.letters}
+    axes: dict[tuple[str, int], str] = {}
     for a in f.accesses():
         for n, sub in enumerate(a.subscripts):
             if isinstance(sub, ast.Name) and sub.id in f.letters:
@@ -177,6 +179,26 @@ def extents(f: Formula, shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[st
                 joined = group[other] | group[sub.id]
                 for x in joined:
                     group[x] = joined
+    return group, axes
+
+
+def extents(f: Formula, shapes: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> dict[str, int]:
+    """The extent of every letter: from array shapes, from given sizes, else the largest that stays in range.
+
+    Letters that address the same axis of a tensor share one extent. Args: `shapes` of the inputs that are at hand
+    (an axis that no letter addresses may matter too), `sizes` by letter.
+    """
+    group, axes = groups(f)
+    known: dict[str, int] = {}
+
+    def fix(letter: str, n: int, why: str) -> None:
+        for x in group[letter]:
+            if known.setdefault(x, n) != n:
+                raise ShapeError(f"index {x} has two extents, {known[x]} and {n}", value=why)
+
+    for letter, n in f.stated.items():
+        if letter in f.letters:
+            fix(letter, n, f"size {letter} = {n}")
     for letter, n in sizes.items():
         if letter not in f.letters:
             raise ShapeError(f"{letter} is no index of the formula", value=f"{letter}={n}")
@@ -256,7 +278,10 @@ def span(sub: ast.expr, known: Mapping[str, int], f: Formula) -> tuple[int, int]
 def shapes(f: Formula, sizes: Mapping[str, int], default: int = 4) -> dict[str, tuple[int, ...]]:
     """Shapes for the inputs of a formula without arrays: letters as in `sizes` (else `default`), an axis that no
     letter addresses as short as holds every access (`default` where a gather addresses it by data)."""
-    known = {**dict.fromkeys(f.letters, default), **sizes}
+    group, _ = groups(f)
+    known = dict.fromkeys(f.letters, default)
+    for letter, n in {**sizes, **{x: n for x, n in f.stated.items() if x in f.letters}}.items():
+        known |= dict.fromkeys(group.get(letter, ()), n)
     rank = {a.tensor: len(a.subscripts) for a in f.accesses()}
     found: dict[str, list[int]] = {t: [0] * rank.get(t, 0) for t in f.inputs}
     lettered: dict[tuple[str, int], int] = {}
