@@ -125,6 +125,9 @@ class Printer:
                 i, one = s.index, s.step == ir.integer(1)
                 step = f"++{i}" if one else f"{i} += {self.scalar(s.step)}"
                 return self._braces(f"for (INDEX {i} = {self.scalar(s.start)}; {i} < {self.scalar(s.stop)}; {step})", s.body)
+            case ir.Chase():
+                i = s.index
+                return self._braces(f"for (INDEX {i} = {self.scalar(s.start)}; {i} >= 0; {i} = {s.next}[{i}])", s.body)
             case ir.If():
                 lines = self._braces(f"if ({self.scalar(s.cond)})", s.then)
                 return lines[:-1] + self._braces("} else", s.other) if s.other else lines
@@ -150,6 +153,10 @@ class Printer:
 
     def pick(self, op: str) -> str:
         return ("fmax" if op == "max" else "fmin") + ("f" if self.compute == "float" else "")
+
+    def join(self, op: str, left: str, right: str) -> str:
+        """The statement that adds `right` to a running value."""
+        return f"{left} += {right}" if op == "sum" else f"{left} = {self.pick(op)}({left}, {right})"
 
     def signature(self, k: Kernel) -> list[str]:
         """The parameters, one a line with its comment apart."""

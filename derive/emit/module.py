@@ -5,9 +5,10 @@ from __future__ import annotations
 from derive.emit.cuda import Printer, neutral
 from derive.emit.templates import render
 from derive.plan import ir
-from derive.plan.records import Buffer, Kernel, Nest, Plan, Row, Shape
+from derive.plan.records import Buffer, Column, Contraction, Kernel, Link, Nest, Plan, Row, Shape
 
-TEMPLATES: dict[type[Shape], str] = {Nest: "cuda/nest.cu.j2", Row: "cuda/row.cu.j2"}
+TEMPLATES: dict[type[Shape], str] = {Nest: "cuda/nest.cu.j2", Row: "cuda/row.cu.j2", Column: "cuda/column.cu.j2",
+                                         Contraction: "cuda/contraction.cu.j2", Link: "cuda/link.cu.j2"}
 HEADERS = {"float16": ("cuda_fp16.h",), "bfloat16": ("cuda_bf16.h",)}
 
 
@@ -61,6 +62,7 @@ def _kernel(k: Kernel, plan: Plan) -> str:
     writes_rows = isinstance(k.shape, Row) and "writer" in set().union(
         *(ir.names_in(b) for b in ir.blocks_in(k.shape)))
     return render(template, k=k, shape=k.shape, p=printer, parameters=_parameters(k, printer), neutral=neutral,
+                  join=printer.join,
                   writes_rows=writes_rows).rstrip("\n")
 
 
@@ -68,6 +70,11 @@ def _parameters(k: Kernel, printer: Printer) -> list[tuple[str, str]]:
     """Each parameter with its comma and, for a buffer, its shape as a comment."""
     texts = printer.signature(k)
     buffers: tuple[Buffer, ...] = (*k.reads, *k.writes, *k.scratch)
-    comments = [f"  // [{', '.join(a.removeprefix('size_') for a in b.axes)}]" for b in buffers]
+    comments = [f"  // [{', '.join(shape_letter(a) for a in b.axes)}]" for b in buffers]
     comments += [""] * (len(texts) - len(buffers))
     return [(t + ("," if n < len(texts) - 1 else ""), c) for n, (t, c) in enumerate(zip(texts, comments, strict=True))]
+
+
+def shape_letter(axis: str) -> str:
+    """An axis in a comment: `d` for size_d, `chunks` for how many chunks of rows there are."""
+    return "chunks" if axis.startswith("column_chunks") else axis.replace("size_", "")

@@ -126,6 +126,8 @@ def _given_out(p: Pass) -> list[str]:
 
 
 def _empty(b: Buffer) -> str:
+    if b.role == "chain":  # -1 ends a chain
+        return f'{b.name} = cp.full({_tuple(list(b.axes))}, -1, dtypes["{b.dtype}"])'
     return f'{b.name} = cp.empty({_tuple(list(b.axes))}, dtypes["{b.dtype}"])'
 
 

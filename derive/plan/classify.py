@@ -22,7 +22,7 @@ def classify(s: Statement, menu: tuple[str, ...]) -> Group:
     sides = split(s.indices, inner, body) if op == "sum" else None
     if "contraction" in menu and sides is not None:
         return Group("contraction", s.indices, (task,), inner, factors=sides)
-    kind = direction(body, inner)
+    kind = direction(s.indices, body, inner)
     if kind in menu:
         return Group(kind, s.indices, (task,), inner)
     return Group("nest", s.indices, (Task(s, None, s.expr),))
@@ -77,22 +77,23 @@ def _plain(e: Expr) -> bool:
     return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
 
 
-def direction(body: Expr, inner: tuple[Index, ...]) -> str:
+def direction(domain: tuple[Index, ...], body: Expr, inner: tuple[Index, ...]) -> str:
     """row: memory runs along `inner`; column: along the result; nest: neither, or windows that overlap."""
     inside = set(inner)
+    if not domain:
+        return "row"
     reads = [x for x in E.subterms(body) if isinstance(x, Get) and x.free & inside]
-    if not reads or len(body.free & inside) < len(inside):
+    if any(not isinstance(s, Index) and s.free & inside and not gathered(s) for g in reads for s in g.subs):
         return "nest"
-    width = max(len(g.free) for g in reads)
-    votes = {"row": 0, "column": 0, "nest": 0}
-    for g in reads:
-        if len(g.free) == width:
-            last = g.subs[-1]
-            plain = all(isinstance(s, Index) or not s.free & inside for s in g.subs)
-            votes["nest" if not plain else "row" if last.free & inside else "column"] += 1
-    if votes["nest"]:
-        return "nest"
-    return "row" if votes["row"] >= votes["column"] else "column"
+    straight = [g for g in reads if all(isinstance(s, Index) for s in g.subs)]
+    width = max((len(g.free) for g in straight), default=0)
+    votes = [bool(g.subs[-1].free & inside) for g in straight if len(g.free) == width]
+    return "row" if 2*sum(votes) >= len(votes) else "column"
+
+
+def gathered(s: Expr) -> bool:
+    """Whether a subscript is read from an index tensor."""
+    return isinstance(s, Get)
 
 
 def scattered(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -> Get | None:

@@ -48,10 +48,22 @@ class Context:
     def scope(self, *flat: tuple[tuple[Index, ...], str]) -> Scope:
         """An empty block that sees every buffer; `flat` are runs of indices with the name of their counter."""
         memory = {t: Memory(b.name, self.axes[t], b.dtype == "ids") for t, b in self.buffers.items()}
-        counters = tuple((run, Local(ir.INT, name)) for run, name in sorted(flat, key=lambda f: -len(f[0])) if run)
+        counters = tuple((run, at) for f in sorted(flat, key=lambda f: -len(f[0])) for run, at in self.runs(*f))
         scope = Scope(Frame(memory, self.sizes, counters), self.namer.child())
         scope.namer.reserve(name for _, name in flat)
         return scope
+
+    def runs(self, indices: tuple[Index, ...], name: str) -> list[tuple[tuple[Index, ...], Scalar]]:
+        """What a flat counter says of runs of its indices: all of them, the first few, the last few."""
+        whole: Scalar = Local(ir.INT, name)
+        found: list[tuple[tuple[Index, ...], Scalar]] = [(indices, whole)] if indices else []
+        for n in range(len(indices) - 1, 1, -1):
+            for run, op, rest in ((indices[:n], "/", indices[n:]), (indices[-n:], "%", indices[-n:])):
+                value: Scalar = Local(ir.INT, self.size(rest[0].extent))
+                for i in rest[1:]:
+                    value = ir.Binary(ir.INT, "*", value, Local(ir.INT, self.size(i.extent)))
+                found.append((run, ir.Binary(ir.INT, op, whole, value)))
+        return found
 
     def counter(self, indices: tuple[Index, ...], wish: str, taken: Namer) -> str:
         """A name for a counter over `indices`: the letter itself when there is one only."""

@@ -129,6 +129,16 @@ class For(Stmt):
 
 
 @dataclass(frozen=True)
+class Chase(Stmt):
+    """`for (index = start; index >= 0; index = next[index])`: the places of a chain."""
+
+    index: str
+    start: Scalar
+    next: str
+    body: tuple[Stmt, ...]
+
+
+@dataclass(frozen=True)
 class If(Stmt):
     cond: Scalar
     then: tuple[Stmt, ...]
@@ -160,7 +170,7 @@ def scalars(s: Stmt | Scalar) -> list[Scalar]:
 
 def blocks(s: Stmt) -> list[Block]:
     """The blocks directly under a statement."""
-    if isinstance(s, For):
+    if isinstance(s, (For, Chase)):
         return [s.body]
     return [s.then, s.other] if isinstance(s, If) else []
 
@@ -169,7 +179,8 @@ def names_in(node: Stmt | Scalar | Block) -> set[str]:
     """Every local and buffer that a node reads."""
     if isinstance(node, tuple):
         return set().union(*(names_in(s) for s in node)) if node else set()
-    found = {node.name} if isinstance(node, Local) else {node.buffer} if isinstance(node, Load) else set()
+    found = {node.name} if isinstance(node, Local) else {node.buffer} if isinstance(node, Load) else \
+        {node.next} if isinstance(node, Chase) else set()
     for v in scalars(node):
         found |= names_in(v)
     if isinstance(node, Stmt):
@@ -201,6 +212,8 @@ def prune(block: Block, live: frozenset[str] = frozenset()) -> Block:
             continue
         if isinstance(s, For):
             s = For(s.index, s.stop, prune(s.body, frozenset(used)), s.start, s.step)
+        elif isinstance(s, Chase):
+            s = Chase(s.index, s.start, s.next, prune(s.body, frozenset(used)))
         elif isinstance(s, If):
             s = If(s.cond, prune(s.then, frozenset(used)), prune(s.other, frozenset(used)))
         kept.append(s)

@@ -76,7 +76,8 @@ def _pass(name: str, program: Program, forward: Program, results: tuple[str, ...
         kernels += build(g, context, stored, name, gradients - later)
     made = [b for b in context.buffers.values() if any(b in k.writes or b in k.scratch for k in kernels)]
     outs = tuple(context.buffers[r] for r in results)
-    temporaries = tuple(b for b in made if b not in outs)
+    scratch = {b.name: b for k in kernels for b in k.writes if b not in made}
+    temporaries = (*(b for b in made if b not in outs), *scratch.values())
     arguments = _arguments(name, kernels, outs, temporaries, context)
     needed = {a for b in (*outs, *temporaries) for a in b.axes} | {a for k in kernels for a in k.sizes}
     rules = size_rules(arguments, needed, context.sizes, forward)

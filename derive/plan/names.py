@@ -18,8 +18,8 @@ INFINITY NAN INDEX DYN_SHARED NULL EOF HUGE_VAL M_PI M_E M_LN2 I DOMAIN OVERFLOW
 stdin stdout stderr errno assert major minor makedev unix linux CHAR_BIT INT_MAX INT_MIN LONG_MAX FLT_MAX DBL_MAX
 min max abs exp log log1p expm1 tanh sqrt rsqrt erf sin cos pow fmax fmin fabs expf logf log1pf expm1f tanhf sqrtf
 rsqrtf erff sinf cosf powf fmaxf fminf fabsf nvcuda wmma std"""
-OURS = """group rows_here stop writer inside batch value holds greatest least count element first next source chain m n k m0 n0 k0
-begin end Sum Pack sigmoid softplus relu sign square cube powi floordiv mod real row_sum row_max row_min greatest least
+OURS = """top left columns length across down thread my_row my_column at part over along limit place stop share
+warp line other apart before id group rows_here stop writer inside batch value holds greatest least count element first next source chain begin end Sum Pack sigmoid softplus relu sign square cube powi floordiv mod real row_sum row_max row_min greatest least
 accumulate keep lane lanes row rows chunk chunks tile partial kernels module load dtype np cp self stream sizes out
 launch blocks check share total begin end lost steps As Bs acc tid first next"""
 PYTHON = """print len range int float tuple list dict set str bool None True False type isinstance ValueError TypeError

@@ -38,17 +38,17 @@ def row_kernels(group: Group, context: Context, stored: set[str], name: str, acc
         inside = [t for t in tasks if levels[t.name] == level and t.op is not None]
         maps = [t for t in tasks if levels[t.name] == level - 1 and _elementwise(t, group) and t.name in stored]
         scope.stmts = []
+        locals_ = [scope.namer.fresh(local_name(t.name)) for t in inside]
         inner = scope.child()
         context.decode(inner, group.inner, element)
         inner.share([*(t.body for t in maps), *(t.body for t in inside), *(t.statement.target for t in maps)])
         for t in maps:
             inner.define(_as_statement(t), True, t.name in accumulate)
         totals = []
-        for t in inside:
-            local = scope.namer.fresh(local_name(t.name))
+        for t, local in zip(inside, locals_, strict=True):
             assert t.op is not None
             totals.append((local, t.op))
-            _accumulate(inner, t.body, local, t.op)
+            accumulate_into(inner, t.body, local, t.op)
             scope.memo[t.statement.target] = Local(REAL, local)
         after = _after(scope, inside, tasks, levels, level, group, stored, accumulate)
         phases.append(Phase(tuple(totals), tuple(inner.stmts), after))
@@ -135,11 +135,11 @@ def _after(scope: Scope, inside: list[Task], tasks: list[Task], levels: dict[str
     return tuple(scope.stmts)
 
 
-def _accumulate(inner: Scope, body: Expr, local: str, op: str) -> None:
+def accumulate_into(inner: Scope, body: Expr, local: str, op: str) -> None:
     if op == "sum" and isinstance(body, Where) and body.other is E.ZERO:
         cond, then = inner.cond(body.cond), inner.child()
         then.share([body.then])
-        _accumulate(then, body.then, local, op)
+        accumulate_into(then, body.then, local, op)
         inner.stmts.append(ir.If(cond, tuple(then.stmts)))
         return
     value: Scalar = inner.real(body)
