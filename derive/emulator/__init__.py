@@ -33,10 +33,12 @@ from numpy import (
 
 from derive.emulator import arena, cuda
 from derive.emulator.arena import empty
+from derive.emulator.check import CheckError, Report
 from derive.emulator.errors import CompileError, CrashError, EmulatorError, LaunchError, NoCompilerError
 from derive.emulator.module import Kernel, RawKernel, RawModule
 
 __all__ = [
+    "CheckError",
     "CompileError",
     "CrashError",
     "EmulatorError",
@@ -45,6 +47,7 @@ __all__ = [
     "NoCompilerError",
     "RawKernel",
     "RawModule",
+    "Report",
     "asarray",
     "ascontiguousarray",
     "asnumpy",

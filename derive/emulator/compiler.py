@@ -13,23 +13,32 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from derive.emulator import cache
+from derive.emulator import cache, redzones
 from derive.emulator.errors import CompileError, NoCompilerError
 
 HERE = Path(__file__).resolve().parent
 INCLUDE = HERE / "include"
 RUNTIME = HERE / "runtime"
+_INCLUDES = (f"-I{INCLUDE}", f"-I{INCLUDE / 'hosted'}")
 
 _COMMON = ("-std=c++20", "-fno-exceptions", "-fno-rtti", "-fno-threadsafe-statics", "-march=native")
 RUNNER_FLAGS = (*_COMMON, "-O2", "-rdynamic")
 RUNNER_LIBRARIES = ("-lm", "-ldl", "-lpthread")
 # Contraction to fused multiply-adds as nvcc does it, but no -ffast-math: NaN and infinity must mean what they mean.
-KERNEL_FLAGS = (
-    *_COMMON, "-O3", "-fPIC", "-shared", "-fvisibility=hidden", "-fno-plt", "-fno-math-errno", "-fno-trapping-math",
-    "-ffp-contract=fast", "-fno-strict-aliasing", "-fstack-clash-protection", "-Wl,-Bsymbolic", "-w",
+_KERNEL_COMMON = (
+    *_COMMON, "-fPIC", "-fvisibility=hidden", "-fno-plt", "-fno-math-errno", "-fno-trapping-math",
+    "-ffp-contract=fast", "-fno-strict-aliasing", "-fstack-clash-protection", "-w",
 )  # fmt: skip
-# Statics of templates would otherwise be shared by all loaded objects.
-_GNU_ONLY = ("-fno-gnu-unique",)
+LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
+# -O3 of g++ vectorises register tiles badly: half the speed of -O2.
+KERNEL_FLAGS = (*_KERNEL_COMMON, "-O2", "-funroll-loops")
+# Line tables in the version that dwarf.py reads; aggregates whole, so that a float4 is one access.
+CHECK_FLAGS = (*_KERNEL_COMMON, "-O1", "-g1", "-gdwarf-4", "-fsanitize=thread", "-DDERIVE_CHECK")
+# Statics of templates would otherwise be shared by all loaded objects; and Zen's tuning avoids multiply-adds.
+_GNU_ONLY = ("-fno-gnu-unique", "--param=avoid-fma-max-bits=0")
+_GNU_CHECK = ("-fno-gnu-unique", "-fno-tree-sra", "-fno-ipa-sra")
+# Else a read is forgotten that a write to the same place follows.
+_CLANG_CHECK = ("-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-instrument-func-entry-exit=0")
 
 
 @dataclass(frozen=True)
@@ -106,8 +115,12 @@ def _tree_hash(root: Path) -> str:
 
 def _flags(compiler: Compiler, flags: tuple[str, ...]) -> list[str]:
     chosen = list(flags)
-    if not compiler.is_clang:
-        chosen += _GNU_ONLY
+    if flags is not RUNNER_FLAGS:
+        check = flags is CHECK_FLAGS
+        if compiler.is_clang:
+            chosen += _CLANG_CHECK if check else ()
+        else:
+            chosen += _GNU_CHECK if check else _GNU_ONLY
     if platform.machine() in ("aarch64", "arm64"):
         chosen = ["-mcpu=native" if flag == "-march=native" else flag for flag in chosen]
     return chosen
@@ -126,21 +139,25 @@ def build_runner() -> Path:
     return cache.get_or_build(name, build)
 
 
-def build_kernels(translation_unit: str, options: tuple[str, ...], what: str) -> Path:
-    """The shared object of a translation unit that includes derive_cuda.h."""
+def build_kernels(translation_unit: str, options: tuple[str, ...], what: str, *, check: bool = False) -> Path:
+    """The shared object of a translation unit that includes derive_cuda.h; instrumented for check mode on request."""
     compiler = find()
-    flags = [*_flags(compiler, KERNEL_FLAGS), *options]
+    flags = [*_flags(compiler, CHECK_FLAGS if check else KERNEL_FLAGS), *options]
     name = cache.key(translation_unit, _tree_hash(INCLUDE), compiler.identity, _cpu(), *flags) + ".so"
 
     def build(target: Path) -> None:
-        source = target.with_suffix(".cpp")
-        source.write_text(translation_unit, encoding="utf-8")
+        source, assembly = target.with_suffix(".cpp"), target.with_suffix(".s")
         try:
-            compiler.run(
-                [*flags, f"-I{INCLUDE}", f"-I{INCLUDE / 'hosted'}", str(source), "-o", str(target), "-lm"], what
-            )
+            source.write_text(translation_unit, encoding="utf-8")
+            if not check:
+                arguments = [*flags, *LINK_FLAGS, *_INCLUDES, str(source), "-o", str(target), "-lm"]
+                return compiler.run(arguments, what)
+            compiler.run([*flags, *_INCLUDES, "-S", str(source), "-o", str(assembly)], what)
+            assembly.write_text(redzones.add(assembly.read_text(encoding="utf-8")), encoding="utf-8")
+            compiler.run([*LINK_FLAGS, str(assembly), "-o", str(target), "-lm"], what)
         finally:
             source.unlink(missing_ok=True)
+            assembly.unlink(missing_ok=True)
 
     return cache.get_or_build(name, build)
 
@@ -156,7 +173,7 @@ def preprocess(translation_unit: str, options: tuple[str, ...]) -> str:
         source.write_text(translation_unit, encoding="utf-8")
         try:
             compiler.run(
-                [*flags, "-E", "-P", f"-I{INCLUDE}", f"-I{INCLUDE / 'hosted'}", str(source), "-o", str(target)],
+                [*flags, "-E", "-P", *_INCLUDES, str(source), "-o", str(target)],
                 "the CUDA source",
             )
         finally:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from derive.emulator import arena, worker
+from derive.emulator import arena, check, worker
 from derive.emulator.errors import CrashError, EmulatorError, LaunchError
-from derive.emulator.signature import Signature, check_array, pack_scalar
+from derive.emulator.signature import Parameter, Signature, check_array, pack_scalar
 
 _VALUE, _BUFFER, _NULL = range(3)
 MAX_THREADS = 1024
@@ -19,6 +20,7 @@ MAX_BLOCK = (1024, 1024, 64)
 MAX_GRID = (2**31 - 1, 65535, 65535)
 DEFAULT_SHARED = 48 * 1024
 MAX_SHARED = 227 * 1024
+_GUARD = 64 * 1024  # GUARD of runtime/access.cpp
 
 
 @dataclass(frozen=True)
@@ -67,50 +69,74 @@ def limit_violations(kernel: Signature, shape: Configuration, dynamic_limit: int
     return found
 
 
-class _Placement:
-    """The arrays of one launch: those outside the arena get a copy there, one for all that overlap."""
+@dataclass(frozen=True)
+class Checked:
+    """Check mode: the instrumented object, and the parameters whose arrays hold nothing yet."""
 
-    def __init__(self, home: arena.Arena) -> None:
+    compiled: Path
+    uninitialized: frozenset[str]
+
+
+@dataclass
+class _Span:
+    """Bytes of the caller that the kernel gets as one copy: an array, or several that overlap."""
+
+    start: int
+    end: int
+    parameters: list[Parameter]
+    place: int = 0  # offset of the copy in the arena
+    memory: np.ndarray[Any, Any] | None = None
+
+
+class _Placement:
+    """The arrays of one launch: those outside the arena get a copy there, one for all that overlap.
+
+    In check mode all get one, between wide gaps, so that an access out of bounds harms nobody's array.
+    """
+
+    def __init__(self, home: arena.Arena, *, gap: int) -> None:
         self._home = home
-        self._foreign: list[tuple[int, int]] = []
-        self._copies: list[tuple[int, int, np.ndarray[Any, Any]]] = []
+        self._gap = gap
+        self.spans: list[_Span] = []
         self._written: list[tuple[np.ndarray[Any, Any], int]] = []
 
-    def announce(self, array: np.ndarray[Any, Any]) -> None:
+    def announce(self, array: np.ndarray[Any, Any], parameter: Parameter) -> None:
         """All arrays are announced before the first is placed, so that overlapping ones share a copy."""
         start = array.ctypes.data
-        if array.nbytes and self._home.offset_of(start) is None:
-            self._foreign.append((start, start + array.nbytes))
+        if self._gap or (array.nbytes and self._home.offset_of(start) is None):
+            self.spans.append(_Span(start, start + array.nbytes, [parameter]))
 
-    def copy_in(self) -> None:
-        merged: list[tuple[int, int]] = []
-        for start, end in sorted(self._foreign):
-            if merged and start < merged[-1][1]:
-                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+    def reserve(self) -> None:
+        """Makes room for everything announced."""
+        merged: list[_Span] = []
+        for span in sorted(self.spans, key=lambda s: (s.start, s.end)):
+            last = merged[-1] if merged else None
+            if last and (span.start < last.end or (span.start, span.end) == (last.start, last.end)):
+                last.end = max(last.end, span.end)
+                last.parameters += span.parameters
             else:
-                merged.append((start, end))
-        for start, end in merged:
-            block: np.ndarray[Any, Any] = np.asarray(self._home.allocate(end - start))
-            self._copies.append((start, end, block))
+                merged.append(span)
+        for span in merged:
+            span.memory = np.asarray(self._home.allocate(span.end - span.start + 2 * self._gap))
+            span.place = span.memory.ctypes.data - self._home.base + self._gap
+        self.spans = merged
 
     def offset(self, array: np.ndarray[Any, Any], *, written: bool) -> int:
+        """Where in the arena the kernel finds this array; copies it there if it has to."""
         start = array.ctypes.data
-        inside = self._home.offset_of(start)
-        if inside is not None:
-            return inside
-        for begin, end, block in self._copies:
-            if begin <= start < end:
-                place = start - begin
-                block[place : place + array.nbytes] = _bytes_of(array)
+        for span in self.spans:
+            if span.start <= start and start + array.nbytes <= span.end:
+                place = span.place + start - span.start
+                self._home.bytes_at(place, array.nbytes)[:] = _bytes_of(array)
                 if written:
-                    self._written.append((array, block.ctypes.data + place - self._home.base))
-                return int(block.ctypes.data + place - self._home.base)
-        return 0  # an empty array: its address is never used
+                    self._written.append((array, place))
+                return place
+        return self._home.offset_of(start) or 0  # an empty array has no address: it is never used
 
     def copy_out(self) -> None:
-        for array, offset in self._written:
-            source = self._home.bytes_at(offset, array.nbytes)
-            _bytes_of(array)[:] = source
+        """Brings what the kernel wrote back to the caller's arrays."""
+        for array, place in self._written:
+            _bytes_of(array)[:] = self._home.bytes_at(place, array.nbytes)
 
 
 def _bytes_of(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
@@ -124,17 +150,20 @@ def run(
     shape: Configuration,
     args: Sequence[Any],
     order: tuple[bool, int],
+    checked: Checked | None,
 ) -> None:
     """Runs one launch in `home` and waits for its end."""
     if len(args) != len(kernel.parameters):
-        raise LaunchError(f"kernel '{kernel.name}' takes {len(kernel.parameters)} arguments, got {len(args)}. "
-                          f"Signature: {kernel.describe()}")  # fmt: skip
-    placement = _Placement(home.arena)
+        raise LaunchError(
+            f"kernel '{kernel.name}' takes {len(kernel.parameters)} arguments, got {len(args)}. "
+            f"Signature: {kernel.describe()}"
+        )
+    placement = _Placement(home.arena, gap=_GUARD if checked else 0)
     for parameter, value in zip(kernel.parameters, args, strict=True):
         if isinstance(value, np.ndarray):
             check_array(kernel, parameter, value)
-            placement.announce(value)
-    placement.copy_in()
+            placement.announce(value, parameter)
+    placement.reserve()
     packed = []
     for parameter, value in zip(kernel.parameters, args, strict=True):
         if isinstance(value, np.ndarray):
@@ -147,11 +176,28 @@ def run(
             packed.append(struct.pack("=BI", _VALUE, len(data)) + data)
     random, seed = order
     head = struct.pack("=3I6IIIQI", 2, *number, *shape.grid, *shape.block, shape.shared_mem, random, seed, len(args))
-    answer = home.ask(head + b"".join(packed), worker.timeout())
+    tail = _pack_buffers(placement.spans, checked.uninitialized) if checked else struct.pack("=I", 0)
+    answer = home.ask(head + b"".join(packed) + tail, worker.timeout())
     worker.show(answer.printed)
-    if answer.status == worker.OK:
-        return placement.copy_out()
-    raise _error(kernel, answer)
+    if answer.status in (worker.OK, worker.FINDINGS):
+        placement.copy_out()
+    if answer.status == worker.FINDINGS and checked:
+        raise check.CheckError(check.read(answer.text, kernel.name, checked.compiled))
+    if answer.status != worker.OK:
+        raise _error(kernel, answer)
+
+
+def _pack_buffers(spans: list[_Span], uninitialized: frozenset[str]) -> bytes:
+    """What check mode is told of each buffer; arrays that overlap count as one that may do what any of them may."""
+    parts = [struct.pack("=II", 1, len(spans))]
+    for span in spans:
+        name = "/".join(p.name for p in span.parameters).encode()
+        element = min(p.scalar_size for p in span.parameters)
+        is_input = all(p.is_const for p in span.parameters)
+        initialised = not all(p.name in uninitialized for p in span.parameters)
+        numbers = (span.place, span.end - span.start, element, is_input and initialised, initialised, len(name))
+        parts.append(struct.pack("=QQIBBI", *numbers) + name)
+    return b"".join(parts)
 
 
 def _error(kernel: Signature, answer: worker.Answer) -> EmulatorError:

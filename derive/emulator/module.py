@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from derive.emulator import compiler, launch, source, worker
+from derive.emulator.check import CheckError, Report
 from derive.emulator.errors import EmulatorError, LaunchError
+from derive.emulator.signature import Signature
 
 _ORDERS = ("sequential", "random")
 
@@ -71,6 +73,7 @@ class RawModule:
                 source.translation_unit(self.code, self.options, self.name_expressions),
                 source.host_options(self.options),
                 "the CUDA source",
+                check=self.check,
             )
 
     def get_function(self, name: str) -> Kernel:
@@ -85,6 +88,17 @@ class RawModule:
                 "A template kernel must stand in name_expressions."
             )
         return Kernel(self, name)
+
+    def checked(self, signature: Signature) -> launch.Checked | None:
+        """What check mode needs to know, or None in fast mode."""
+        if not self.check:
+            return None
+        assert self._object is not None
+        names = {parameter.name for parameter in signature.parameters}
+        unknown = [name for name in self.uninitialized if name not in names and name not in self.code]
+        if unknown:
+            raise LaunchError(f"uninitialized names no parameter: {', '.join(unknown)}. It is {signature.describe()}")
+        return launch.Checked(self._object, frozenset(self.uninitialized))
 
     def _load(self) -> tuple[int, dict[str, tuple[int, Any]]]:
         assert self._object is not None
@@ -107,10 +121,14 @@ class Kernel:
             home = worker.current()
             library, kernels = self._module._load()
             index, signature = kernels[self.name]
+            checked = self._module.checked(signature)
             violations = launch.limit_violations(signature, shape, self.max_dynamic_shared_size_bytes)
+            if violations and self._module.check:
+                line = source.line_of(self._module.code, self.name)
+                raise CheckError(tuple(Report("launch-limit", self.name, line, text) for text in violations))
             if violations:
                 raise LaunchError(f"kernel '{self.name}' cannot be launched: {'; '.join(violations)}")
-            launch.run(home, (library, index), signature, shape, tuple(args), self._module.order)
+            launch.run(home, (library, index), signature, shape, tuple(args), self._module.order, checked)
 
     @property
     def attributes(self) -> dict[str, int]:

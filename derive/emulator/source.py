@@ -34,6 +34,7 @@ class KernelText:
     name: str
     parameters: tuple[str, ...]
     is_plain: bool  # no template and in no namespace: its name alone tells which function is meant
+    line: int
 
 
 def blank(text: str) -> str:
@@ -114,7 +115,7 @@ def find_kernels(text: str) -> list[KernelText]:
         is_plain = "template" not in head.split("(")[0].replace("<", " ").split() and _at_file_scope(
             seen, match.start()
         )
-        found.append(KernelText(name[1], parameters, is_plain))
+        found.append(KernelText(name[1], parameters, is_plain, seen.count("\n", 0, match.start()) + 1))
     return found
 
 
@@ -177,3 +178,9 @@ def preprocessed(code: str, options: tuple[str, ...]) -> str:
     """The text after conditional compilation and macros, its `__global__` words kept."""
     unit = f'#include "derive_cuda.h"\n#undef __global__\n#line 1 "{FILE_NAME}"\n{rewrite_shared(code)}\n'
     return compiler.preprocess(unit, host_options(options))
+
+
+def line_of(code: str, kernel: str) -> int:
+    """The line in which this kernel, or the template that its name expression instantiates, begins; 0 if unseen."""
+    base = re.sub(r"<.*", "", kernel, flags=re.DOTALL).split("::")[-1].strip()
+    return next((found.line for found in find_kernels(code) if found.name == base), 0)

@@ -115,12 +115,16 @@ static inline void before_read(Tracked& region, unsigned long cell, unsigned lon
   Record& read = region.reads[cell];
   unsigned who = current;
   if (read.time >= block_time) {
-    if (read.time >= barrier_time) {
-      unsigned thread = read.who & THREAD;
-      if (thread != current) who |= thread / DERIVE_WARP == current / DERIVE_WARP ? OTHER_LANE : OTHER_WARP;
-      who |= read.who & (OTHER_LANE | OTHER_WARP);
-    }
     who |= read.who & OTHER_BLOCK;
+    if (read.time >= barrier_time) {
+      who |= read.who & (OTHER_LANE | OTHER_WARP);
+      unsigned thread = read.who & THREAD;
+      if (thread != current) {
+        who |= thread / DERIVE_WARP == current / DERIVE_WARP ? OTHER_LANE : OTHER_WARP;
+        // One record for both: the earlier reader's, since a thread often reads just what it is about to write.
+        if (!ordered(region, read)) who = (who & ~THREAD) | thread, site = read.site;
+      }
+    }
   } else if (read.time >= floor) {
     who |= OTHER_BLOCK;
   }

@@ -68,7 +68,7 @@ void start_check(const Launch& launch, const Library& from, const Buffer* buffer
   library = &from;
   arena_start = arena;
   arena_size = arena_bytes;
-  regions = static_cast<Tracked*>(malloc(sizeof(Tracked) * (count + launch.shared_count + from.global_count + 1)));
+  regions = static_cast<Tracked*>(malloc(sizeof(Tracked) * (count + launch.shared_count + from.global_count + 2)));
   region_count = 0;
   for (unsigned i = 0; i < count; ++i)
     add_region(buffers[i].address, buffers[i].size, buffers[i].name, buffers[i].element, false, buffers[i].input,
@@ -80,6 +80,7 @@ void start_check(const Launch& launch, const Library& from, const Buffer* buffer
   for (unsigned i = 0; i < from.global_count; ++i)
     add_region(from.globals[i].address, from.globals[i].size, from.globals[i].name,
                from.globals[i].size % 4 == 0 ? 4 : 1, false, false, true);
+  add_region(reinterpret_cast<char*>(launch.module->state), sizeof(derive_state), "threadIdx", 4, false, true, true);
   reset_order();
   reset_reports(from.text_base);
   reset_access();

@@ -39,7 +39,8 @@ typedef unsigned short ushort;
 typedef unsigned int uint;
 typedef unsigned long ulong;
 
-alignas(256) static char derive_dynamic_shared[DERIVE_DYNAMIC_CAPACITY] __attribute__((used));
+alignas(256) static char derive_dynamic_shared[DERIVE_DYNAMIC_CAPACITY] __asm__("derive_dynamic_shared")
+    __attribute__((used));
 
 #define warpSize 32
 

@@ -62,7 +62,7 @@ struct derive_lane_value {
   unsigned long long result;
 };
 
-inline void derive_match(void** payloads, unsigned mask) {
+DERIVE_UNSEEN inline void derive_match(void** payloads, unsigned mask) {
   for (int i = 0; i < 32; ++i) {
     if (!(mask >> i & 1)) continue;
     derive_lane_value* mine = static_cast<derive_lane_value*>(payloads[i]);
@@ -88,7 +88,7 @@ inline unsigned __match_all_sync(unsigned mask, T value, int* all, DERIVE_LINE) 
 }
 
 template <class T, class Combine>
-void derive_reduce(void** payloads, unsigned mask) {
+DERIVE_UNSEEN void derive_reduce(void** payloads, unsigned mask) {
   bool first = true;
   T total{};
   for (int i = 0; i < 32; ++i) {

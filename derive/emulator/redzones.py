@@ -1,0 +1,45 @@
+"""Unused bytes around the variables of a kernel, so that one step past an array meets no other array.
+
+Works on the compiler's assembly: an array's size in the language, and in the symbol table, stays what it was.
+"""
+
+from __future__ import annotations
+
+import re
+
+SIZE = 16384  # DERIVE_REDZONE of include/derive/abi.h
+
+# `.local x` and `.comm x,1024,32`: zeroed memory that the linker lays out.
+_COMMON = re.compile(r"^\s*\.comm\s+(?P<name>[\w$.]+),\s*(?P<size>\d+)(?:,\s*(?P<align>\d+))?.*$", re.MULTILINE)
+# A label with zeros and nothing else.
+_LABEL = re.compile(
+    r"^(?P<name>[\w$.]+):.*\n(?P<zeros>\s*\.zero\s+\d+.*)$"
+    r"(?!\n\s*\.(?:zero|byte|value|short|hword|word|long|quad|xword|string|ascii|asciz))",
+    re.MULTILINE,
+)
+
+
+def _is_ours(name: str) -> bool:
+    """Whether the emulator itself, or the C++ language, made this variable."""
+    return name.startswith(("derive_", "_ZL22derive_dynamic_shared", "_ZGV", "_ZTI", "_ZTS", ".L"))
+
+
+def add(assembly: str) -> str:
+    """The assembly with a redzone before and after each zeroed variable of the kernels."""
+
+    def common(match: re.Match[str]) -> str:
+        name = match["name"]
+        if _is_ours(name):
+            return match.group()
+        return (
+            f"\t.pushsection .bss\n\t.zero {SIZE}\n\t.balign {max(256, int(match['align'] or 1))}\n"
+            f"\t.type {name},@object\n{name}:\n\t.zero {match['size']}\n\t.size {name}, {match['size']}\n"
+            f"\t.zero {SIZE}\n\t.popsection"
+        )
+
+    def label(match: re.Match[str]) -> str:
+        if _is_ours(match["name"]):
+            return match.group()
+        return f"{match['name']}:\n{match['zeros']}\n\t.zero {SIZE}"
+
+    return _COMMON.sub(common, _LABEL.sub(label, assembly))
