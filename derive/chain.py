@@ -16,10 +16,12 @@ from derive.guards import draw_guards
 
 @dataclass(frozen=True)
 class Contribution:
-    """One access's share of an adjoint, before and after its deltas are gone."""
+    """One access's share of an adjoint: `Σ_summed Π deltas · body`, and the same with its deltas gone."""
 
     partial: Partial
+    summed: tuple[Index, ...]
     deltas: tuple[Delta, ...]
+    body: Expr
     sifted: Sifted
     expr: Expr
 
@@ -165,7 +167,7 @@ def contribution(p: Partial, indices: tuple[Index, ...], rewrite: Rewrite = _as_
     body = E.substitute(rewrite(p.statement, draw_guards(p.coefficient)), apart)
     deltas = tuple(Delta(i, E.substitute(sub, apart)) for i, sub in zip(indices, p.access.subs, strict=True))
     sifted = eliminate(summed, deltas, body, prefer=own)  # type: ignore[arg-type]
-    return Contribution(p, deltas, sifted, draw_guards(sifted.expr()))
+    return Contribution(p, summed, deltas, body, sifted, draw_guards(sifted.expr()))  # type: ignore[arg-type]
 
 
 def backward_inputs(forward: Program) -> tuple[Tensor, ...]:

@@ -19,12 +19,14 @@ class Derivation:
     Attributes:
         source: the formula as it was read.
         forward: the same, prepared: stable spellings, each non-linear reduction in a statement of its own.
+        named: the same with every name that any step reads.
         chain: adjoints as the chain rule gives them.
         backward: the simplified backward program; its outputs are `d<input>`.
     """
 
     source: Program
     forward: Program
+    named: Program
     chain: Chain
     backward: Program
     steps: tuple[Step, ...]
@@ -55,4 +57,4 @@ def derive_program(source: Program, wrt: tuple[str, ...] | None = None) -> Deriv
     """
     forward = hoist(stabilise(source))
     done = simplify(forward, wrt)
-    return Derivation(source, done.forward, done.chain, done.backward, done.steps)
+    return Derivation(source, done.forward, done.named, done.chain, done.backward, done.steps)

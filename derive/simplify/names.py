@@ -45,7 +45,7 @@ class ForwardNames:
     use_products: bool
     names: Names = field(default_factory=Names)
     definitions: dict[str, Statement] = field(default_factory=dict)
-    host: dict[str, int] = field(default_factory=dict)  # name -> statement that it is taken from
+    host: dict[str, int] = field(default_factory=dict)  # name -> the statement before which all it reads is there
     products: list[Product] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -54,9 +54,9 @@ class ForwardNames:
         for s in self.program.statements:
             if s.expr._height == 0 and not isinstance(s.expr, (Get, Num)) and _reads(s.expr):
                 self.names.define(s.expr, s.name, s.indices)
-        for n, s in enumerate(self.program.statements):
+        for s in self.program.statements:
             for body, letters in _bodies(s):
-                self._collect(body, letters, n)
+                self._collect(body, letters)
         if self.use_products:
             for n, s in enumerate(self.program.statements):
                 for body, letters in _bodies(s):
@@ -64,18 +64,18 @@ class ForwardNames:
 
     # ------------------------------------------------------------------------------------------ candidates
 
-    def _collect(self, body: Expr, letters: tuple[Index, ...], host: int) -> None:
+    def _collect(self, body: Expr, letters: tuple[Index, ...]) -> None:
         factors = {f for x in E.subterms(body) if isinstance(x, (Mul, Pow))
                    for f in (x.args if isinstance(x, Mul) else (x.base,))}
         for x in _values(body):
             if not _reads(x) or x._height:
                 continue
             if isinstance(x, Call) and x.fn in WORTH_NAMING:
-                self._name(x, WORTH_NAMING[x.fn], letters, host)
+                self._name(x, WORTH_NAMING[x.fn], letters)
             elif isinstance(x, Pow) and isinstance(x.exponent, Num) and x.exponent.value.denominator != 1:
-                self._name(x, "rstd" if x.exponent.value < 0 else "root", letters, host)
+                self._name(x, "rstd" if x.exponent.value < 0 else "root", letters)
             elif isinstance(x, Add) and x in factors and all(isinstance(E.coefficient(t)[1], Get) for t in x.args):
-                self._name(x, "c", letters, host)
+                self._name(x, "c", letters)
 
     def _collect_products(self, body: Expr, letters: tuple[Index, ...], host: int) -> None:
         for x in _values(body):
@@ -96,7 +96,7 @@ class ForwardNames:
         hit = self.names.find(both)
         if hit is None:
             stem = next((t for t in E.tensors(part)), "x").lower() + "hat"
-            name = self._name(both, stem, letters, host)
+            name = self._name(both, stem, letters)
             if name is None:
                 return
         else:
@@ -112,7 +112,7 @@ class ForwardNames:
                 reach |= set(E.tensors(s.expr))
         return frozenset(reach | {self.program.statements[host].name})
 
-    def _name(self, e: Expr, stem: str, letters: tuple[Index, ...], host: int) -> str | None:
+    def _name(self, e: Expr, stem: str, letters: tuple[Index, ...]) -> str | None:
         if self.names.find(e) is not None:
             return None
         indices = tuple(i for i in letters if i in e.free)
@@ -125,7 +125,8 @@ class ForwardNames:
             return None
         self.taken.add(name)
         self.definitions[name] = Statement(name, shown, E.substitute(e, dict(zip(indices, shown, strict=True))))
-        self.host[name] = host
+        made = [s.name for s in self.program.statements]
+        self.host[name] = 1 + max((made.index(t) for t in E.tensors(e) if t in made), default=-1)
         return name
 
     # --------------------------------------------------------------------------------------------- rewriting

@@ -34,9 +34,13 @@ class Step:
 
 @dataclass(frozen=True)
 class Simplified:
-    """The gradient program, the forward program with the names it reads, and the steps between."""
+    """The gradient program, the forward program with the names it reads, and the steps between.
+
+    `named` is the forward program with every name that any step reads.
+    """
 
     forward: Program
+    named: Program
     backward: Program
     chain: Chain
     steps: tuple[Step, ...]
@@ -67,7 +71,8 @@ def simplify(forward: Program, wrt: tuple[str, ...] | None = None) -> Simplified
 def _attempt(forward: Program, wrt: tuple[str, ...] | None, products: bool) -> Simplified:
     names = ForwardNames(forward, products)
     derived = chain(forward, wrt, names.rewrite)
-    known = KnownSums(names.extended(set(names.definitions)))
+    named = names.extended(set(names.definitions))
+    known = KnownSums(named)
     masks = mask_of(forward)
     steps: list[Step] = []
     early: list[Pass] = [("guard", draw_guards), ("mask", lambda e: drop_guards(e, masks)), ("known-sum", known.fold)]
@@ -99,7 +104,7 @@ def _attempt(forward: Program, wrt: tuple[str, ...] | None, products: bool) -> S
     shared = _alive(_unshared(shared, kept), outputs)
     extended = names.extended({t for s in shared for t in E.tensors(s.expr)})
     backward = Program("", forward.params, backward_inputs(extended), tuple(shared), outputs, forward.letters)
-    return Simplified(extended, backward, derived, tuple(steps), program_cost(shared))
+    return Simplified(extended, named, backward, derived, tuple(steps), program_cost(shared))
 
 
 def _alive(statements: list[Statement], outputs: tuple[str, ...]) -> list[Statement]:
