@@ -19,82 +19,58 @@ from derive import expr as E
 from derive.errors import DerivationError
 from derive.expr import Add, Call, Const, Expr, Get, Index, Mul, Num, Param, Pow, Reduce, Size, Softmax, Where
 
+#: SymPy's own functions.  They are differentiated at a plain symbol and kept unevaluated elsewhere: SymPy's rules
+#: for signs inside an argument do not end on sums that it must not distribute over.
+_KNOWN = {"exp": sympy.exp, "log": sympy.log, "tanh": sympy.tanh, "erf": sympy.erf, "sin": sympy.sin, "cos": sympy.cos}
+_MADE = {"abs": sympy.Abs, "sign": sympy.sign}  # what SymPy writes for a root of a square
 
-class _sigmoid(sympy.Function):
-    def fdiff(self, argindex: int = 1) -> Any:
-        return self * (1 - self)
-
-
-class _softplus(sympy.Function):
-    def fdiff(self, argindex: int = 1) -> Any:
-        return _sigmoid(self.args[0])
+Derivative = Callable[..., Any]
 
 
-class _step(sympy.Function):
-    """1 where a > b, 1/2 where a = b, 0 where a < b."""
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        return sympy.S.Zero
+def _function(name: str, derivative: Derivative) -> Any:
+    """A SymPy function that evaluates nothing; `derivative(n, self, *args)` is its partial by argument n, from 1."""
+    return type(name, (sympy.Function,), {"fdiff": lambda self, n=1: derivative(n, self, *self.args)})
 
 
-class _positive(sympy.Function):
-    """1 where x > 0, else 0."""
+def _known(name: str) -> Any:
+    """The unevaluated twin of one of SymPy's functions, with the derivative that SymPy finds."""
+    u = sympy.Symbol("u", real=True)
+    slope = sympy.diff(_KNOWN[name](u), u)
 
-    def fdiff(self, argindex: int = 1) -> Any:
-        return sympy.S.Zero
+    def derivative(_: int, __: Any, x: Any) -> Any:
+        return _twins(slope, u, x)
 
-
-class _relu(sympy.Function):
-    def fdiff(self, argindex: int = 1) -> Any:
-        return _positive(self.args[0])
-
-
-class _sign(sympy.Function):
-    def fdiff(self, argindex: int = 1) -> Any:
-        return sympy.S.Zero
+    return _function(name, derivative)
 
 
-class _abs(sympy.Function):
-    def fdiff(self, argindex: int = 1) -> Any:
-        return _sign(self.args[0])
+def _twins(e: Any, u: Any, x: Any) -> Any:
+    """`e` at u = x, with every function of SymPy's replaced by its twin."""
+    if e == u:
+        return x
+    if not e.args:
+        return e
+    args = [_twins(a, u, x) for a in e.args]
+    name = next((n for n, f in _KNOWN.items() if isinstance(e, f)), None)
+    return _FUNCTIONS[name](*args) if name else e.func(*args)
 
 
-class _log1p(sympy.Function):
-    def fdiff(self, argindex: int = 1) -> Any:
-        return 1 / (1 + self.args[0])
+_STEP = _function("step", lambda n, self, a, b: sympy.S.Zero)  # 1 where a > b, 1/2 where a = b, 0 where a < b
+_POSITIVE = _function("positive", lambda n, self, x: sympy.S.Zero)  # 1 where x > 0, else 0
+_SIGN = _function("sign", lambda n, self, x: sympy.S.Zero)
+# where(c, a, b) with c opaque: the derivative chooses the branch's
+_WHERE: Any = _function("where", lambda n, self, c, a, b: _WHERE(c, int(n == 2), int(n == 3)))
 
-
-class _expm1(sympy.Function):
-    def fdiff(self, argindex: int = 1) -> Any:
-        return sympy.exp(self.args[0])
-
-
-class _maximum(sympy.Function):
-    def fdiff(self, argindex: int = 1) -> Any:
-        a, b = self.args
-        return _step(a, b) if argindex == 1 else _step(b, a)
-
-
-class _minimum(sympy.Function):
-    def fdiff(self, argindex: int = 1) -> Any:
-        a, b = self.args
-        return _step(b, a) if argindex == 1 else _step(a, b)
-
-
-class _where(sympy.Function):
-    """where(c, a, b) with c opaque: the derivative chooses the branch's."""
-
-    def fdiff(self, argindex: int = 1) -> Any:
-        c = self.args[0]
-        if argindex == 2:
-            return _where(c, sympy.S.One, sympy.S.Zero)
-        return _where(c, sympy.S.Zero, sympy.S.One)
-
-
-_FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "exp": sympy.exp, "log": sympy.log, "tanh": sympy.tanh, "erf": sympy.erf, "sin": sympy.sin, "cos": sympy.cos,
-    "sigmoid": _sigmoid, "softplus": _softplus, "relu": _relu, "sign": _sign, "abs": _abs, "log1p": _log1p,
-    "expm1": _expm1, "maximum": _maximum, "minimum": _minimum,
+_FUNCTIONS: dict[str, Any] = {
+    **{name: _known(name) for name in _KNOWN},
+    "sigmoid": _function("sigmoid", lambda n, self, x: self*(1 - self)),
+    "softplus": _function("softplus", lambda n, self, x: _FUNCTIONS["sigmoid"](x)),
+    "relu": _function("relu", lambda n, self, x: _POSITIVE(x)),
+    "abs": _function("abs", lambda n, self, x: _SIGN(x)),
+    "log1p": _function("log1p", lambda n, self, x: 1/(1 + x)),
+    "expm1": _function("expm1", lambda n, self, x: _FUNCTIONS["exp"](x)),
+    "maximum": _function("maximum", lambda n, self, a, b: _STEP(a, b) if n == 1 else _STEP(b, a)),
+    "minimum": _function("minimum", lambda n, self, a, b: _STEP(b, a) if n == 1 else _STEP(a, b)),
+    "sign": _SIGN,
 }
 _BACK = {f: name for name, f in _FUNCTIONS.items()}
 
@@ -129,7 +105,7 @@ class Translation:
             case Call() if e.fn in _FUNCTIONS:
                 return _FUNCTIONS[e.fn](*(self.there(a) for a in e.args))
             case Where():
-                return _where(self.symbol(e.cond), self.there(e.then), self.there(e.other))
+                return _WHERE(self.symbol(e.cond), self.there(e.then), self.there(e.other))
             case Get() | Reduce() | Softmax() | Index() | Size() | Param() | Call():
                 return self.symbol(e)
         raise DerivationError(f"no scalar calculus for {type(e).__name__}", value=repr(e))
@@ -148,30 +124,24 @@ class Translation:
             return E.add(*(self.back(a) for a in s.args))
         if s.is_Mul:
             return E.mul(*(self.back(a) for a in s.args))
-        if isinstance(s, sympy.exp):
-            return E.call("exp", self.back(s.args[0]))
         if s.is_Pow:
             return E.power(self.back(s.base), self.back(s.exp))
         return self._function(s)
 
     def _function(self, s: Any) -> Expr:
-        args = [self.back(a) for a in s.args] if not isinstance(s, _where) else []
-        if isinstance(s, _where):
+        if s.func == _WHERE:
             return E.where(self.atoms[s.args[0]], self.back(s.args[1]), self.back(s.args[2]))
-        if isinstance(s, _positive):
+        args = [self.back(a) for a in s.args]
+        if s.func == _POSITIVE:
             return E.indicator(E.compare("<", E.ZERO, args[0]))
-        if isinstance(s, _step):
+        if s.func == _STEP:
             a, b = args
             tie = E.where(E.compare("==", a, b), E.HALF, E.ZERO)
             return E.where(E.compare("<", b, a), E.ONE, tie)
-        if isinstance(s, sympy.Abs):
-            return E.call("abs", args[0])
-        if isinstance(s, sympy.sign):
-            return E.call("sign", args[0])
-        if s.func in _BACK:
-            return E.call(_BACK[s.func], *args)
-        raise DerivationError("SymPy's derivative left the notation", value=str(s),
-                              hint="please report the formula")
+        known = next((n for n, f in (_KNOWN | _MADE).items() if isinstance(s, f)), None) or _BACK.get(s.func)
+        if known is not None:
+            return E.call(known, *args)
+        raise DerivationError("SymPy's derivative left the notation", value=str(s), hint="please report the formula")
 
 
 def differentiate(e: Expr, atoms: list[Expr]) -> list[Expr]:

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from derive import expr as E
+from derive.deltas import Delta, Sifted, eliminate
 from derive.errors import DerivationError
 from derive.expr import Expr, Get, Index
+from derive.guards import draw_guards
 from derive.partials import Partial, partials, tie_count
 from derive.program import Program, Statement, Tensor
-from derive.deltas import Delta, Sifted, eliminate
-from derive.guards import draw_guards
 
 
 @dataclass(frozen=True)
@@ -123,8 +123,8 @@ def axis_letters(program: Program, tensor: str) -> tuple[Index, ...]:
     for extent in program.axes(tensor):
         name = next((n for n, e in program.letters if e == extent and not any(o.name == n for o in out)), None)
         if name is None:
-            name = next(c for c in _spare_letters() if c not in dict(program.letters) and not any(o.name == c for o in out)
-                        and c not in program.names)
+            taken = {*dict(program.letters), *program.names, *(o.name for o in out)}
+            name = next(c for c in _spare_letters() if c not in taken)
         out.append(Index(name, extent))
     return tuple(out)
 

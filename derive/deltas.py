@@ -43,7 +43,8 @@ class Sifted:
         return E.summation(self.summed, E.where(E.logic("and", *self.guards), self.body, E.ZERO))
 
 
-def eliminate(summed: tuple[Index, ...], deltas: tuple[Delta, ...], body: Expr, prefer: tuple[Index, ...] = ()) -> Sifted:
+def eliminate(summed: tuple[Index, ...], deltas: tuple[Delta, ...], body: Expr,
+              prefer: tuple[Index, ...] = ()) -> Sifted:
     """Remove every delta.
 
     Args:
@@ -140,7 +141,7 @@ def slope(e: Expr, letter: Index) -> Fraction | None:
         if letter not in t.free:
             continue
         c, rest = E.coefficient(t)
-        if rest is not letter or isinstance(t, Mul) and len(t.args) != 2:
+        if rest is not letter or (isinstance(t, Mul) and len(t.args) != 2):
             return None
         total += c
     return total if total.denominator == 1 and total != 0 and isinstance(e, (Add, Mul, Index)) else None

@@ -40,15 +40,17 @@ def interval(e: Expr, sizes: Mapping[str, int]) -> tuple[int, int] | None:
                 corners = [x * y for x in (low, high) for y in p]
                 low, high = min(corners), max(corners)
             return low, high
-        case Call(fn="floordiv"):
-            a, b = interval(e.args[0], sizes), interval(e.args[1], sizes)
-            return None if a is None or b is None or b[0] < 1 else (a[0] // b[0], a[1] // b[0])
-        case Call(fn="mod"):
-            a, b = interval(e.args[0], sizes), interval(e.args[1], sizes)
-            if b is None or b[0] < 1:
-                return None
-            return a if a and a[0] // b[0] == a[1] // b[0] == 0 else (0, b[1] - 1)
+        case Call(fn="floordiv" | "mod"):
+            return _divided(e.fn, interval(e.args[0], sizes), interval(e.args[1], sizes))
     return None
+
+
+def _divided(fn: str, top: tuple[int, int] | None, below: tuple[int, int] | None) -> tuple[int, int] | None:
+    if below is None or below[0] < 1:
+        return None
+    if fn == "floordiv":
+        return None if top is None else (top[0] // below[0], top[1] // below[0])
+    return top if top and top[0] // below[0] == top[1] // below[0] == 0 else (0, below[1] - 1)
 
 
 def solve(program: Program, shapes: Mapping[str, tuple[int, ...]], given: Mapping[str, int] | None = None,
@@ -180,9 +182,9 @@ def _check_ranges(program: Program, sizes: Sizes) -> None:
             for n, (sub, axis) in enumerate(zip(g.subs, program.axes(g.tensor), strict=True)):
                 reach = interval(sub, sizes) if g in free or isinstance(sub, Num) else None
                 if reach and reach[1] >= reach[0] and (reach[0] < 0 or reach[1] >= sizes[axis]):
-                    raise ShapeError(f"{g.tensor} is read out of range on axis {n}", hint="guard it with where(...), or "
-                                     "give a smaller --size", value=f"{reach[0]}..{reach[1]} of 0..{sizes[axis] - 1} in "
-                                     f"the definition of {s.name}")
+                    raise ShapeError(f"{g.tensor} is read out of range on axis {n}",
+                                     hint="guard it with where(...), or give a smaller --size",
+                                     value=f"{reach[0]}..{reach[1]} of 0..{sizes[axis] - 1} where {s.name} is defined")
 
 
 def _unguarded(e: Expr) -> list[Get]:

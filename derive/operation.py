@@ -105,7 +105,8 @@ class _Gradients(Mapping[str, "Gradient"]):
     def __getitem__(self, name: str) -> Gradient:
         if name not in self.made:
             tensor = self.op.program.input(name)
-            what = "holds integers, its gradient does not exist" if tensor and tensor.integer else "has no gradient here"
+            whole = tensor is not None and tensor.integer
+            what = "holds integers, its gradient does not exist" if whole else "has no gradient here"
             raise DerivationError(f"{name} {what}", value=name, hint="ask for one of " + ", ".join(self.made))
         return self.made[name]
 

@@ -40,7 +40,8 @@ def value(e: Expr, at: dict[Index, int]) -> float:
             return value(e.then if holds(e.cond, at) else e.other, at)
         case E.Reduce(op="sum"):
             ranges = [range(SIZES[x.extent]) for x in e.indices]
-            return sum(value(e.body, {**at, **dict(zip(e.indices, p, strict=True))}) for p in itertools.product(*ranges))
+            places = (dict(zip(e.indices, p, strict=True)) for p in itertools.product(*ranges))
+            return sum(value(e.body, {**at, **p}) for p in places)
     raise TypeError(type(e))
 
 

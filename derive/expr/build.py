@@ -7,7 +7,21 @@ from fractions import Fraction
 from typing import cast
 
 from derive.expr.nodes import (
-    Add, Call, Cmp, Expr, Get, Index, Logic, Mul, Num, Pow, Reduce, Size, Softmax, Truth, Where,
+    Add,
+    Call,
+    Cmp,
+    Expr,
+    Get,
+    Index,
+    Logic,
+    Mul,
+    Num,
+    Pow,
+    Reduce,
+    Size,
+    Softmax,
+    Truth,
+    Where,
 )
 
 _NOTHING: frozenset[Index] = frozenset()

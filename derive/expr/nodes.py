@@ -37,10 +37,18 @@ class _Interned(type):
 class Expr(metaclass=_Interned):
     """A term.  `free` is the set of its free indices."""
 
-    if TYPE_CHECKING:
-        _free: frozenset[Index]
-        _height: int  # how deeply reductions are nested in it
-        _shape: int  # equal for terms that differ in the names of indices only
+    if TYPE_CHECKING:  # set by the metaclass
+
+        @property
+        def _free(self) -> frozenset[Index]: ...
+
+        @property
+        def _height(self) -> int:
+            """How deeply reductions are nested in the term."""
+
+        @property
+        def _shape(self) -> int:
+            """Equal for terms that differ in the names of indices only."""
 
     @property
     def free(self) -> frozenset[Index]:

@@ -26,7 +26,8 @@ class Letters:
         seen = self.rank.setdefault(tensor, (len(subs), line, node))
         if seen[0] != len(subs):
             raise line.error(f"{tensor} is used with {len(subs)} and with {seen[0]} indices", node,
-                             value=ast.unparse(node), hint=f"first used on line {seen[1].number}: {ast.unparse(seen[2])}")
+                             value=ast.unparse(node),
+                             hint=f"first used on line {seen[1].number}: {ast.unparse(seen[2])}")
         for n, letter in enumerate(subs):
             axis = f"{tensor}.{n}"
             self.parent.setdefault(axis, axis)
@@ -53,5 +54,6 @@ class Letters:
 
     def _constant(self, root: str) -> str:
         """`=2` for a class whose size the formula states."""
-        size = next((n for letter, n in self.fixed.items() if letter in self.parent and self._find(letter) == root), None)
+        mine = (n for letter, n in self.fixed.items() if letter in self.parent and self._find(letter) == root)
+        size = next(mine, None)
         return root if size is None else f"={size}"

@@ -126,9 +126,10 @@ class _Survey(ast.NodeVisitor):
 
     def visit_Name(self, node: ast.Name) -> None:
         # A bare name is a scalar input, except among subscripts, where it must be a bound index.
-        if not self.within and node.id not in self.bound and node.id not in self.params and node.id not in self.letters.order and not (
-                node.id == "pi" and node.id not in self.letters.rank) and node.id not in self.letters.rank:
-            self.letters.note(self.line, node, node.id, [])
+        letters, name = self.letters, node.id
+        known = name in self.bound or name in self.params or name in letters.order or name in letters.rank
+        if not self.within and not known and name != "pi":
+            letters.note(self.line, node, name, [])
 
 
 def _addresses(letter: str, body: ast.expr) -> bool:
@@ -176,7 +177,8 @@ def _target(line: Line) -> tuple[str, list[str]]:
 
 def _declaration(line: Line) -> tuple[str, list[str]]:
     if not isinstance(line.tree, ast.Expr):
-        raise line.error("a declaration names a tensor and its axes", value=line.code.strip(), hint="as in input X[b,c,u]")
+        raise line.error("a declaration names a tensor and its axes", value=line.code.strip(),
+                         hint="as in input X[b,c,u]")
     return _head(line.tree.value, line)
 
 

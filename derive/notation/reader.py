@@ -196,7 +196,7 @@ def _binary(node: ast.BinOp, scope: Scope) -> Expr:
             left, right = _numbers(left, scope), _numbers(right, scope)
             whole = all(_integral(x) and (scope.subscript or not isinstance(x, E.Get)) for x in E.subterms(left))
             if not whole or not (
-                    isinstance(right, E.Size) or isinstance(right, E.Num) and right.value.denominator == 1):
+                    isinstance(right, E.Size) or (isinstance(right, E.Num) and right.value.denominator == 1)):
                 raise scope.line.error("// and % are for indices and whole numbers", node, value=ast.unparse(node))
             if isinstance(right, E.Num) and right.value <= 0:
                 raise scope.line.error("the divisor of an index must be positive", node.right, value=right.value)
@@ -217,7 +217,8 @@ def _compare(node: ast.Compare, scope: Scope) -> Expr:
 def _call_error(node: ast.Call, scope: Scope) -> NotationError:
     name = ast.unparse(node.func)
     if name in LINEAR_ALGEBRA:
-        return scope.line.error(f"{name} is not supported yet", node, value=name, hint="linear algebra comes in a later version")
+        return scope.line.error(f"{name} is not supported yet", node, value=name,
+                                hint="linear algebra comes in a later version")
     if not isinstance(node.func, ast.Name):
         return _foreign(node.func, scope, node)
     known = sorted({*FUNCTIONS, *REDUCTIONS, "softmax", "where", "size"})
@@ -234,7 +235,8 @@ def _call(node: ast.Call, scope: Scope) -> Expr:
     if arity is None:
         raise _call_error(node, scope)
     if len(node.args) != arity:
-        raise scope.line.error(f"{name} takes {arity} argument{'s' * (arity > 1)}", node, value=f"{len(node.args)} given")
+        raise scope.line.error(f"{name} takes {arity} argument{'s' * (arity > 1)}", node,
+                               value=f"{len(node.args)} given")
     if name == "size":
         letter = node.args[0]
         if not isinstance(letter, ast.Name) or letter.id not in scope.letters.order:
@@ -258,7 +260,8 @@ def _reduce(name: str, node: ast.Call, scope: Scope) -> Expr:
         raise scope.line.error(f"{name} reduces over an index", node, value=ast.unparse(node),
                                hint=f"of two values, write {name}imum({', '.join(ast.unparse(a) for a in node.args)})")
     if not binders or not node.args or any(not isinstance(b, ast.Name) for b in binders):
-        raise scope.line.error(f"{name} needs an index and a body", node, value=ast.unparse(node), hint=f"as in {example}")
+        raise scope.line.error(f"{name} needs an index and a body", node, value=ast.unparse(node),
+                               hint=f"as in {example}")
     names = [b.id for b in binders if isinstance(b, ast.Name)]
     for n, b in zip(names, binders, strict=True):
         if names.count(n) > 1:

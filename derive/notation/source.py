@@ -16,7 +16,7 @@ MAX_LENGTH = 200_000
 
 @dataclass(frozen=True)
 class Line:
-    """One logical line. `kind` is `param`, `size`, `input`, `output` or `statement`; `code` is what the tree was read from."""
+    """One logical line: its kind (a keyword, or `statement`), its text, and the tree that was read from the text."""
 
     kind: str
     code: str
@@ -39,7 +39,8 @@ class Line:
 def split(text: str) -> Iterator[Line]:
     """Logical lines of `text`: comments dropped, brackets joined across line ends, `;` separating statements."""
     if len(text) > MAX_LENGTH:
-        raise NotationError("the formula is too long", value=f"{len(text)} characters", hint="give one operation at a time")
+        raise NotationError("the formula is too long", value=f"{len(text)} characters",
+                            hint="give one operation at a time")
     for number, code in _logical(text):
         stripped = code.lstrip()
         word = stripped.split(None, 1)[0] if stripped else ""

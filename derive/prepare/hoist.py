@@ -135,7 +135,7 @@ def _reduces(e: Expr) -> bool:
 
 def _plain_linear(term: Expr) -> bool:
     heavy = [f for f in E.factors(term) if _reduces(f)]
-    return not heavy or len(heavy) == 1 and isinstance(heavy[0], Reduce) and heavy[0].op == "sum"
+    return not heavy or (len(heavy) == 1 and isinstance(heavy[0], Reduce) and heavy[0].op == "sum")
 
 
 def _scaled_product(e: Expr) -> Reduce | None:
@@ -151,7 +151,7 @@ def _scaled_product(e: Expr) -> Reduce | None:
 
 def _may_fail(e: Expr) -> bool:
     """Whether `e` may read out of range or be infinite where its guard does not hold."""
-    return any(isinstance(x, (Pow, Call)) or isinstance(x, Get) and not all(isinstance(s, Index) for s in x.subs)
+    return any(isinstance(x, (Pow, Call)) or (isinstance(x, Get) and not all(isinstance(s, Index) for s in x.subs))
                for x in E.subterms(e))
 
 

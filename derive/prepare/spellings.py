@@ -103,7 +103,7 @@ def _two_exponentials(e: Expr) -> tuple[Fraction, Fraction, Expr, Expr] | None:
             return None
         found.append((c, u))
     (a, u), (b, v) = found
-    if u is E.ZERO and v is E.ZERO or a < 0 and b < 0:
+    if (u is E.ZERO and v is E.ZERO) or (a < 0 and b < 0):
         return None
     return (a, b, u, v) if a > 0 else (b, a, v, u)
 
@@ -228,7 +228,9 @@ def _positive(e: Expr) -> bool:
         return _positive(e.base)
     if isinstance(e, Call):
         return e.fn in ("exp", "sigmoid")
-    return isinstance(e, (Size, Softmax)) or isinstance(e, Reduce) and e.op == "sum" and exponent_of(e.body) is not None
+    if isinstance(e, Reduce):
+        return e.op == "sum" and exponent_of(e.body) is not None
+    return isinstance(e, (Size, Softmax))
 
 
 def _log_sum(e: Reduce) -> Expr:
@@ -299,9 +301,9 @@ def _place(binder: Reduce, top: Expr) -> tuple[Expr, ...] | None:
     over, body = _open(binder)
     candidates = sorted(top.free, key=lambda i: i.key)
     for at in permutations(candidates, len(over)):
-        if all(a.extent == o.extent for a, o in zip(at, over, strict=True)):
-            if E.substitute(body, dict(zip(over, at, strict=True))) is top:
-                return at
+        fits = all(a.extent == o.extent for a, o in zip(at, over, strict=True))
+        if fits and E.substitute(body, dict(zip(over, at, strict=True))) is top:
+            return at
     subs = {s for x in E.subterms(top) if isinstance(x, E.Get) for s in x.subs if not isinstance(s, Index)}
     for s in sorted(subs, key=lambda s: s.key):
         if len(over) == 1 and E.substitute(body, {over[0]: s}) is top:

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from derive import expr as E
 from derive.expr import Call, Expr, Get, Pow, Reduce, Softmax
+from derive.patterns import Names
 from derive.prepare.spellings import respell
 from derive.program import Program, Statement
-from derive.patterns import Names
 
 
 def stabilise(program: Program) -> Program:
@@ -63,23 +63,23 @@ def _exposed(e: Expr) -> bool:
     for x in E.subterms(e):
         if isinstance(x, Call) and x.fn in ("exp", "log", "log1p", "sigmoid", "softplus"):
             return True
-        if isinstance(x, Softmax) or isinstance(x, Reduce) and x.op in ("logsumexp", "max"):
+        if isinstance(x, Softmax) or (isinstance(x, Reduce) and x.op in ("logsumexp", "max")):
             return True
     return False
 
 
 def danger(e: Expr) -> int:
     """How many exponentials, logarithms and quotients by sums of them are left in the open."""
-    found = 0
-    for x in E.subterms(e):
-        if isinstance(x, Call) and x.fn in ("exp", "log", "log1p"):
-            found += 1
-        elif isinstance(x, Pow) and isinstance(x.base, (Reduce, E.Add)) and any(
-                isinstance(y, Call) and y.fn == "exp" for y in E.subterms(x.base)):
-            found += 1
-        elif isinstance(x, Reduce) and x.op == "max":
-            found += 1
-    return found
+    return sum(_dangerous(x) for x in E.subterms(e))
+
+
+def _dangerous(x: Expr) -> bool:
+    if isinstance(x, Call):
+        return x.fn in ("exp", "log", "log1p")
+    if isinstance(x, Pow):
+        return isinstance(x.base, (Reduce, E.Add)) and any(
+            isinstance(y, Call) and y.fn == "exp" for y in E.subterms(x.base))
+    return isinstance(x, Reduce) and x.op == "max"
 
 
 def _renamed(e: Expr, names: Names) -> Expr:

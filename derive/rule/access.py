@@ -149,7 +149,7 @@ def _scatter_parts(t: Expr, s: Statement) -> tuple[dict[Index, Expr], tuple[Inde
             rest.append(c)
     if not places or any(set(places) & p.free for p in places.values()):
         return None
-    values: dict[Expr, Expr] = dict(places)
+    values: dict[Expr, Expr] = {i: e for i, e in places.items()}  # noqa: C416
     value = E.where(E.logic("and", *rest), E.mul(*outer, body.then), E.ZERO)
     return places, inner, E.substitute(value, values)
 

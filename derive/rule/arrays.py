@@ -36,7 +36,7 @@ class Array:
 
 
 def number(value: Fraction) -> str:
-    """A literal that reads back as the nearest double: `3`, `0.5`, `1e-05`, and `1/3` where no short decimal is exact."""
+    """A literal that reads back as the nearest double: `3`, `0.5`, `1e-05`; `(1/3)` where no decimal is exact."""
     if value.denominator == 1 and abs(value) < 10**15:
         return str(value.numerator)
     short = repr(float(value))
@@ -68,7 +68,7 @@ def aligned(a: Array, want: tuple[Index, ...]) -> Array:
         return replace(aligned(replace(a, boolean=False), want), boolean=True)
     if a.kept is not None:
         code, places = a.kept
-        if len(places) == len(want) and all(p is None and w not in a.axes or p is w
+        if len(places) == len(want) and all((p is None and w not in a.axes) or p is w
                                             for p, w in zip(places, want, strict=True)):
             return Array(code, want)
     target = tuple(i for i in want if i in a.axes)

@@ -55,14 +55,14 @@ def _product_axes(left: tuple[Index, ...], right: tuple[Index, ...]) -> tuple[In
     columns = right[-1:] if len(right) >= 2 else ()
     if batch_l and batch_r and batch_l != batch_r:
         return None
-    if batch_r and not rows or batch_l and not columns:
+    if (batch_r and not rows) or (batch_l and not columns):
         return None  # a vector against a batch: einsum says it better
     return (*(batch_l or batch_r), *rows, *columns)
 
 
 def _einsum(operands: list[Array], result: tuple[Index, ...]) -> Array:
     names: dict[Index, str] = {}
-    pool = [c for c in string.ascii_letters]
+    pool = list(string.ascii_letters)
     every = list(dict.fromkeys(i for a in operands for i in a.axes))
     for i in every:
         wish = i.name if len(i.name) == 1 and i.name in pool else i.extent

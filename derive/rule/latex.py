@@ -7,14 +7,31 @@ from collections.abc import Iterable
 
 from derive import expr as E
 from derive.expr import (
-    Add, Call, Cmp, Const, Expr, Get, Index, Logic, Mul, Num, Param, Pow, Reduce, Size, Softmax, Truth, Where,
+    Add,
+    Call,
+    Cmp,
+    Const,
+    Expr,
+    Get,
+    Index,
+    Logic,
+    Mul,
+    Num,
+    Param,
+    Pow,
+    Reduce,
+    Size,
+    Softmax,
+    Truth,
+    Where,
 )
 from derive.program import Statement
 from derive.rule.arrays import ADD, ATOM, MUL, POW, number
 from derive.rule.letters import Letters
 
-GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda", "mu", "nu", "xi", "rho",
-         "sigma", "tau", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi", "Psi", "Omega"}
+GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "kappa", "lambda", "mu", "nu", "xi",
+         "rho", "sigma", "tau", "phi", "chi", "psi", "omega", "Gamma", "Delta", "Theta", "Lambda", "Sigma", "Phi",
+         "Psi", "Omega"}
 FUNCTIONS = {"exp": r"\exp", "log": r"\log", "tanh": r"\tanh", "sin": r"\sin", "cos": r"\cos", "sigmoid": r"\sigma",
              "maximum": r"\max", "minimum": r"\min"}
 RELATIONS = {"<": "<", "<=": r"\le", "==": "=", "!=": r"\ne"}
@@ -168,10 +185,12 @@ class LatexPrinter:
 
     def delta(self, cond: Expr, scope: frozenset[str]) -> str | None:
         """A Kronecker delta for an equation of indices."""
-        if isinstance(cond, Cmp) and cond.op == "==" and isinstance(cond.left, (Index, Get)):
-            if isinstance(cond.right, (Index, Get)) and (isinstance(cond.left, Index) or isinstance(cond.right, Index)):
-                return rf"\delta_{{{self.latex(cond.left, scope)},{self.latex(cond.right, scope)}}}"
-        return None
+        if not (isinstance(cond, Cmp) and cond.op == "=="):
+            return None
+        sides = (cond.left, cond.right)
+        if not all(isinstance(x, (Index, Get)) for x in sides) or not any(isinstance(x, Index) for x in sides):
+            return None
+        return rf"\delta_{{{','.join(self.latex(x, scope) for x in sides)}}}"
 
     def condition(self, e: Expr, scope: frozenset[str]) -> str:
         match e:

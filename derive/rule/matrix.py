@@ -18,13 +18,10 @@ from derive import expr as E
 from derive.expr import Add, Call, Cmp, Expr, Get, Index, Logic, Mul, Num, Param, Pow, Reduce, Size, Where
 from derive.program import Statement
 from derive.rule.glyphs import Glyphs
+from derive.rule.grouping import NoMatrixError, grouped
 from derive.rule.letters import Letters
 
 SUM, PRODUCT, FACTOR, UNIT = range(4)
-
-
-class NoMatrix(Exception):
-    """The term has no matrix form."""
 
 
 @dataclass(frozen=True)
@@ -46,164 +43,28 @@ def matrix_rule(s: Statement, letters: Letters, glyphs: Glyphs) -> str:
     """`dX = dY Wᵀ`, or an einsum, or the index rule, whichever is the first that exists."""
     head = glyphs.name(s.name)
     try:
-        target, e, grouped = _grouped(s)
+        target, e, many = grouped(s)
         if len(target) > 2:
-            raise NoMatrix
+            raise NoMatrixError
         rows = target[0] if target else None
         columns = target[1] if len(target) == 2 else None
-        printer = _MatrixPrinter(glyphs, letters, grouped)
+        printer = _MatrixPrinter(glyphs, letters, many)
         block = printer.broadcast(printer.block(e, rows, columns), bool(rows), bool(columns))
         return f"{head} = {printer.at(block, SUM)}"
-    except NoMatrix:
+    except NoMatrixError:
         return _einsum(s, glyphs) or glyphs.statement(s, letters)
-
-
-# ------------------------------------------------------------------------------------------------- grouping
-
-def _grouped(s: Statement) -> tuple[tuple[Index, ...], Expr, set[Index]]:
-    """The target's axes and the right side, in letters that stand for groups, without the batch; the groups of many."""
-    e = _distinct(s.expr, s.indices)
-    every = [s.target, *(x for x in E.subterms(e) if isinstance(x, Get))]
-    if any(not all(isinstance(i, Index) for i in g.subs) or len(set(g.subs)) != len(g.subs) for g in every):
-        raise NoMatrix
-    if any(isinstance(x, Index) for x in _values(e)):
-        raise NoMatrix
-    groups = _groups([tuple(i for i in g.subs if isinstance(i, Index)) for g in every], _binders(e))
-    target = _regroup(s.target, groups).subs
-    e = _rewrite(e, groups)
-    every = [Get(s.name, target), *(x for x in E.subterms(e) if isinstance(x, Get))]
-    batch = _batch(target, every)  # type: ignore[arg-type]
-    if batch:
-        target = target[len(batch):]
-        e = _unbatched(e, set(batch))
-    return tuple(i for i in target if isinstance(i, Index)), e, {g[0] for g in groups if len(g) > 1}
-
-
-def _distinct(e: Expr, scope: tuple[Index, ...]) -> Expr:
-    """Every bound index under a name of its own, so that groups can be read off the accesses."""
-    count = 0
-
-    def walk(x: Expr) -> Expr:
-        nonlocal count
-        if isinstance(x, Reduce):
-            fresh = []
-            for i in x.indices:
-                count += 1
-                fresh.append(Index(f"'{count}", i.extent))
-            body = E.substitute(x.body, dict(zip(x.indices, fresh, strict=True)))
-            return Reduce(x.op, tuple(fresh), walk(body))
-        if isinstance(x, E.Softmax):
-            raise NoMatrix
-        if not x.children or x._height == 0:
-            return x
-        kids = tuple(walk(c) for c in x.children)
-        if isinstance(x, (Add, Mul)):
-            return type(x)(kids)
-        return E.rebuild(x, kids)
-
-    return walk(e)
-
-
-def _values(e: Expr) -> list[Expr]:
-    """Sub-terms outside subscripts, binders and comparisons, where an index may stand by its name."""
-    found: list[Expr] = []
-
-    def walk(x: Expr) -> None:
-        found.append(x)
-        if not isinstance(x, (Get, Cmp)):
-            for c in x.children:
-                walk(c)
-
-    walk(e)
-    return found
-
-
-def _binders(e: Expr) -> list[tuple[Index, ...]]:
-    return [x.indices for x in E.subterms(e) if isinstance(x, Reduce)]
-
-
-def _groups(accesses: list[tuple[Index, ...]], binders: list[tuple[Index, ...]]) -> list[tuple[Index, ...]]:
-    """Runs of letters that stand side by side, in one order, wherever one of them stands."""
-    runs = [(i,) for i in dict.fromkeys(i for a in accesses for i in a)]
-    merged = True
-    while merged:
-        merged = False
-        for left in runs:
-            for right in runs:
-                if left is not right and _together(left, right, accesses, binders):
-                    runs = [r for r in runs if r is not left and r is not right] + [left + right]
-                    merged = True
-                    break
-            if merged:
-                break
-    return runs
-
-
-def _together(left: tuple[Index, ...], right: tuple[Index, ...], accesses: list[tuple[Index, ...]],
-              binders: list[tuple[Index, ...]]) -> bool:
-    whole = left + right
-    for a in accesses:
-        if left[0] in a or right[0] in a:
-            if left[0] not in a or a[a.index(left[0]):a.index(left[0]) + len(whole)] != whole:
-                return False
-    return all((left[0] in b) == (right[0] in b) for b in binders)
-
-
-def _stand_in(i: Index, groups: list[tuple[Index, ...]]) -> Index | None:
-    """The group of a letter, shown once for its first letter."""
-    for g in groups:
-        if i in g:
-            return i if g[0] is i else None
-    return i
-
-
-def _regroup(g: Get, groups: list[tuple[Index, ...]]) -> Get:
-    subs = [_stand_in(i, groups) for i in g.subs if isinstance(i, Index)]
-    return Get(g.tensor, tuple(i for i in subs if i is not None))
-
-
-def _rewrite(e: Expr, groups: list[tuple[Index, ...]]) -> Expr:
-    if isinstance(e, Get):
-        return _regroup(e, groups)
-    if isinstance(e, Reduce):
-        kept = tuple(i for i in e.indices if _stand_in(i, groups) is not None)
-        return Reduce(e.op, kept, _rewrite(e.body, groups))
-    if not e.children:
-        return e
-    kids = tuple(_rewrite(c, groups) for c in e.children)
-    return type(e)(kids) if isinstance(e, (Add, Mul)) else E.rebuild(e, kids)
-
-
-def _batch(target: tuple[Index, ...], every: list[Get]) -> tuple[Index, ...]:
-    if len(target) <= 2:
-        return ()
-    prefix = target[:len(target) - 2]
-    if all(g.subs[:len(prefix)] == prefix or not set(g.subs) & set(prefix) for g in every):
-        return prefix
-    raise NoMatrix
-
-
-def _unbatched(e: Expr, batch: set[Index]) -> Expr:
-    if isinstance(e, Get):
-        return Get(e.tensor, tuple(i for i in e.subs if i not in batch))
-    if isinstance(e, Reduce):
-        return Reduce(e.op, e.indices, _unbatched(e.body, batch))
-    if not e.children:
-        return e
-    kids = tuple(_unbatched(c, batch) for c in e.children)
-    return type(e)(kids) if isinstance(e, (Add, Mul)) else E.rebuild(e, kids)
 
 
 # ------------------------------------------------------------------------------------------------- printing
 
 class _MatrixPrinter:
-    def __init__(self, glyphs: Glyphs, letters: Letters, grouped: set[Index]):
-        self.g, self.letters, self.grouped = glyphs, letters, grouped
+    def __init__(self, glyphs: Glyphs, letters: Letters, many: set[Index]):
+        self.g, self.letters, self.many = glyphs, letters, many
 
     def block(self, e: Expr, rows: Index | None, columns: Index | None) -> Block:
         """`e` as a matrix with the given row and column letters; it lacks an axis that it does not depend on."""
         if e.free - {i for i in (rows, columns) if i is not None}:
-            raise NoMatrix
+            raise NoMatrixError
         has_rows, has_columns = rows is not None and rows in e.free, columns is not None and columns in e.free
         match e:
             case Num() | Param() | E.Const() | Size():
@@ -227,7 +88,7 @@ class _MatrixPrinter:
                 return self._where(e, rows, columns, has_rows, has_columns)
             case Reduce(op="sum"):
                 return self._reduce(e, rows, columns)
-        raise NoMatrix
+        raise NoMatrixError
 
     def _tensor(self, e: Get, rows: Index | None, columns: Index | None) -> Block:
         name = self.g.name(e.tensor)
@@ -241,18 +102,18 @@ class _MatrixPrinter:
             return Block(name, True, False)
         if e.subs == (columns,):
             return Block(self.g.transpose(name), False, True)
-        raise NoMatrix
+        raise NoMatrixError
 
     def broadcast(self, b: Block, rows: bool, columns: bool) -> Block:
         """`b` repeated along the axes that it lacks."""
-        if b.rows == rows and b.columns == columns or b.scalar:
+        if (b.rows == rows and b.columns == columns) or b.scalar:
             return b
         top = self.at(replace(b, below=()), PRODUCT)
         if rows and columns and b.rows:
             return Block(f"{top} {self.g.transpose(self.g.ones)}", True, True, PRODUCT, b.below)
         if rows and columns and b.columns:
             return Block(f"{self.g.ones} {top}", True, True, PRODUCT, b.below)
-        raise NoMatrix
+        raise NoMatrixError
 
     def at(self, b: Block, level: int) -> str:
         """The code of a block, with its divisors, in brackets unless it binds as tightly as `level`."""
@@ -268,7 +129,8 @@ class _MatrixPrinter:
         for negative, t in signed:
             b = self.broadcast(self.block(_negated(t) if negative else t, rows, columns), has_rows, has_columns)
             code = self.at(b, PRODUCT if negative else SUM)
-            out += f" {self.g.minus if negative else '+'} {code}" if out else (f"{self.g.minus}{code}" if negative else code)
+            sign = self.g.minus if negative else "+"
+            out = f"{out} {sign} {code}" if out else (sign + code if negative else code)
         return Block(out, has_rows, has_columns, SUM)
 
     def _product(self, parts: list[Expr], rows: Index | None, columns: Index | None) -> Block:
@@ -276,7 +138,9 @@ class _MatrixPrinter:
         rest = parts[1:] if number is not None else parts
         scalars: list[str] = []
         below: list[str] = []
-        whole, left, right = [], [], []
+        whole: list[Block] = []
+        left: list[Block] = []
+        right: list[Block] = []
         if number is not None and abs(number) != 1:
             scalars.append(self.g.scalar(E.num(abs(number)), self.letters))
         for f in rest:
@@ -328,7 +192,7 @@ class _MatrixPrinter:
         base = self.block(e.base, rows, columns)
         exponent = self.block(e.exponent, rows, columns)
         if not exponent.scalar:
-            raise NoMatrix
+            raise NoMatrixError
         return Block(self.g.power(self.at(base, UNIT), e.exponent, self.at(exponent, SUM), bool(e.base.free)), r, c)
 
     def _where(self, e: Where, rows: Index | None, columns: Index | None, r: bool, c: bool) -> Block:
@@ -341,7 +205,8 @@ class _MatrixPrinter:
                 return Block(f"{self.at(then, FACTOR)} {cond}", r, c, PRODUCT)
             return Block(f"{self.at(then, PRODUCT)} {self.g.circle} {cond}", r, c, SUM)
         then, other = (self.broadcast(self.block(x, rows, columns), r, c) for x in (e.then, e.other))
-        return Block(self.g.cases(self._condition(e.cond, rows, columns), self.at(then, SUM), self.at(other, SUM)), r, c)
+        cond = self._condition(e.cond, rows, columns)
+        return Block(self.g.cases(cond, self.at(then, SUM), self.at(other, SUM)), r, c)
 
     def _condition(self, e: Expr, rows: Index | None, columns: Index | None) -> str:
         if isinstance(e, Cmp):
@@ -350,7 +215,7 @@ class _MatrixPrinter:
             return f"{left} {self.g.relation(e.op)} {right}"
         if isinstance(e, Logic) and e.op in ("and", "or"):
             return self.g.logic(e.op).join(self._condition(a, rows, columns) for a in e.args)
-        raise NoMatrix
+        raise NoMatrixError
 
     def _reduce(self, e: Reduce, rows: Index | None, columns: Index | None) -> Block:
         """A sum over one index: a product of what has it on the right with what has it on the left."""
@@ -358,16 +223,18 @@ class _MatrixPrinter:
             inner = self.block(e.body, *e.indices)
             return Block(self.g.total(self.at(inner, SUM)), False, False)
         if len(e.indices) != 1:
-            raise NoMatrix
+            raise NoMatrixError
         k = e.indices[0]
-        left, right, both = [], [], []
+        left: list[Expr] = []
+        right: list[Expr] = []
+        both: list[Expr] = []
         for f in E.factors(e.body):
             if not f.free <= {i for i in (rows, columns, k) if i is not None}:
-                raise NoMatrix
+                raise NoMatrixError
             if rows is not None and rows in f.free:
                 left.append(f)
                 if columns is not None and columns in f.free:
-                    raise NoMatrix
+                    raise NoMatrixError
             elif columns is not None and columns in f.free:
                 right.append(f)
             else:
@@ -379,7 +246,7 @@ class _MatrixPrinter:
         elif right:
             a = self._row(both, k) if both else Block(self.g.transpose(self.g.ones), False, True)
             b = self._upright(right, k, columns)
-        elif len(both) == 2 and k not in self.grouped:
+        elif len(both) == 2 and k not in self.many:
             a, b = self._row(both[:1], k), self.block(both[1], k, None)
         else:
             return Block(self.g.total(self.at(self.block(_times(both), k, None), SUM)), False, False)
@@ -391,7 +258,7 @@ class _MatrixPrinter:
         """A product of matrices, or the transpose of the other way round if that has fewer transposes inside."""
         e = _times(parts)
         plain = self.block(e, rows, columns)
-        if len(parts) == 1 and not isinstance(e, (Add, Mul)) or not (plain.rows and plain.columns):
+        if (len(parts) == 1 and not isinstance(e, (Add, Mul))) or not (plain.rows and plain.columns):
             return plain
         turned = self.block(e, columns, rows)
         sign = self.g.transpose("")

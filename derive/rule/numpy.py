@@ -11,7 +11,23 @@ from fractions import Fraction
 from derive import expr as E
 from derive.errors import DerivationError
 from derive.expr import (
-    Add, Call, Cmp, Const, Expr, Get, Index, Logic, Mul, Num, Param, Pow, Reduce, Size, Softmax, Truth, Where,
+    Add,
+    Call,
+    Cmp,
+    Const,
+    Expr,
+    Get,
+    Index,
+    Logic,
+    Mul,
+    Num,
+    Param,
+    Pow,
+    Reduce,
+    Size,
+    Softmax,
+    Truth,
+    Where,
 )
 from derive.program import Program, Statement
 from derive.rule.access import AccessPrinter
@@ -19,9 +35,8 @@ from derive.rule.arrays import ADD, ATOM, MUL, POW, UNARY, Array, aligned, liter
 from derive.rule.contract import contraction
 from derive.rule.letters import visible_means
 
-UFUNCS = {"exp": "np.exp", "log": "np.log", "log1p": "np.log1p", "expm1": "np.expm1", "tanh": "np.tanh", "sin": "np.sin",
-          "cos": "np.cos", "abs": "np.abs", "sign": "np.sign", "erf": "erf", "maximum": "np.maximum",
-          "minimum": "np.minimum"}
+UFUNCS = {"erf": "erf", **{fn: f"np.{fn}" for fn in (
+    "exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "abs", "sign", "maximum", "minimum")}}
 
 
 class NumPyPrinter(AccessPrinter):
@@ -225,9 +240,9 @@ class NumPyPrinter(AccessPrinter):
         """An order of axes for the body of a reduction that spares transposes: that of its widest operand."""
         widest: tuple[Index, ...] = ()
         for x in E.subterms(body):
-            if isinstance(x, Get) and all(isinstance(s, Index) for s in x.subs) and len(x.subs) > len(widest):
-                if len(set(x.subs)) == len(x.subs):
-                    widest = x.subs  # type: ignore[assignment]
+            plain = isinstance(x, Get) and all(isinstance(s, Index) for s in x.subs)
+            if isinstance(x, Get) and plain and len(widest) < len(x.subs) == len(set(x.subs)):
+                widest = x.subs  # type: ignore[assignment]
         rest = [i for i in (*scope, *inner) if i not in widest]
         outer = [i for i in rest if i not in inner]
         return (*outer, *widest, *(i for i in rest if i in inner))

@@ -4,7 +4,23 @@ from __future__ import annotations
 
 from derive import expr as E
 from derive.expr import (
-    Add, Call, Cmp, Const, Expr, Get, Index, Logic, Mul, Num, Param, Pow, Reduce, Size, Softmax, Truth, Where,
+    Add,
+    Call,
+    Cmp,
+    Const,
+    Expr,
+    Get,
+    Index,
+    Logic,
+    Mul,
+    Num,
+    Param,
+    Pow,
+    Reduce,
+    Size,
+    Softmax,
+    Truth,
+    Where,
 )
 from derive.program import Program, Statement
 from derive.rule.arrays import ADD, ATOM, MUL, POW, UNARY, number
@@ -127,8 +143,8 @@ class TextPrinter:
     def _softmax(self, e: Softmax, scope: frozenset[str]) -> str:
         if all(isinstance(a, Index) for a in e.at):
             body = E.substitute(e.body, dict(zip(e.indices, e.at, strict=True)))
-            names = ", ".join(a.name for a in e.at if isinstance(a, Index))
-            return f"softmax({names}, {self.text(body, scope)})"
+            over = ", ".join(a.name for a in e.at if isinstance(a, Index))
+            return f"softmax({over}, {self.text(body, scope)})"
         letters, body = self.letters.opened(e, scope)
         top = E.substitute(body, dict(zip(letters, e.at, strict=True)))
         names = [i.name for i in letters]
@@ -150,8 +166,8 @@ def program_text(p: Program) -> str:
     lines = [f"param {n} = {number(v).strip('()')}" for n, v in p.params]
     for t in p.inputs:
         axes: list[str] = []
-        for a in t.axes:
-            axes.append(letters.another(a, axes))
+        for extent in t.axes:
+            axes.append(letters.another(extent, axes))
         if axes:
             lines.append(f"input {t.name}[{','.join(axes)}]")
     lines += [f"size {n} = {e[1:]}" for n, e in letters.letters.items() if e.startswith("=")]

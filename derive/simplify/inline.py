@@ -72,7 +72,7 @@ def inlinable(s: Statement, statements: list[Statement]) -> bool:
     found = uses(statements, s.name)
     if len(found) != 1 or not all(isinstance(i, E.Index) for i in found[0][1].subs):
         return False
-    return s.expr._height == 0 or not found[0][2] and not multiplies(s.expr)
+    return s.expr._height == 0 or (not found[0][2] and not multiplies(s.expr))
 
 
 def multiplies(e: Expr) -> bool:

@@ -16,8 +16,8 @@ def mask_of(program: Program) -> dict[str, tuple[tuple[Index, ...], Expr]]:
     found: dict[str, tuple[tuple[Index, ...], Expr]] = {}
     for s in program.statements:
         if isinstance(s.expr, Softmax):
-            at = {i: a for i, a in zip(s.expr.indices, s.expr.at, strict=True)}
-            body = E.substitute(s.expr.body, dict(at))
+            at: dict[Expr, Expr] = dict(zip(s.expr.indices, s.expr.at, strict=True))
+            body = E.substitute(s.expr.body, at)
             conditions = list(_kept(body))
             if conditions:
                 found[s.name] = (s.indices, E.logic("and", *conditions))

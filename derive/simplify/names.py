@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 
 from derive import expr as E
 from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Pow, Reduce, Softmax
-from derive.program import Program, Statement
 from derive.patterns import Names
+from derive.program import Program, Statement
 
-WORTH_NAMING = {"exp": "e", "log": "l", "tanh": "t", "erf": "e", "sin": "s", "cos": "c", "sigmoid": "s", "softplus": "s",
-                "log1p": "l", "expm1": "e"}
+WORTH_NAMING = {"exp": "e", "log": "l", "tanh": "t", "erf": "e", "sin": "s", "cos": "c", "sigmoid": "s",
+                "softplus": "s", "log1p": "l", "expm1": "e"}
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,9 @@ class ForwardNames:
         def walk(x: Expr) -> Expr:
             if x in memo:
                 return memo[x]
-            found = None if x is skip or isinstance(x, (Get, Index)) or x._height else self.names.find(x)
+            found: Expr | None = None
+            if x is not skip and not isinstance(x, (Get, Index)) and not x._height:
+                found = self.names.find(x)
             if found is None and isinstance(x, Pow):
                 found = self._power(x)
             if found is None:

@@ -8,16 +8,15 @@ from dataclasses import dataclass
 from derive import expr as E
 from derive.chain import Chain, backward_inputs, chain
 from derive.expr import Expr, Get
+from derive.guards import draw_guards
 from derive.program import Program, Statement
 from derive.simplify.cost import cost, program_cost
 from derive.simplify.factor import factor
-from derive.guards import draw_guards
 from derive.simplify.inline import inlinable, reads, replace_access, uses
 from derive.simplify.masks import drop_guards, mask_of
 from derive.simplify.names import ForwardNames
 from derive.simplify.share import share
 from derive.simplify.sums import KnownSums
-
 
 Pass = tuple[str, Callable[[Expr], Expr]]
 

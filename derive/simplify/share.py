@@ -11,10 +11,10 @@ from itertools import combinations
 
 from derive import expr as E
 from derive.expr import Cmp, Expr, Get, Index, Logic, Mul, Num, Reduce
+from derive.patterns import Names, pattern
 from derive.program import Statement
 from derive.simplify.cost import cost
 from derive.simplify.names import presentable
-from derive.patterns import Names, pattern
 
 
 def share(statements: list[Statement], taken: set[str], letters: set[str]) -> list[Statement]:
@@ -46,7 +46,7 @@ def _candidate(statements: list[Statement]) -> Expr | None:
             walk(c)
         if isinstance(x, Mul):
             parts = [f for f in x.args if not isinstance(f, Num)]
-            if 2 < len(parts) <= 6 or len(parts) == 2 and len(x.args) == 3:
+            if 2 < len(parts) <= 6 or (len(parts) == 2 and len(x.args) == 3):
                 for pair in combinations(parts, 2):
                     note(E.mul(*pair))
 
@@ -65,7 +65,7 @@ def _candidate(statements: list[Statement]) -> Expr | None:
     for p, n in count.items():
         if n > 1:
             saved = (n - 1) * max(cost(example[p]), 1)
-            if saved > gain or saved == gain and best is not None and p.key < pattern(best)[0].key:
+            if saved > gain or (saved == gain and best is not None and p.key < pattern(best)[0].key):
                 best, gain = example[p], saved
     return best
 

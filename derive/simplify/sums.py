@@ -12,10 +12,10 @@ from __future__ import annotations
 
 from derive import expr as E
 from derive.expr import Add, Expr, Get, Index, Reduce, Softmax
+from derive.patterns import Names
 from derive.program import Program, Statement
 from derive.simplify.cost import cost
 from derive.simplify.masks import mask_of
-from derive.patterns import Names
 
 
 class KnownSums:
