@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -147,6 +148,62 @@ def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tu
         click.echo(f"{output}: " + ", ".join(f"{n} {list(a.shape)}" for n, a in results.items()))
 
 
+@main.command()
+@click.argument("op", nargs=-1)
+@click.option("--all", "every", is_flag=True, help="The whole catalogue.")
+@dtype_option
+@size_option
+@click.option("--check", is_flag=True, help="Run check mode too: bounds, races, uninitialised reads (slow).")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random data.")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def validate(op: tuple[str, ...], every: bool, dtype: str, size: tuple[str, ...], check: bool, seed: int,
+             as_json: bool) -> None:
+    """Judge rules and kernels of each OP by the formula itself.
+
+    Six levels: the rewrites of the derivation, the rule against differences of the formula, compilation for a GPU,
+    the kernels on the emulator, check mode, and the kernels on a GPU. One that cannot be run here is said to be
+    'not run' and counts for nothing. The exit status is 1 if any failed.
+    """
+    from derive import catalog
+    from derive.commands import source
+
+    if every == bool(op):
+        raise click.UsageError("name operations, or give --all")
+    sizes = source.sizes(size)
+    found = [source.find(o) for o in (catalog.names() if every else op)]
+    from derive.validate import report
+
+    progress, reports = Progress(), []
+    for n, s in enumerate(found, 1):
+        place = f"{n} of {len(found)}: {s.op.name}"
+        done = report.validate(s.op, dtype, sizes, check, seed, s.data, partial(progress.below, place))
+        progress.clear()
+        reports.append(done)
+        if not as_json:
+            click.echo(report.table(done, paint))
+    passed = all(r.passed for r in reports)
+    if as_json:
+        answer = {"passed": passed, "operations": [r.json() for r in reports]}
+        click.echo(json.dumps(answer, indent=2, ensure_ascii=False))
+    elif len(reports) > 1:
+        click.echo(report.summary(reports))
+    sys.exit(0 if passed else 1)
+
+
+@main.command()
+def doctor() -> None:
+    """Say what this machine has: compiler, NVRTC, CuPy, GPU, TeX."""
+    from derive import doctor as look
+
+    findings = look.examine()
+    click.echo(look.text(findings, paint))
+    sys.exit(0 if all(f.found for f in findings if f.needed) else 1)
+
+
+def paint(text: str, colour: str) -> str:
+    return click.style(text, fg=colour)
+
+
 class Progress:
     """One line that is written over, on a terminal; nothing in a pipe."""
 
@@ -156,6 +213,9 @@ class Progress:
     def show(self, text: str) -> None:
         if self.shown:
             click.echo(f"\r\033[K{text}", nl=False, err=True)
+
+    def below(self, place: str, what: str) -> None:
+        self.show(f"{place}, {what}")
 
     def clear(self) -> None:
         self.show("")

@@ -1,0 +1,112 @@
+"""Level 3: every emitted kernel compiled for GPUs by NVRTC, which needs no GPU; registers and spills are read."""
+
+from __future__ import annotations
+
+import re
+import sysconfig
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from derive.emit import sources
+from derive.operation import Operation
+from derive.plan import Plan
+from derive.plan.names import clean
+from derive.validate.records import FAIL, NOT_RUN, PASS, Result
+
+ARCHITECTURES = ("sm_80", "sm_90")
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What ptxas says of one kernel on one architecture."""
+
+    kernel: str
+    architecture: str
+    registers: int
+    spilled: int  # bytes of spill stores and loads
+
+
+class NoNvrtcError(Exception):
+    """NVRTC cannot be loaded; the message says why."""
+
+
+@cache
+def nvrtc() -> Any:
+    """CuPy's binding of NVRTC, with a version read to see that the library itself is there."""
+    try:
+        from cupy.cuda import nvrtc as found
+
+        found.getVersion()
+    except ImportError as e:
+        raise NoNvrtcError("NVRTC is not installed: pip install 'derive-cuda[nvrtc]'") from e
+    except Exception as e:  # whatever a broken installation raises
+        raise NoNvrtcError(f"NVRTC cannot be loaded: {_first(e)}") from e
+    return found
+
+
+def _first(e: Exception) -> str:
+    return (str(e).splitlines() or [type(e).__name__])[0]
+
+
+@cache
+def include_folders() -> tuple[str, ...]:
+    """CUDA's own headers, from the wheels or from a toolkit."""
+    site = Path(sysconfig.get_path("purelib")) / "nvidia"
+    roots = [*sorted(site.glob("cu1*/include")), *sorted(site.glob("*/include")), Path("/usr/local/cuda/include")]
+    found = [p for p in roots if p.is_dir()]
+    return tuple(str(p) for r in found for p in (r, r / "cccl") if p.is_dir())
+
+
+def compile_text(code: str, architecture: str, defines: tuple[str, ...] = ()) -> tuple[Usage, ...]:
+    """Compile CUDA text for one architecture.
+
+    Raises:
+        NoNvrtcError: there is no NVRTC.
+        ValueError: it refuses the text; with its log.
+    """
+    lib = nvrtc()
+    program = lib.createProgram(code, "kernels.cu", (), ())
+    options = [f"--gpu-architecture={architecture}", "--std=c++17", "--ptxas-options=-v",
+               *(f"-I{f}" for f in include_folders()), *(f"-D{d}" for d in defines)]
+    try:
+        lib.compileProgram(program, options)
+        return tuple(_usage(lib.getProgramLog(program), architecture))
+    except Exception as e:
+        log = lib.getProgramLog(program)
+        raise ValueError(log if isinstance(log, str) and log.strip() else str(e)) from e
+    finally:
+        lib.destroyProgram(program)
+
+
+def _usage(log: str, architecture: str) -> list[Usage]:
+    found = []
+    for part in log.split("Compiling entry function '")[1:]:
+        spills = sum(int(n) for n in re.findall(r"(\d+) bytes spill", part))
+        registers = re.search(r"Used (\d+) registers", part)
+        found.append(Usage(part.partition("'")[0], architecture, int(registers[1]) if registers else 0, spills))
+    return found
+
+
+def compiled(op: Operation, plan: Plan) -> Result:
+    """Level 3: for sm_80 with 32-bit sizes, for sm_90 with 64-bit ones."""
+    code = sources(op.name, plan)[f"{clean(op.name)}.cu"]
+    usages: list[Usage] = []
+    try:
+        for architecture, defines in zip(ARCHITECTURES, ((), ("INDEX=long long",))):
+            usages += compile_text(code, architecture, defines)
+    except NoNvrtcError as e:
+        return Result("compile", NOT_RUN, str(e))
+    except ValueError as e:
+        first = next((line for line in str(e).splitlines() if "error" in line), _first(e))
+        return Result("compile", FAIL, first)
+    wanted = {k.name for p in (plan.forward, plan.backward) if p is not None for k in p.kernels}
+    missing = sorted(wanted - {u.kernel for u in usages})
+    if missing:
+        return Result("compile", FAIL, f"no code for {', '.join(missing)}", len(usages))
+    spills = [u for u in usages if u.spilled]
+    most = max((u.registers for u in usages), default=0)
+    said = f"{len(wanted)} kernels for {' and '.join(ARCHITECTURES)}, at most {most} registers, "
+    said += f"{spills[0].kernel} spills {spills[0].spilled} bytes" if spills else "no spills"
+    return Result("compile", PASS, said, len(usages))

@@ -1,0 +1,235 @@
+"""Arrays to try a formula on: awkward sizes, several scales, labels in range, numbers that suit its domain."""
+
+from __future__ import annotations
+
+import ast
+import math
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from derive.errors import ShapeError
+from derive.validate.formula import Formula, called, extents, groups, shapes, subscripts
+from derive.validate.interpret import evaluate
+
+Array = np.ndarray[Any, Any]
+Sizes = dict[str, int]
+
+AWKWARD = (2, 3, 5, 7, 4, 6, 11)
+MEDIUM = (17, 33, 31, 5, 2, 3, 7)
+LONG = 257
+BUDGET = 1 << 18  # terms of the largest statement at one size
+MULTIPLES = (1, 2, 4, 6, 12)  # what an index divided by a constant may ask of its extent
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Arrays for one evaluation.
+
+    Attributes:
+        extents: of every letter.
+        scale: how the real inputs were drawn.
+    """
+
+    arrays: Mapping[str, Array]
+    cotangents: Mapping[str, Array]
+    extents: Mapping[str, int]
+    scale: str
+
+    @property
+    def where(self) -> str:
+        letters = ", ".join(f"{x}={n}" for x, n in sorted(self.extents.items()))
+        return f"{letters or 'scalars'}, {self.scale}"
+
+
+class Drawer:
+    """Draws samples of one formula.
+
+    Args:
+        kinds: input -> `positive` or `unit`, where normal numbers would not do; found by trial if nothing is said.
+        given: extents that are fixed.
+    """
+
+    def __init__(self, formula: Formula, kinds: Mapping[str, str], given: Mapping[str, int], seed: int = 0):
+        self.f, self.given, self.seed = formula, dict(given), seed
+        self.groups, self.axes = groups(formula)
+        for letter in given:
+            if letter not in formula.letters:
+                raise ShapeError(f"{letter} is no index of the formula", value=f"{letter}={given[letter]}",
+                                 hint="its indices are " + (", ".join(sorted(formula.letters)) or "none"))
+        self.low = dict.fromkeys(formula.integers, -2)  # below 0 where a guard allows it
+        self.kinds = dict(kinds)
+        if not kinds:
+            self.kinds = self._find_kinds()
+
+    @property
+    def reals(self) -> list[str]:
+        return [n for n in self.f.inputs if n not in self.f.integers]
+
+    # ---------------------------------------------------------------------------------------------------- sizes
+
+    def classes(self) -> list[str]:
+        """One letter of each group that no one has fixed, in order of appearance."""
+        fixed = {x for letter in (*self.given, *self.f.stated) for x in self.groups.get(letter, ())}
+        seen: set[str] = set()
+        found = []
+        order = dict.fromkeys([x for s in self.f.statements for x in s.letters] + sorted(self.f.letters))
+        for x in order:
+            if x not in seen and x not in fixed:
+                found.append(x)
+            seen |= self.groups[x]
+        return found
+
+    def small(self) -> Sizes:
+        """2, 3, 5, 7, ...: small enough to move every element in turn."""
+        return self._fitting(dict(zip(self.classes(), AWKWARD * 3)), 1 << 12)
+
+    def sweep(self) -> Iterator[Sizes]:
+        """Small primes, ones, one long axis after another, and medium sizes that are no multiple of anything."""
+        classes = self.classes()
+        yield self.small()
+        if not classes:
+            return
+        yield self._fitting(dict.fromkeys(classes, 1), BUDGET)
+        for n, letter in enumerate(classes):
+            rest = (1, 2, 3, 2, 1, 3)
+            sizes = {x: rest[(k + n) % 6] for k, x in enumerate(classes)} | {letter: LONG if n % 2 else LONG // 2 + 1}
+            yield self._fitting(sizes, BUDGET)
+        yield self._fitting(dict(zip(classes, MEDIUM * 3)), BUDGET)
+
+    def large(self) -> Sizes:
+        """For one random direction."""
+        return self._fitting(dict(zip(self.classes(), MEDIUM * 3)), 1 << 16)
+
+    def _fitting(self, sizes: Sizes, budget: int) -> Sizes:
+        """`sizes` for all letters, made smaller until no statement has more terms than `budget`."""
+        sizes = dict(sizes)
+        while sizes and self.volume(self._full(sizes)) > budget:
+            largest = max(sizes, key=lambda x: sizes[x])
+            if sizes[largest] == 1:
+                break
+            sizes[largest] = sizes[largest] // 2
+        return self._full(sizes)
+
+    def _full(self, sizes: Mapping[str, int]) -> Sizes:
+        full = dict.fromkeys(self.f.letters, 1)
+        for letter, n in {**sizes, **self.f.stated, **self.given}.items():
+            full |= dict.fromkeys(self.groups.get(letter, ()), n)
+        return full
+
+    def volume(self, sizes: Mapping[str, int]) -> int:
+        return max((math.prod(sizes[x] for x in statement_letters(s.tree, s.letters) if x in sizes)
+                    for s in self.f.statements), default=1)
+
+    # --------------------------------------------------------------------------------------------------- arrays
+
+    def sample(self, sizes: Mapping[str, int], scale: str = "1", number: int = 0) -> Sample:
+        """Arrays at these sizes; sizes are raised to a multiple if the formula divides an index.
+
+        Raises:
+            ShapeError: no multiple tried keeps every access in range.
+        """
+        last: ShapeError | None = None
+        for multiple in MULTIPLES:
+            raised = {x: -(-n // multiple)*multiple if x not in self.given and x not in self.f.stated else n
+                      for x, n in sizes.items()}
+            for low in (-2, 0):
+                self.low = dict.fromkeys(self.low, low)
+                try:
+                    return self._sample(raised, scale, number)
+                except ShapeError as e:
+                    last = e
+        assert last is not None
+        raise last
+
+    def _sample(self, sizes: Mapping[str, int], scale: str, number: int) -> Sample:
+        rng = np.random.default_rng(zlib.crc32(f"{self.seed} {scale} {number} {sorted(sizes.items())}".encode()))
+        made = shapes(self.f, sizes)
+        arrays = {}
+        for name in self.f.inputs:
+            if name in self.f.integers:
+                top = max(1, self._room(name, made, sizes))
+                arrays[name] = rng.integers(self.low[name], top, made[name])
+                arrays[name].flat[:2] = top - 1  # the last row, and one twice
+            else:
+                arrays[name] = draw(rng, made[name], scale, self.kinds.get(name, "normal"))
+        known = extents(self.f, {n: a.shape for n, a in arrays.items()}, {**self._free(sizes), **self.given})
+        values = evaluate(self.f, arrays, {x: known[x] for x in self._free(known)})
+        cotangents = {o: rng.standard_normal(values[o].shape) for o in self.f.outputs}
+        return Sample(arrays, cotangents, known, f"scale {scale}" if scale != "logits" else "logits ±200")
+
+    def _free(self, sizes: Mapping[str, int]) -> Sizes:
+        """Letters whose extent no input's axis shows: it must be said."""
+        return {x: n for x, n in sizes.items() if x in self.f.letters and not self._shown(x)}
+
+    def _shown(self, letter: str) -> bool:
+        """Whether an input's axis shows the letter's extent."""
+        return any(x in self.groups[letter] and t in self.f.inputs for (t, _), x in self.axes.items())
+
+    def _room(self, name: str, made: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> int:
+        """The length of the shortest axis that an integer tensor addresses."""
+        room = []
+        for a in self.f.accesses():
+            for n, sub in enumerate(a.subscripts):
+                held = (x.value for x in ast.walk(sub) if isinstance(x, ast.Subscript))
+                inside = {x.id for x in held if isinstance(x, ast.Name)}
+                if name in inside:
+                    if a.tensor in made:
+                        room.append(made[a.tensor][n])
+                    elif (a.tensor, n) in self.axes:
+                        room.append(sizes[self.axes[a.tensor, n]])
+        return min(room, default=1)
+
+    def _find_kinds(self) -> dict[str, str]:
+        """Normal numbers if they keep the formula finite, else positive ones for one input after another."""
+        tries: list[dict[str, str]] = [{}]
+        for kind in ("positive", "unit"):
+            tries += [*({n: kind} for n in self.reals), dict.fromkeys(self.reals, kind)]
+        for kinds in tries:
+            self.kinds = kinds
+            sample = self.sample(self.small())
+            values = evaluate(self.f, sample.arrays, {x: sample.extents[x] for x in self._free(sample.extents)})
+            if all(np.isfinite(v).all() for v in values.values()):
+                return kinds
+        return {}
+
+    def interpret(self, sample: Sample) -> dict[str, Array]:
+        """The formula's value."""
+        return evaluate(self.f, sample.arrays, self.free(sample))
+
+    def free(self, sample: Sample) -> Sizes:
+        """The extents of a sample that no array shows."""
+        return self._free(sample.extents)
+
+
+def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str) -> Array:
+    """Random reals. `scale` is a factor, or `logits`: from -200 to 200, the ends among them."""
+    if kind == "unit":
+        return rng.uniform(0.05, 0.95, shape)
+    if kind == "positive":
+        return np.exp(0.5 * rng.standard_normal(shape)) * (float(scale) if scale != "logits" else 1.0)
+    if scale == "logits":
+        x = rng.uniform(-200, 200, shape)
+        x.flat[:2] = (200.0, -200.0)[: x.size]
+        return x
+    return rng.standard_normal(shape) * float(scale)
+
+
+def statement_letters(tree: ast.AST, left: tuple[str, ...]) -> set[str]:
+    """Every letter that a statement runs over, each reduction's among them."""
+    found = set(left)
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and called(node) in ("sum", "mean", "max", "min", "logsumexp"):
+            found |= {a.id for a in node.args[:-1] if isinstance(a, ast.Name)}
+        elif isinstance(node, ast.Subscript):
+            found |= {s.id for s in subscripts(node) if isinstance(s, ast.Name)}
+    return found
+
+
+def exponentiates(f: Formula) -> bool:
+    """Whether logits of ±200 are meant for the formula: it has a softmax or a log-sum-exp, or spells one."""
+    names = {called(n) for s in f.statements for n in ast.walk(s.tree) if isinstance(n, ast.Call)}
+    return bool(names & {"softmax", "logsumexp", "sigmoid", "tanh"}) or {"log", "exp"} <= names

@@ -1,0 +1,109 @@
+"""Drive an emitted module, the very files a user gets, on CuPy or on the emulator, with poisoned memory."""
+
+from __future__ import annotations
+
+import importlib.util
+import inspect
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from derive.arrays import cast_inputs, storage
+from derive.emit import sources
+from derive.plan import Plan
+from derive.plan.names import clean
+from derive.plan.records import Pass
+from derive.program import Program
+from derive.validate.data import Sample
+
+Array = np.ndarray[Any, Any]
+
+
+class Poisoned:
+    """An array module whose `empty` is full of NaN (of the largest number for integers).
+
+    Args:
+        base: CuPy, or the emulator.
+        options: for every `RawModule` made through it, as `order="random"`.
+    """
+
+    def __init__(self, base: Any, **options: Any):
+        self.base, self.options = base, options
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.base, name)
+
+    def empty(self, shape: Any, dtype: Any = np.float64) -> Any:
+        made = self.base.empty(shape, dtype)
+        kind = np.dtype(dtype).kind
+        made[...] = np.iinfo(dtype).max if kind in "iu" else float("nan")
+        return made
+
+    def RawModule(self, **given: Any) -> Any:
+        return self.base.RawModule(**given, **self.options)
+
+
+class Emitted:
+    """The kernels of a plan, behind the emitted wrapper.
+
+    Args:
+        program: the forward formula as it was prepared.
+        cp: array module for the wrapper.
+        texts: the files, if they are not those of the plan (a mutant's).
+    """
+
+    def __init__(self, name: str, program: Program, plan: Plan, cp: Any, texts: Mapping[str, str] | None = None):
+        self.name, self.program, self.plan, self.cp = clean(name), program, plan, cp
+        self.folder = tempfile.TemporaryDirectory(prefix="derive-validate-")
+        for file, text in (texts or sources(name, plan)).items():
+            Path(self.folder.name, file).write_text(text, encoding="utf-8")
+        spec = importlib.util.spec_from_file_location(self.name, Path(self.folder.name, f"{self.name}.py"))
+        assert spec is not None
+        assert spec.loader is not None
+        module = importlib.util.module_from_spec(spec)
+        spec.loader.exec_module(module)
+        self.kernels = module.load(cp)
+
+    @property
+    def accumulates(self) -> bool:
+        """Whether the backward can add to given arrays."""
+        function = getattr(self.kernels, f"{self.name}_backward", None)
+        return function is not None and "accumulate" in inspect.signature(function).parameters
+
+    def run(self, sample: Sample, add_to: Mapping[str, Array] | None = None) -> dict[str, Array]:
+        """Outputs and gradients as the kernels leave them, on the host.
+
+        Args:
+            add_to: arrays that the gradients are added to, by `d<input>`.
+        """
+        held = cast_inputs(self.program, {n: np.asarray(a) for n, a in sample.arrays.items()}, self.plan.dtype)
+        device = {n: self.cp.asarray(a) for n, a in held.items()}
+        device |= self._call(self.plan.forward, device, sample, {})
+        wanted = list(self.program.outputs)
+        if self.plan.backward is not None:
+            names = [b.tensor for b in self.plan.backward.arguments if b.role == "cotangent"]
+            for o, n in zip(self.program.outputs, names, strict=True):
+                device[n] = self.cp.asarray(np.asarray(sample.cotangents[o]).astype(storage(self.plan.dtype)))
+            wanted += [b.tensor for b in self.plan.backward.results]
+            options: dict[str, Any] = {}
+            if add_to is not None:
+                options = {"accumulate": True, "out": tuple(
+                    self.cp.asarray(np.array(add_to[b.tensor])) for b in self.plan.backward.results)}
+            device |= self._call(self.plan.backward, device, sample, options)
+        return {n: np.array(self.cp.asnumpy(device[n])) for n in wanted}
+
+    def _call(self, p: Pass, device: Mapping[str, Any], sample: Sample, options: Mapping[str, Any]) -> dict[str, Any]:
+        function = getattr(self.kernels, f"{self.name}_{p.name}")
+        sizes = {r.name: _extent(r.letter, sample) for r in p.sizes if r.source is None}
+        found = function(*(device[b.tensor] for b in p.arguments), **sizes, **options)
+        values = found if len(p.results) != 1 else (found,)
+        return dict(zip((b.tensor for b in p.results), values, strict=True))
+
+
+def _extent(letter: str, sample: Sample) -> int:
+    """Of a letter, or of an axis that no letter addresses, as `X.2`."""
+    tensor, _, axis = letter.partition(".")
+    return int(sample.arrays[tensor].shape[int(axis)]) if axis else sample.extents[letter]

@@ -1,0 +1,237 @@
+"""Levels 4 to 6: emitted kernels against the float64 rule, in check mode, and on a GPU."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from derive.errors import DeriveError
+from derive.operation import Operation
+from derive.plan import Plan, make_plan
+from derive.validate.data import Drawer, Sample, exponentiates
+from derive.validate.drive import Emitted, Poisoned
+from derive.validate.program import Runnable, rounded
+from derive.validate.records import FAIL, NOT_RUN, PASS, Result
+
+Array = np.ndarray[Any, Any]
+
+# Unit roundoff of what is written, and of what is summed in.
+ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+LARGEST = {"float64": 1e300, "float32": 1e38, "float16": 6e4, "bfloat16": 1e38}
+SMALLEST = {"float64": 1e-300, "float32": 1e-37, "float16": 6e-5, "bfloat16": 1e-37}
+TELLING = {"float64": 1e-7, "float32": 2e-3, "float16": 0.1, "bfloat16": 0.3}  # a bound that tells right from wrong
+SCALES = ("1", "1e-3", "30")
+
+
+def plan_of(op: Operation, dtype: str) -> Plan:
+    d = op.derivation
+    return make_plan(d.forward, d.backward if d.backward.outputs else None, dtype)
+
+
+@dataclass
+class Tally:
+    """What comparing has found so far: the worst error over its bound, and what was live at least once."""
+
+    worst: float = 0.0
+    cases: int = 0
+    skipped: int = 0
+    live: dict[str, bool] = field(default_factory=dict)
+    zero: dict[str, bool] = field(default_factory=dict)
+
+
+def base_bound(dtype: str, terms: int) -> float:
+    """Error that is always granted, of the largest entry: a few roundings, and those of a sum of so many terms."""
+    written, summed = ROUNDOFF[dtype], ROUNDOFF["float64" if dtype == "float64" else "float32"]
+    return 3 * written + (5 + 2 * math.sqrt(terms)) * summed
+
+
+class Comparison:
+    """Compares what kernels give with the float64 rule.
+
+    The largest deviation is judged; granted is `base_bound` of the largest entry, and four times what noise of one
+    rounding an operation does to the rule itself on the same data. Where that is too much to tell a right value from
+    a wrong one (a gradient that is 0 but for rounding), the comparison counts for nothing.
+    """
+
+    def __init__(self, op: Operation, drawer: Drawer, dtype: str):
+        self.op, self.drawer, self.dtype = op, drawer, dtype
+        self.program = Runnable.of(op)
+        self.tally = Tally()
+
+    def samples(self, quick: bool = False) -> Iterator[Sample]:
+        """Every size at scale 1, one at the other scales, and logits of ±200 where they are meant."""
+        sweep = list(self.drawer.sweep())
+        for n, sizes in enumerate(sweep[:2] if quick else sweep):
+            yield self.drawer.sample(sizes, "1", n)
+        scales = SCALES[1:] + (("logits",) if exponentiates(self.drawer.f) else ())
+        for n, scale in enumerate(scales):
+            yield self.drawer.sample(sweep[-1], scale, n)
+
+    def judge(self, sample: Sample, got: Mapping[str, Array]) -> str | None:
+        """None if all is well, else what is wrong and where."""
+        held = rounded(sample, self.dtype)
+        true = self.program.run(held)
+        true |= {o: v for o, v in self.drawer.interpret(held).items() if o in self.op.derivation.forward.outputs}
+        noise = [self.program.perturbed(held, self.dtype, seed) for seed in (1, 2, 3)]
+        volume = self.drawer.volume(sample.extents)
+        for name, found in got.items():
+            reference, value = np.asarray(true[name]), np.asarray(found).astype(np.float64)
+            if value.shape != reference.shape:
+                return f"{name} has shape {value.shape}, not {reference.shape}, at {sample.where}"
+            if not reference.size:
+                continue
+            largest = float(np.max(np.abs(reference)))
+            self.tally.zero[name] = self.tally.zero.get(name, True) and largest == 0
+            if not largest < LARGEST[self.dtype]:
+                self.tally.skipped += 1  # no number of this type holds it
+                continue
+            wrong = np.flatnonzero(~np.isfinite(value))
+            if wrong.size:
+                return (f"{name}{_at(wrong[0], value)} is {value.flat[wrong[0]]}, should be "
+                        f"{reference.flat[wrong[0]]:.6g}, at {sample.where}")
+            spread = max(float(np.max(np.abs(n[name] - reference))) for n in noise)
+            spread = spread if math.isfinite(spread) else 0.0
+            terms = max(1, volume // reference.size)  # that were added up for each entry
+            granted = base_bound(self.dtype, terms) * largest + 4 * spread + SMALLEST[self.dtype]
+            off = float(np.max(np.abs(value - reference)))
+            error = off / granted
+            if error > 1:
+                worst = int(np.argmax(np.abs(value - reference)))
+                return (f"{name}{_at(worst, value)} is {value.flat[worst]:.9g}, should be {reference.flat[worst]:.9g}: "
+                        f"off by {off:.1e}, granted {granted:.1e}, at {sample.where}")
+            if granted <= TELLING[self.dtype] * largest:  # else rounding may hide a wrong value: it counts for nothing
+                self.tally.cases += 1
+                self.tally.worst = max(self.tally.worst, error)
+                self.tally.live[name] = True
+        return None
+
+
+def _at(flat: int, array: Array) -> str:
+    return str([int(i) for i in np.unravel_index(flat, array.shape)]) if array.shape else ""
+
+
+def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "kernel",
+            texts: Mapping[str, str] | None = None) -> Result:
+    """Level 4, and 6 where `base` is CuPy: every sample, poisoned memory, once more in random order, and adding.
+
+    Args:
+        base: the emulator, or CuPy.
+        texts: files to judge instead of the plan's own.
+    """
+    plan = plan_of(op, dtype)
+    compare = Comparison(op, drawer, dtype)
+    forward = op.derivation.forward
+    emulated = hasattr(base, "EmulatorError")
+    shuffled = Poisoned(base, order="random", seed=1) if emulated else Poisoned(base)
+    try:
+        first = Emitted(op.name, forward, plan, Poisoned(base), texts)
+        again = Emitted(op.name, forward, plan, shuffled, texts)
+        for n, sample in enumerate(compare.samples()):
+            got = first.run(sample)
+            if wrong := compare.judge(sample, got):
+                return Result(level, FAIL, wrong, compare.tally.cases + 1, compare.tally.worst)
+            if plan.contract.deterministic:
+                for name, value in again.run(sample).items():
+                    if value.tobytes() != got[name].tobytes():
+                        how = "in another order of blocks and threads" if emulated else "at a second run"
+                        wrong = f"{name} has other bits {how}, at {sample.where}"
+                        return Result(level, FAIL, wrong, compare.tally.cases)
+            if n == 0 and first.accumulates and (wrong := _adding(first, sample, got, compare, dtype)):
+                return Result(level, FAIL, wrong, compare.tally.cases)
+    except Exception as e:  # whatever the kernels do, it is a finding about them
+        if isinstance(e, DeriveError):
+            raise
+        if emulated and isinstance(e, base.NoCompilerError):
+            return Result(level, NOT_RUN, "no C++ compiler: derive doctor says what to install")
+        return Result(level, FAIL, f"{type(e).__name__}: {_short(str(e))}", compare.tally.cases)
+    return _verdict(level, compare.tally, plan, emulated)
+
+
+def _verdict(level: str, tally: Tally, plan: Plan, emulated: bool) -> Result:
+    names = list(plan.forward.results) + (list(plan.backward.results) if plan.backward else [])
+    wanted = [b.tensor for b in names if b.role in ("output", "gradient")]
+    dead = [n for n in wanted if not tally.live.get(n) and not tally.zero.get(n)]
+    if dead:
+        return Result(level, FAIL, f"nothing tried says anything about {', '.join(dead)}: too small or too large "
+                      f"for {plan.dtype} everywhere", tally.cases, tally.worst)
+    zeros = [n for n in wanted if tally.zero.get(n)]
+    notes = f"; {', '.join(zeros)} is 0 wherever tried" if zeros else ""
+    notes += f"; {tally.skipped} too large for {plan.dtype} left out" if tally.skipped else ""
+    order = ", the same bits in random order" if plan.contract.deterministic and emulated else ""
+    said = f"{tally.cases} arrays against the float64 rule, error at most {tally.worst:.2f} of what is granted"
+    return Result(level, PASS, said + order + notes, tally.cases, tally.worst)
+
+
+def _adding(emitted: Emitted, sample: Sample, got: Mapping[str, Array], compare: Comparison, dtype: str) -> str | None:
+    """`accumulate=True` gives what was there plus the gradient."""
+    assert emitted.plan.backward is not None
+    rng = np.random.default_rng(1)
+    held = {}
+    for b in emitted.plan.backward.results:
+        a = got[b.tensor]
+        size = 1 + np.max(np.abs(a.astype(float)), initial=0)
+        held[b.tensor] = (rng.standard_normal(a.shape) * size).astype(a.dtype)
+    for name, value in emitted.run(sample, held).items():
+        if name in held:
+            before, gradient = held[name].astype(np.float64), got[name].astype(np.float64)
+            off = np.max(np.abs(value.astype(np.float64) - before - gradient), initial=0.0)
+            granted = base_bound(dtype, 1) * np.max(np.abs(before) + np.abs(gradient), initial=SMALLEST[dtype])
+            if not off <= granted:
+                return f"{name} with accumulate=True is off by {off:.1e}, granted {granted:.1e}, at {sample.where}"
+    return None
+
+
+def checked(op: Operation, drawer: Drawer, dtype: str) -> Result:
+    """Level 5: bounds, uninitialised reads, races, divergence, at small, awkward sizes."""
+    from derive import emulator
+
+    found = getattr(emulator, "CheckError", None)
+    if found is None:
+        return Result("check", NOT_RUN, "the emulator of this version has no check mode")
+    plan = plan_of(op, dtype)
+    passes = [p for p in (plan.forward, plan.backward) if p is not None]
+    made = {b.name for p in passes for b in (*p.results, *p.temporaries)}
+    emitted = Emitted(op.name, op.derivation.forward, plan,
+                      Unpoisoned(emulator, check=True, uninitialized=tuple(sorted(made))))
+    runs = 0
+    try:
+        for n, sizes in enumerate(list(drawer.sweep())[:4]):
+            emitted.run(drawer.sample(sizes, "1", n))
+            runs += 1
+    except found as e:
+        reports = getattr(e, "reports", ())
+        first = f"{reports[0].kind} at line {reports[0].line}: {reports[0].what}" if reports else _short(str(e))
+        return Result("check", FAIL, f"{len(reports)} findings, the first: {first}", runs)
+    except emulator.EmulatorError as e:
+        return Result("check", FAIL, f"{type(e).__name__}: {_short(str(e))}", runs)
+    launches = sum(len(p.kernels) for p in passes)
+    return Result("check", PASS, f"{launches} kernels at {runs} sizes: no access out of bounds or uninitialised, "
+                  "no race, no divergence", runs)
+
+
+class Unpoisoned(Poisoned):
+    """As `Poisoned`, with memory left as it comes: check mode knows by itself what holds nothing yet."""
+
+    def empty(self, shape: Any, dtype: Any = np.float64) -> Any:
+        return self.base.empty(shape, dtype)
+
+
+def gpu(op: Operation, drawer: Drawer, dtype: str) -> Result:
+    """Level 6: the same as level 4 through CuPy, where a GPU is."""
+    from derive.errors import RunError
+    from derive.run import array_module
+
+    try:
+        cupy = array_module("cupy")
+    except RunError as e:
+        return Result("gpu", NOT_RUN, e.what)
+    return kernels(op, drawer, dtype, cupy, "gpu")
+
+
+def _short(text: str) -> str:
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    return " / ".join(lines[:3])

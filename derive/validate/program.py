@@ -1,0 +1,122 @@
+"""Run the NumPy program of a rule: in float64, the reference of kernels; with noise, a measure of what rounding does.
+
+Noise: every input and every rounding operation of the program is moved by a unit roundoff up or down. How far the
+results move is how far a right kernel may be off, for this formula on this data, cancellation included. Up or down is
+decided by the bits of the value itself, so that a value computed twice is moved the same way and still equals itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from types import CodeType
+from typing import Any
+
+import numpy as np
+
+from derive.arrays import storage
+from derive.operation import Operation
+from derive.validate.data import Sample
+
+Array = np.ndarray[Any, Any]
+
+erf = np.vectorize(math.erf, otypes=[float])
+EXACT = (ast.FloorDiv, ast.Mod)
+ROUNDING = {"exp", "log", "log1p", "expm1", "tanh", "sqrt", "sin", "cos", "erf", "sum", "mean", "einsum", "power"}
+
+
+class _Noisy(ast.NodeTransformer):
+    """`a*b` becomes `noisy(a*b)`, and so do sums and functions; an output's last definition becomes `written(...)`."""
+
+    def __init__(self, last: dict[str, ast.Assign]):
+        self.last = last
+
+    def visit_Assign(self, node: ast.Assign) -> ast.AST:
+        kept = any(node is a for a in self.last.values())
+        self.generic_visit(node)
+        if kept:
+            node.value = _call("written", node.value)
+        return node
+
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        self.generic_visit(node)
+        return node if isinstance(node.op, EXACT) else _call("noisy", node)
+
+    def visit_Call(self, node: ast.Call) -> ast.AST:
+        self.generic_visit(node)
+        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        return _call("noisy", node) if name in ROUNDING else node
+
+
+def _call(name: str, node: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(name, ast.Load()), [node], [])
+
+
+def moved(x: Any, roundoff: float, seed: int) -> Any:
+    """Real values, each times 1 ± roundoff; anything else as it is."""
+    if not isinstance(x, (float, np.floating, np.ndarray)) or (isinstance(x, np.ndarray) and x.dtype.kind != "f"):
+        return x
+    bits = np.asarray(x, np.float64).view(np.uint64)
+    with np.errstate(over="ignore"):
+        up = (((bits ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & np.uint64(1)
+    return np.asarray(x) * (1.0 + roundoff * (2.0 * up.astype(float) - 1.0))
+
+
+@dataclass(frozen=True)
+class Runnable:
+    """The forward and backward of an operation as NumPy text, compiled once."""
+
+    op: Operation
+    params: Mapping[str, float]
+
+    @classmethod
+    def of(cls, op: Operation) -> Runnable:
+        return cls(op, {n: float(v) for n, v in op.derivation.forward.params})
+
+    @cached_property
+    def plain(self) -> list[CodeType]:
+        return [compile("\n".join(lines), "rule", "exec") for lines in (self.op.forward_numpy, self.op.backward_numpy)]
+
+    @cached_property
+    def noisy(self) -> list[CodeType]:
+        trees = [ast.parse("\n".join(lines)) for lines in (self.op.forward_numpy, self.op.backward_numpy)]
+        last = {t.id: a for a in trees[0].body if isinstance(a, ast.Assign) for t in a.targets
+                if isinstance(t, ast.Name) and t.id in self.op.derivation.forward.outputs}
+        return [compile(ast.fix_missing_locations(_Noisy(last).visit(t)), "rule", "exec") for t in trees]
+
+    def run(self, sample: Sample) -> dict[str, Array]:
+        """Outputs by name and gradients as `d<input>`, in float64."""
+        return self._run(self.plain, {n: a.copy() for n, a in sample.arrays.items()}, sample)
+
+    def perturbed(self, sample: Sample, dtype: str, seed: int) -> dict[str, Array]:
+        """The same with the rounding of kernels of that type: 16-bit ones compute in float32 and round outputs."""
+        roundoff = 2.0**-53 if dtype == "float64" else 2.0**-24
+        half, kept = dtype in ("float16", "bfloat16"), storage(dtype)
+        space = {n: a.copy() if half else moved(a, roundoff, seed) for n, a in sample.arrays.items()}
+        space["noisy"] = lambda x: moved(x, roundoff, seed)
+        space["written"] = lambda x: np.asarray(x).astype(kept).astype(float) if half else x
+        return self._run(self.noisy, space, sample)
+
+    def _run(self, code: list[CodeType], space: dict[str, Any], sample: Sample) -> dict[str, Array]:
+        outputs = self.op.derivation.forward.outputs
+        space |= {"np": np, "erf": erf, **self.params, **{f"size_{x}": n for x, n in sample.extents.items()}}
+        with np.errstate(all="ignore"):
+            exec(code[0], space)  # text of our own making
+            space |= {f"d{o}": np.array(sample.cotangents[o]) for o in outputs}
+            exec(code[1], space)
+            return {n: np.asarray(space[n], float) for n in (*outputs, *(f"d{n}" for n in self.op.gradients))}
+
+
+def rounded(sample: Sample, dtype: str) -> Sample:
+    """The sample as kernels of that type are given it."""
+    kept = storage(dtype)
+
+    def one(a: Array) -> Array:
+        return np.asarray(a).astype(kept).astype(np.float64) if np.asarray(a).dtype.kind == "f" else a
+
+    with np.errstate(over="ignore"):
+        return Sample({n: one(a) for n, a in sample.arrays.items()}, {n: one(a) for n, a in sample.cotangents.items()},
+                      sample.extents, sample.scale)

@@ -1,0 +1,110 @@
+"""Levels 1 and 2: every recorded rewrite, and the rule as NumPy against differences of the forward formula."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from derive.operation import Operation
+from derive.simplify.check import check_steps
+from derive.validate.data import Drawer, Sample
+from derive.validate.differences import STEP, direction, directional, gradient
+from derive.validate.program import Runnable
+from derive.validate.records import FAIL, NOT_RUN, PASS, Result
+
+RELATIVE = 1e-6  # of the largest entry: what central differences of step 1e-5 leave
+EVERY = 600  # an input of more elements is moved along one direction instead
+
+
+def rewrites(op: Operation) -> Result:
+    """Level 1: both sides of each rewrite, as the derivation recorded them."""
+    found = check_steps(op.derivation)
+    wrong = [r for r in found if r.right is False]
+    open_ = [r for r in found if r.right is None]
+    if wrong:
+        return Result("rewrite", FAIL, f"{wrong[0].law} changes {wrong[0].target}: {wrong[0].how}", len(found))
+    if not found:
+        return Result("rewrite", PASS, "no rewrite was needed")
+    ways: dict[str, int] = {}
+    for r in found:
+        if r.right:
+            ways[r.how] = ways.get(r.how, 0) + 1
+    said = f"of {len(found)} rewrites " + ", ".join(
+        f"{n} {'is' if n == 1 else 'are'} right {how}" for how, n in sorted(ways.items(), key=lambda x: -x[1]))
+    if open_:
+        said += f"; {len(open_)} not judged: {open_[0].how}"
+    return Result("rewrite", PASS if ways else NOT_RUN, said, len(found) - len(open_))
+
+
+def rule(op: Operation, drawer: Drawer) -> Result:
+    """Level 2: each gradient, every element at a small size, one random direction at a larger one."""
+    if not op.gradients:
+        return Result("rule", NOT_RUN, "no input has a gradient")
+    program = Runnable.of(op)
+    worst, cases, place, empty = 0.0, 0, "", dict.fromkeys(op.gradients, True)
+    for sizes in (drawer.small(), drawer.large()):
+        for scale in ("1", "0.1"):
+            error, here = np.inf, ""
+            for number in range(3):  # beside a kink differences mean nothing: a wrong rule is wrong elsewhere too
+                sample = drawer.sample(sizes, scale, number)
+                error, here, live = _compare(op, program, drawer, sample)
+                empty = {n: empty[n] and n not in live for n in empty}
+                if error <= 1:
+                    break
+            cases += len(op.gradients)
+            if not error <= worst:
+                worst, place = error, here
+            if not worst <= 1:
+                return Result("rule", FAIL, place, cases, worst)
+    nothing = [n for n, e in empty.items() if e]
+    note = f"; {', '.join('d' + n for n in nothing)} is 0 wherever tried" if nothing else ""
+    return Result("rule", PASS, f"{len(op.gradients)} gradients against central differences, error at most "
+                  f"{worst * RELATIVE:.1e} of the largest entry{note}", cases, worst)
+
+
+def _compare(op: Operation, program: Runnable, drawer: Drawer, sample: Sample) -> tuple[float, str, set[str]]:
+    """The largest error over its bound, where it is, and which gradients are not 0."""
+    values = program.run(sample)
+    expected = drawer.interpret(sample)
+    worst, place = 0.0, ""
+    live: set[str] = set()
+    weight = 0.0  # of the sum that is differentiated: what rounding moves it by bounds what differences can tell
+    for o, d in sample.cotangents.items():
+        weight += float(np.sum(np.abs(d * expected[o])))
+        off = _relative(values[o], expected[o])
+        if not off <= 1e-9:
+            return np.inf, f"{o} is not what the formula gives, off by {off:.1e} at {sample.where}", live
+    noise = 4 * np.finfo(float).eps * weight / STEP
+    total = sum(sample.arrays[n].size for n in op.gradients)
+    free = drawer.free(sample)
+    if total <= EVERY:
+        pairs = [(n, values["d" + n], gradient(drawer.f, sample.arrays, sample.cotangents, n, free))
+                 for n in op.gradients]
+    else:
+        pairs = []
+        for k, n in enumerate(op.gradients):
+            v = direction(sample.arrays[n].shape, k)
+            slope = directional(drawer.f, sample.arrays, sample.cotangents, {n: v}, free)
+            pairs.append((n, np.asarray(np.sum(values["d" + n] * v)), np.asarray(slope)))
+    for n, got, true in pairs:
+        if got.shape != true.shape or not np.isfinite(got).all():
+            return np.inf, f"d{n} is not finite or of the wrong shape at {sample.where}", live
+        size = float(np.max(np.abs(values["d" + n]), initial=0.0)) * (1 if got.shape else sample.arrays[n].size ** 0.5)
+        size = max(size, float(np.max(np.abs(true), initial=0.0)))
+        bound = RELATIVE * size + noise
+        if size > 10 * bound:
+            live.add(n)
+        error = float(np.max(np.abs(got - true), initial=0.0)) / bound if bound else float(np.any(got != true))
+        if not error <= worst:
+            worst = error
+            place = f"d{n} is {error * bound:.1e} of {size:.1e} away from differences of the formula, at {sample.where}"
+    return worst, place, live
+
+
+def _relative(got: Any, true: Any) -> float:
+    if got.shape != true.shape or not np.isfinite(got[np.isfinite(true)]).all():
+        return float("inf")
+    fine = np.isfinite(true)
+    scale = float(np.max(np.abs(true[fine]), initial=0.0)) or 1.0
+    return float(np.max(np.abs(got[fine] - true[fine]), initial=0.0)) / scale
