@@ -143,7 +143,8 @@ def build_kernels(translation_unit: str, options: tuple[str, ...], what: str, *,
     """The shared object of a translation unit that includes derive_cuda.h; instrumented for check mode on request."""
     compiler = find()
     flags = [*_flags(compiler, CHECK_FLAGS if check else KERNEL_FLAGS), *options]
-    name = cache.key(translation_unit, _tree_hash(INCLUDE), compiler.identity, _cpu(), *flags) + ".so"
+    after = Path(redzones.__file__).read_bytes() if check else b""
+    name = cache.key(translation_unit, _tree_hash(INCLUDE), compiler.identity, _cpu(), after, *flags) + ".so"
 
     def build(target: Path) -> None:
         source, assembly = target.with_suffix(".cpp"), target.with_suffix(".s")

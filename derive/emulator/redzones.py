@@ -11,7 +11,7 @@ SIZE = 16384  # DERIVE_REDZONE of include/derive/abi.h
 
 # `.local x` and `.comm x,1024,32`: zeroed memory that the linker lays out.
 _COMMON = re.compile(r"^\s*\.comm\s+(?P<name>[\w$.]+),\s*(?P<size>\d+)(?:,\s*(?P<align>\d+))?.*$", re.MULTILINE)
-# A label with zeros and nothing else.
+# A label with zeros and nothing else. (A redzone is a multiple of every alignment, so it does not move it off.)
 _LABEL = re.compile(
     r"^(?P<name>[\w$.]+):.*\n(?P<zeros>\s*\.zero\s+\d+.*)$"
     r"(?!\n\s*\.(?:zero|byte|value|short|hword|word|long|quad|xword|string|ascii|asciz))",
@@ -21,7 +21,9 @@ _LABEL = re.compile(
 
 def _is_ours(name: str) -> bool:
     """Whether the emulator itself, or the C++ language, made this variable."""
-    return name.startswith(("derive_", "_ZL22derive_dynamic_shared", "_ZGV", "_ZTI", "_ZTS", ".L"))
+    if name == "derive_dynamic_shared":
+        return False
+    return name.startswith(("derive_", "_ZGV", "_ZTI", "_ZTS", ".L"))
 
 
 def add(assembly: str) -> str:
@@ -40,6 +42,6 @@ def add(assembly: str) -> str:
     def label(match: re.Match[str]) -> str:
         if _is_ours(match["name"]):
             return match.group()
-        return f"{match['name']}:\n{match['zeros']}\n\t.zero {SIZE}"
+        return f"\t.zero {SIZE}\n{match['name']}:\n{match['zeros']}\n\t.zero {SIZE}"
 
     return _COMMON.sub(common, _LABEL.sub(label, assembly))

@@ -26,11 +26,7 @@ derive_fiber_switch:
 .size derive_fiber_switch,.-derive_fiber_switch
 )");
 
-extern "C" void derive_fiber_switch(void** from, void* to);
-
 namespace derive {
-
-void fiber_switch(StackPointer* from, StackPointer to) { derive_fiber_switch(from, to); }
 
 StackPointer fiber_prepare(char* low, unsigned long size, void (*entry)()) {
   // At a function's first instruction the stack pointer is 8 below a multiple of 16.
@@ -80,11 +76,7 @@ derive_fiber_switch:
 .size derive_fiber_switch,.-derive_fiber_switch
 )");
 
-extern "C" void derive_fiber_switch(void** from, void* to);
-
 namespace derive {
-
-void fiber_switch(StackPointer* from, StackPointer to) { derive_fiber_switch(from, to); }
 
 StackPointer fiber_prepare(char* low, unsigned long size, void (*entry)()) {
   unsigned long top = (reinterpret_cast<unsigned long>(low) + size) & ~15ul;

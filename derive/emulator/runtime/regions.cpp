@@ -113,6 +113,7 @@ Tracked* nearest_region(const char* address, unsigned long* distance) {
   *distance = ~0ul;
   for (unsigned i = 0; i < region_count; ++i) {
     Tracked& region = regions[i];
+    if (region.base == reinterpret_cast<char*>(library->module->state)) continue;  // no array of the kernel's
     const char* end = region.base + region.size;
     unsigned long away = address < region.base ? region.base - address : address >= end ? address - end : 0;
     if (away < *distance) *distance = away, nearest = &region;

@@ -39,7 +39,7 @@ static unsigned existing_lanes(unsigned warp) {
   return count >= DERIVE_WARP ? DERIVE_FULL_MASK : (1u << count) - 1;
 }
 
-static Group& join(Warp& warp, Wait wait, int operation, unsigned mask, int line) {
+static inline Group& join(Warp& warp, Wait wait, int operation, unsigned mask, int line) {
   unsigned lane = current_thread_linear() % DERIVE_WARP;
   if (!(mask >> lane & 1) && checking) {
     report_line("warp-divergence", line, 0, "calls %s with mask 0x%08x, which lacks the calling lane %u",
@@ -138,13 +138,13 @@ bool release_stuck() {
   if (barrier_waiting == 0) return false;
   int line = 0;
   for (unsigned i = block_threads(); i-- > 0;)
-    if (thread_wait(i) == AT_BARRIER) line = thread_line(i);
+    if (waits[i] == AT_BARRIER) line = wait_lines[i];
   report_line("barrier-divergence", line, 0, "only %u of %u threads of the block reach this barrier", barrier_waiting,
               block_threads());
   barrier_waiting = 0;
   barrier_result = barrier_sum;
   for (unsigned i = 0; i < block_threads(); ++i)
-    if (thread_wait(i) == AT_BARRIER) make_ready(i);
+    if (waits[i] == AT_BARRIER) make_ready(i);
   check_barrier();
   return true;
 }

@@ -12,14 +12,15 @@ static const Launch* launch = nullptr;
 static StackPointer scheduler_pointer = nullptr;
 static Status status = OK;
 
-unsigned current, thread_count;
-static unsigned started, ready_head, ready_count, exited;
-static unsigned short ready[MAX_THREADS], start_order[MAX_THREADS], stack_of[MAX_THREADS];
+unsigned current, thread_count, ready_head, ready_count;
+unsigned short ready[MAX_THREADS];
+Wait waits[MAX_THREADS];
+int wait_lines[MAX_THREADS];
+static unsigned started, exited;
+static unsigned short start_order[MAX_THREADS], stack_of[MAX_THREADS];
 static unsigned short free_stacks[MAX_THREADS];
 static unsigned free_count, current_stack;
 static derive_dim index_of[MAX_THREADS];
-static Wait waits[MAX_THREADS];
-static int lines[MAX_THREADS];
 static unsigned long long random_state;
 
 static const unsigned NOBODY = ~0u;
@@ -31,18 +32,18 @@ static unsigned long long next_random() {  // splitmix64
   return z ^ (z >> 31);
 }
 
-static void become(unsigned thread) {
+static inline void become(unsigned thread) {
   current = thread;
   launch->module->state->thread = index_of[thread];
 }
 
 // Threads that were let go come before threads that never ran: fewer stacks are in use, and warm ones.
-static unsigned take_next(bool* is_new) {
+static inline unsigned take_next(bool* is_new) {
   unsigned unstarted = thread_count - started;
   *is_new = false;
   if (ready_count + unstarted == 0) return NOBODY;
   bool from_ready = ready_count > 0;
-  if (launch->random) {
+  if (__builtin_expect(launch->random, 0)) {
     unsigned pick = next_random() % (ready_count + unstarted);
     from_ready = pick < ready_count;
     if (from_ready) {
@@ -105,7 +106,7 @@ static void enter_ready(unsigned thread, StackPointer* from) {
 
 void wait_here(Wait wait, int line) {
   waits[current] = wait;
-  lines[current] = line;
+  wait_lines[current] = line;
   unsigned mine = current_stack;
   bool is_new;
   unsigned next = take_next(&is_new);
@@ -115,11 +116,6 @@ void wait_here(Wait wait, int line) {
     enter_new(next, &stacks[mine].pointer);
   else
     enter_ready(next, &stacks[mine].pointer);
-}
-
-void make_ready(unsigned thread) {
-  waits[thread] = RUNNING;
-  ready[(ready_head + ready_count++) % MAX_THREADS] = thread;
 }
 
 static void end_launch(Status why) {
@@ -169,10 +165,10 @@ static void report_deadlock() {
     if (listed[i] || waits[i] == EXITED) continue;
     unsigned count = 0;
     for (unsigned j = i; j < thread_count; ++j)
-      if (waits[j] == waits[i] && lines[j] == lines[i]) listed[j] = true, ++count;
-    message.format("%s%d", comma, lines[i]);
+      if (waits[j] == waits[i] && wait_lines[j] == wait_lines[i]) listed[j] = true, ++count;
+    message.format("%s%d", comma, wait_lines[i]);
     people.format("; %u of %u threads wait at %s in line %d (first: thread (%u,%u,%u))", count, thread_count,
-                  wait_name(waits[i]), lines[i], index_of[i].x, index_of[i].y, index_of[i].z);
+                  wait_name(waits[i]), wait_lines[i], index_of[i].x, index_of[i].y, index_of[i].z);
     comma = ",";
   }
   derive_dim b = launch->module->state->block;
@@ -263,7 +259,5 @@ Status run_launch(const Launch& requested) {
 const Launch* current_launch() { return launch; }
 derive_dim current_block() { return launch->module->state->block; }
 derive_dim current_thread() { return index_of[current]; }
-Wait thread_wait(unsigned thread) { return waits[thread]; }
-int thread_line(unsigned thread) { return lines[thread]; }
 
 }  // namespace derive

@@ -2,14 +2,14 @@
 #pragma once
 
 #include "launch.h"
+#include "stacks.h"
 
 namespace derive {
 
-enum Wait { RUNNING, AT_BARRIER, AT_SYNCWARP, AT_SHUFFLE, AT_VOTE, AT_ACTIVEMASK, AT_COLLECTIVE, EXITED };
+enum Wait : unsigned char { RUNNING, AT_BARRIER, AT_SYNCWARP, AT_SHUFFLE, AT_VOTE, AT_ACTIVEMASK, AT_COLLECTIVE, EXITED };
 
 // The calling fiber gives way until it is made ready again.
 void wait_here(Wait wait, int line);
-void make_ready(unsigned thread);
 
 // Ends the launch with `message` as it stands; does not return.
 [[noreturn]] void fail_launch();
@@ -19,12 +19,17 @@ void make_ready(unsigned thread);
 void describe_place();
 const char* wait_name(Wait wait);
 
-// Read at every meeting of threads, so no calls between files.
-extern unsigned current, thread_count;
+// Used at every meeting of threads, so no calls between files.
+extern unsigned current, thread_count, ready_head, ready_count;
+extern unsigned short ready[MAX_THREADS];  // a ring
+extern Wait waits[MAX_THREADS];
+extern int wait_lines[MAX_THREADS];
 inline unsigned current_thread_linear() { return current; }
 inline unsigned block_threads() { return thread_count; }
-Wait thread_wait(unsigned thread);
-int thread_line(unsigned thread);
+inline void make_ready(unsigned thread) {
+  waits[thread] = RUNNING;
+  ready[(ready_head + ready_count++) % MAX_THREADS] = static_cast<unsigned short>(thread);
+}
 
 // Rendezvous (rendezvous.cpp): forgotten before each block; true if waiting activemask groups were let go.
 void reset_rendezvous();

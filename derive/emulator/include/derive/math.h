@@ -95,8 +95,6 @@ DERIVE_UNARY(trunc)
 DERIVE_BINARY(atan2)
 DERIVE_BINARY(copysign)
 DERIVE_BINARY(fdim)
-DERIVE_BINARY(fmax)
-DERIVE_BINARY(fmin)
 DERIVE_BINARY(fmod)
 DERIVE_BINARY(hypot)
 DERIVE_BINARY(nextafter)
@@ -104,6 +102,17 @@ DERIVE_BINARY(pow)
 DERIVE_BINARY(remainder)
 #undef DERIVE_UNARY
 #undef DERIVE_BINARY
+
+// Of a NaN and a number, the number. Inline, since the library's are calls.
+#define DERIVE_EXTREMUM(F, OP)                                                                       \
+  extern "C" inline float F##f(float x, float y) noexcept { return x OP y || y != y ? x : y; }       \
+  extern "C" inline double F(double x, double y) noexcept { return x OP y || y != y ? x : y; }       \
+  inline float F(float x, float y) { return F##f(x, y); }                                            \
+  inline double F(float x, double y) { return F(static_cast<double>(x), y); }                        \
+  inline double F(double x, float y) { return F(x, static_cast<double>(y)); }
+DERIVE_EXTREMUM(fmax, >=)
+DERIVE_EXTREMUM(fmin, <=)
+#undef DERIVE_EXTREMUM
 
 // An integer argument means the double function, as in C++.
 #define DERIVE_OF_INTEGER(F) \
