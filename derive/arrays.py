@@ -26,7 +26,8 @@ def storage(dtype: str) -> np.dtype[Any]:
         import ml_dtypes
 
         return np.dtype(ml_dtypes.bfloat16)
-    return np.dtype(dtype)
+    found: np.dtype[Any] = np.dtype(dtype)
+    return found
 
 
 def cast_inputs(program: Program, arrays: Mapping[str, Array], dtype: str) -> dict[str, Array]:

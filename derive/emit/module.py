@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from derive.emit.cuda import Printer, neutral
+from derive.emit.cuda import STORAGE, Printer, neutral
 from derive.emit.templates import render
 from derive.plan import ir
 from derive.plan.records import Buffer, Column, Contraction, Kernel, Link, Nest, Plan, Row, Shape
@@ -22,7 +22,8 @@ def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> st
         promises=promises(plan), headers=HEADERS.get(plan.dtype, ()), ids=list(ids.values()),
         dynamic=any(k.launch.shared != "0" for k in kernels), used=used, real=plan.compute,
         f="f" if plan.compute == "float" else "", combine=_combine(kernels, plan),
-        kernels=[_kernel(k, plan) for k in kernels])
+        kernels=[_kernel(k, plan) for k in kernels], storage=STORAGE[plan.dtype],
+        adds=bool(plan.backward and plan.backward.added))
 
 
 def _combine(kernels: list[Kernel], plan: Plan) -> list[tuple[str, str]]:

@@ -105,8 +105,16 @@ def _body(p: Pass) -> list[str]:
     counts = ", ".join(sorted(everything))
     lines.append(f"module, index = self.module(max({counts}{', 0' if len(everything) == 1 else ''}), "
                  f"({' '.join(f'({chr(34)}{b.name}{chr(34)}, {b.name}),' for b in ids)}))")
+    same = dict(p.aliases)
     for k in p.kernels:
-        lines += _launch(k)
+        if any(b.name in same for b in k.writes):
+            lines += ["if out is not None:", *("    " + line for line in _launch(k))]
+        else:
+            lines += _launch(k)
+    for b in p.results:
+        if b.name in p.added:
+            lines += ["if accumulate:", f'    self.launch(module, "add_into", (blocks({b.count}, 256), 1, 1), (256, 1, 1),',
+                      f"                ({b.name}, given_{b.name}, index({b.count})))", f"    {b.name} = given_{b.name}"]
     return lines
 
 
@@ -119,9 +127,13 @@ def _given_out(p: Pass) -> list[str]:
     names = ", ".join(b.name for b in p.results)
     comma = "," if len(p.results) == 1 else ""
     lines = ["if out is None:", "    if accumulate:", '        raise ValueError("accumulate=True needs out=: the arrays to add to")']
-    lines += ["    " + _empty(b) for b in p.results]
+    same = dict(p.aliases)
+    lines += [f"    {b.name} = {same[b.name]}" if b.name in same else "    " + _empty(b) for b in p.results]
     lines += ["else:", f"    {names}{comma} = out"]
     lines += [f'    self.check("{b.name}", {b.name}, "{b.dtype}", {_tuple(list(b.axes))})' for b in p.results]
+    for b in p.results:
+        if b.name in p.added:  # kernels to come read this gradient alone: the sum is made at the end
+            lines += ["if accumulate:", f"    given_{b.name} = {b.name}", f"    {_empty(b)}"]
     return lines
 
 

@@ -14,10 +14,10 @@ from derive.plan import ir
 from derive.plan.context import Context
 from derive.plan.group import Group
 from derive.plan.ir import REAL, Local, Scalar
-from derive.plan.lower import local_name
 from derive.plan.records import Buffer, Column, Kernel, Launch, Nest
 from derive.plan.row import accumulate_into
 from derive.plan.spell import statement
+from derive.plan.terms import local_name
 
 WIDTH = 32
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass, field
 from derive.expr import Index
 from derive.plan import ir
 from derive.plan.ir import Local, Scalar
-from derive.plan.lower import Frame, Memory, Scope, letter
+from derive.plan.lower import Frame, Scope
 from derive.plan.names import Namer
 from derive.plan.records import Buffer
+from derive.plan.terms import Memory, letter
 
 
 @dataclass

@@ -12,9 +12,10 @@ from derive.plan import ir
 from derive.plan.context import Context
 from derive.plan.group import Group
 from derive.plan.ir import REAL, Local
-from derive.plan.lower import Scope, local_name
+from derive.plan.lower import Scope
 from derive.plan.records import Contraction, Kernel, Launch
 from derive.plan.spell import statement
+from derive.plan.terms import local_name
 
 
 def contraction_kernels(group: Group, context: Context, stored: set[str], name: str,

@@ -8,8 +8,8 @@ from derive.plan.context import Context
 from derive.plan.contraction import contraction_kernels
 from derive.plan.group import Group
 from derive.plan.nest import nest_kernels
-from derive.plan.row import row_kernels
 from derive.plan.records import Kernel
+from derive.plan.row import row_kernels
 from derive.plan.scatter import scatter_kernels
 
 

@@ -17,16 +17,8 @@ from derive.expr import Add, Call, Cmp, Expr, Get, Index, Logic, Mul, Num, Pow, 
 from derive.plan import ir
 from derive.plan.ir import BOOL, INT, REAL, Apply, Binary, Choose, Literal, Local, Scalar, Stmt, Unary
 from derive.plan.names import Namer
+from derive.plan.terms import Memory, is_integer, letter, local_name, natural, steady
 from derive.program import Statement
-
-
-@dataclass(frozen=True)
-class Memory:
-    """A buffer as a kernel sees it: its name and the size of each axis."""
-
-    name: str
-    axes: tuple[str, ...]
-    integer: bool = False
 
 
 @dataclass(frozen=True)
@@ -222,7 +214,7 @@ class Scope:
     def hoist(self, e: Expr, bound: frozenset[Index]) -> None:
         """Compute here what a loop over `bound` would compute again and again: reductions and functions that do not
         depend on `bound`, are not guarded, and read in range."""
-        if not e.free & bound and isinstance(e, (Reduce, Call, Pow)) and _steady(e) \
+        if not e.free & bound and isinstance(e, (Reduce, Call, Pow)) and steady(e) \
                 and not is_integer(e, self.frame.memory):
             value = self.real(e)
             if not isinstance(value, (Literal, Local)):
@@ -307,7 +299,7 @@ class Scope:
                 return _product_of([self.integer(e.base)] * int(e.exponent.value))  # type: ignore[attr-defined]
             case Call(fn="floordiv" | "mod"):
                 a, b = (self.integer(x) for x in e.args)
-                if _natural(e.args[0]):
+                if natural(e.args[0]):
                     return Binary(INT, "/" if e.fn == "floordiv" else "%", a, b)
                 return Apply(INT, e.fn, (a, b))
         raise PlanError(f"{type(e).__name__} is no integer", value=repr(e)[:200])
@@ -350,44 +342,6 @@ class Scope:
         self.stmts.append(ir.Store(self.frame.memory[s.name].name, self.offset(s.target), value, accumulate))
 
 
-def is_integer(e: Expr, memory: Mapping[str, Memory]) -> bool:
-    """Whether a term is a whole number made of indices, sizes and integer tensors."""
-    match e:
-        case Num():
-            return e.value.denominator == 1 and abs(e.value) < 2**31
-        case Index():
-            return True
-        case Get():
-            return e.tensor in memory and memory[e.tensor].integer
-        case Add():
-            return all(is_integer(a, memory) for a in e.args)
-        case Mul():
-            return all(is_integer(a, memory) for a in e.args) and sum(not isinstance(a, Num) for a in e.args) < 2
-        case Call(fn="floordiv" | "mod"):
-            return True
-    return False
-
-
-def _natural(e: Expr) -> bool:
-    """Whether an integer term is never negative, so that C's truncating division is floor division."""
-    match e:
-        case Num():
-            return e.value >= 0
-        case Index() | Size():
-            return True
-        case Add() | Mul():
-            return all(_natural(a) for a in e.args)
-        case Call(fn="floordiv"):
-            return _natural(e.args[0])
-        case Call(fn="mod"):
-            return True
-    return False
-
-
-def _steady(e: Expr) -> bool:
-    return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
-
-
 def _as_real(value: Scalar) -> Scalar:
     return Literal(REAL, value.value) if isinstance(value, Literal) else Apply(REAL, "real", (value,))
 
@@ -413,20 +367,6 @@ def _whole_power(value: Scalar, n: int) -> Scalar:
     if n == 1:
         return value
     return Apply(REAL, {2: "square", 3: "cube"}[n], (value,)) if n < 4 else Apply(REAL, "powi", (value, ir.integer(n)))
-
-
-def letter(i: Index) -> str:
-    """The letter of an index; one that we made is called after its extent."""
-    if i.name.isidentifier():
-        return i.name
-    base = i.extent.split(".")[0].lstrip("=")
-    return f"n{base}" if base.isdigit() or not base else base
-
-
-def local_name(tensor: str) -> str:
-    """What the value of an element is called beside the array: `x` beside `X`, `mean_value` beside `mean`."""
-    low = tensor[0] + tensor[1:].lower() if tensor[:1] == "d" and len(tensor) > 1 else tensor.lower()
-    return low if low != tensor else f"{tensor}_value"
 
 
 def _wish(e: Expr) -> str:

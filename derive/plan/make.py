@@ -6,13 +6,15 @@ from dataclasses import replace
 
 from derive import expr as E
 from derive.plan.context import Context
+from derive.plan.classify import classify
 from derive.plan.contract import contract
 from derive.plan.fuse import MENU, fuse
+from derive.plan.inline import write_in
 from derive.plan.kernels import build
 from derive.plan.names import Namer
 from derive.plan.prepare import ready
 from derive.plan.records import Buffer, Kernel, Pass, Plan
-from derive.plan.saved import recompute
+from derive.plan.saved import recompute, unrounded
 from derive.plan.sizes import size_rules
 from derive.program import Program, Statement
 
@@ -31,12 +33,13 @@ def make_plan(forward: Program, backward: Program | None = None, dtype: str = "f
         The plan, made of ints and strings only.
     """
     context = Context(Namer(), {})
-    statements = list(forward.statements)
     again: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     after: list[Statement] = []
     if backward is not None:
         after, kept, again = recompute(forward, backward)
+        if dtype in ("float16", "bfloat16"):
+            forward, after, kept = unrounded(forward, after, kept)
     for e in _extents(forward, backward):
         context.size(e)
     context.tensors = forward.names | (backward.names if backward else set()) | {f"d{o}" for o in forward.outputs}
@@ -51,7 +54,7 @@ def make_plan(forward: Program, backward: Program | None = None, dtype: str = "f
             context.add(f"d{o}", forward.axes(o), "T", "cotangent")
         for n in backward.outputs:
             context.add(n, backward.axes(n), "T", "gradient")
-    ahead = _pass("forward", replace(forward, statements=tuple(statements)), forward, results, context, menu)
+    ahead = _pass("forward", forward, forward, results, context, menu)
     behind = None
     if backward is not None:
         program = replace(backward, statements=_single(after, backward, context), params=forward.params)
@@ -63,9 +66,11 @@ def make_plan(forward: Program, backward: Program | None = None, dtype: str = "f
 def _pass(name: str, program: Program, forward: Program, results: tuple[str, ...], context: Context,
           menu: tuple[str, ...]) -> Pass:
     """Plan one direction: ready statements, fuse them, build the kernels, order the arguments."""
-    statements = ready(program, context.fresh_tensor)
+    given = {b.tensor for b in context.buffers.values() if b.role == "cotangent"} if name == "backward" else set()
+    statements, aliases = _without_aliases(ready(program, context.fresh_tensor), given, results)
     gradients = set(results) if name == "backward" else set()
-    groups = fuse(statements, results, menu)
+    groups = fuse(write_in(statements, menu), results, menu)
+    groups += [classify(s, ()) for s in aliases]
     kernels: list[Kernel] = []
     for n, g in enumerate(groups):
         later = {t for h in groups[n + 1:] for task in h.tasks for t in E.tensors(task.body)}
@@ -81,7 +86,34 @@ def _pass(name: str, program: Program, forward: Program, results: tuple[str, ...
     arguments = _arguments(name, kernels, outs, temporaries, context)
     needed = {a for b in (*outs, *temporaries) for a in b.axes} | {a for k in kernels for a in k.sizes}
     rules = size_rules(arguments, needed, context.sizes, forward)
-    return Pass(name, arguments, outs, temporaries, tuple(kernels), rules)
+    names = {t: context.buffers[t].name for t in results}
+    reread = {t for g in groups for task in g.tasks for t in E.tensors(task.body)} & gradients
+    return Pass(name, arguments, outs, temporaries, tuple(kernels), rules,
+                aliases=tuple((names[s.name], context.buffers[_source(s)].name) for s in aliases),
+                added=tuple(names[t] for t in results if t in reread))
+
+
+def _source(s: Statement) -> str:
+    assert isinstance(s.expr, E.Get)
+    return s.expr.tensor
+
+
+def _without_aliases(statements: list[Statement], given: set[str],
+                     results: tuple[str, ...]) -> tuple[list[Statement], list[Statement]]:
+    """Gradients that are a cotangent itself, apart; what read them reads the cotangent."""
+    same: dict[str, Statement] = {}
+    rest = []
+    for s in statements:
+        e = s.expr
+        if s.name in results and isinstance(e, E.Get) and e.tensor in given and e.subs == s.indices:
+            same[s.name] = s
+        else:
+            rest.append(s)
+
+    def read(x: E.Expr) -> E.Expr:
+        return E.Get(_source(same[x.tensor]), x.subs) if isinstance(x, E.Get) and x.tensor in same else x
+
+    return [Statement(s.name, s.indices, E.transform(s.expr, read), s.line) for s in rest], list(same.values())
 
 
 def _arguments(name: str, kernels: list[Kernel], outs: tuple[Buffer, ...], temporaries: tuple[Buffer, ...],

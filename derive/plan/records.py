@@ -175,6 +175,7 @@ class Pass:
     kernels: tuple[Kernel, ...]
     sizes: tuple[SizeRule, ...]
     aliases: tuple[tuple[str, str], ...] = ()  # (result, argument) where the result is the argument itself
+    added: tuple[str, ...] = ()  # gradients that later kernels read: to be added to given arrays at the end
 
 
 @dataclass(frozen=True)

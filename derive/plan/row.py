@@ -8,14 +8,16 @@ the maps that can be stored by then.
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Expr, Get, Where
+from derive.expr import Expr, Where
 from derive.plan import ir
 from derive.plan.context import Context
 from derive.plan.group import Group, Task
 from derive.plan.ir import REAL, Local, Scalar
-from derive.plan.lower import Scope, local_name
+from derive.plan.lower import Scope
 from derive.plan.records import Kernel, Launch, Phase, Row
 from derive.plan.spell import statement
+from derive.plan.terms import local_name
+from derive.program import Statement
 
 
 def row_kernels(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]) -> list[Kernel]:
@@ -27,7 +29,7 @@ def row_kernels(group: Group, context: Context, stored: set[str], name: str, acc
     context.decode(scope, group.domain, row)
     tasks = _written_out(group)
     levels = _levels(tasks, group)
-    last = max((levels[t.name] + (t.op is None and _elementwise(t, group) and t.name in stored) for t in tasks), default=0)
+    last = max((levels[t.name] + (_elementwise(t, group) and t.name in stored) for t in tasks), default=0)
     start = tuple(scope.stmts)
     phases: list[Phase] = []
     heads: list[ir.Stmt] = list(start)
@@ -78,9 +80,7 @@ def _kernel(group: Group, context: Context, name: str, row: str, element: str, h
         accumulates=bool(accumulate & stored))
 
 
-def _as_statement(t: Task) -> E.Any:
-    from derive.program import Statement
-
+def _as_statement(t: Task) -> Statement:
     return Statement(t.name, t.statement.indices, t.body)
 
 
@@ -146,8 +146,5 @@ def accumulate_into(inner: Scope, body: Expr, local: str, op: str) -> None:
     if op == "sum":
         inner.stmts.append(ir.Assign(local, ir.Binary(REAL, "+", Local(REAL, local), value)))
     else:
-        inner.stmts.append(ir.Assign(local, ir.Apply(REAL, "fmax" if op == "max" else "fmin", (Local(REAL, local), value))))
-
-
-def reads_of(e: Expr) -> list[Get]:
-    return [x for x in E.subterms(e) if isinstance(x, Get)]
+        pick = "fmax" if op == "max" else "fmin"
+        inner.stmts.append(ir.Assign(local, ir.Apply(REAL, pick, (Local(REAL, local), value))))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from derive import expr as E
-from derive.expr import Expr, Get, Reduce, Softmax
+from derive.expr import Cmp, Expr, Get, Reduce, Softmax
 from derive.program import Program, Statement
 
 
@@ -32,3 +34,24 @@ def recompute(forward: Program, backward: Program) -> tuple[list[Statement], tup
     made = [s.name for s in forward.statements]
     read = {t for s in statements for t in E.tensors(s.expr)}
     return statements, tuple(n for n in made if n in read), tuple(n for n in made if n in again)
+
+
+def unrounded(forward: Program, statements: list[Statement],
+              kept: tuple[str, ...]) -> tuple[Program, list[Statement], tuple[str, ...]]:
+    """Keep outputs that the backward tests for equality as they were before rounding to 16 bits.
+
+    `where(X[i,k]*W[k] == Y[i], ...)` finds the place of a maximum only if Y is what was compared.
+    """
+    tested = {x.tensor for s in statements for c in E.subterms(s.expr) if isinstance(c, Cmp) and c.op in ("==", "!=")
+              for x in E.subterms(c) if isinstance(x, Get)} & set(forward.outputs)
+    if not tested:
+        return forward, statements, kept
+    new = {n: f"{n}_unrounded" for n in sorted(tested)}
+    copies = [Statement(new[s.name], s.indices, s.target) for s in forward.statements if s.name in tested]
+
+    def read(x: Expr) -> Expr:
+        return Get(new[x.tensor], x.subs) if isinstance(x, Get) and x.tensor in new else x
+
+    statements = [Statement(s.name, s.indices, E.transform(s.expr, read), s.line) for s in statements]
+    forward = replace(forward, statements=(*forward.statements, *copies))
+    return forward, statements, tuple(new.get(n, n) for n in kept)
