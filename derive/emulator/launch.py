@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from derive.emulator import arena, check, worker
+from derive.emulator import arena, check, history, worker
 from derive.emulator.errors import CrashError, EmulatorError, LaunchError
 from derive.emulator.signature import Parameter, Signature, check_array, pack_scalar
 
@@ -84,6 +84,7 @@ class _Span:
     start: int
     end: int
     parameters: list[Parameter]
+    empty: bool = False  # holds nothing yet (check mode)
     place: int = 0  # offset of the copy in the arena
     memory: np.ndarray[Any, Any] | None = None
 
@@ -100,11 +101,11 @@ class _Placement:
         self.spans: list[_Span] = []
         self._written: list[tuple[np.ndarray[Any, Any], int]] = []
 
-    def announce(self, array: np.ndarray[Any, Any], parameter: Parameter) -> None:
+    def announce(self, array: np.ndarray[Any, Any], parameter: Parameter, empty: bool) -> None:
         """All arrays are announced before the first is placed, so that overlapping ones share a copy."""
         start = array.ctypes.data
         if self._gap or (array.nbytes and self._home.offset_of(start) is None):
-            self.spans.append(_Span(start, start + array.nbytes, [parameter]))
+            self.spans.append(_Span(start, start + array.nbytes, [parameter], empty))
 
     def reserve(self) -> None:
         """Makes room for everything announced."""
@@ -114,6 +115,7 @@ class _Placement:
             if last and (span.start < last.end or (span.start, span.end) == (last.start, last.end)):
                 last.end = max(last.end, span.end)
                 last.parameters += span.parameters
+                last.empty = last.empty and span.empty
             else:
                 merged.append(span)
         for span in merged:
@@ -162,7 +164,8 @@ def run(
     for parameter, value in zip(kernel.parameters, args, strict=True):
         if isinstance(value, np.ndarray):
             check_array(kernel, parameter, value)
-            placement.announce(value, parameter)
+            empty = checked is not None and parameter.name in checked.uninitialized and not history.has_output(value)
+            placement.announce(value, parameter, empty)
     placement.reserve()
     packed = []
     for parameter, value in zip(kernel.parameters, args, strict=True):
@@ -176,25 +179,29 @@ def run(
             packed.append(struct.pack("=BI", _VALUE, len(data)) + data)
     random, seed = order
     head = struct.pack("=3I6IIIQI", 2, *number, *shape.grid, *shape.block, shape.shared_mem, random, seed, len(args))
-    tail = _pack_buffers(placement.spans, checked.uninitialized) if checked else struct.pack("=I", 0)
+    tail = _pack_buffers(placement.spans) if checked else struct.pack("=I", 0)
     answer = home.ask(head + b"".join(packed) + tail, worker.timeout())
     worker.show(answer.printed)
     if answer.status in (worker.OK, worker.FINDINGS):
         placement.copy_out()
+    if checked:
+        for parameter, value in zip(kernel.parameters, args, strict=True):
+            if isinstance(value, np.ndarray) and not parameter.is_const:
+                history.add_output(value)
     if answer.status == worker.FINDINGS and checked:
         raise check.CheckError(check.read(answer.text, kernel.name, checked.compiled))
     if answer.status != worker.OK:
         raise _error(kernel, answer)
 
 
-def _pack_buffers(spans: list[_Span], uninitialized: frozenset[str]) -> bytes:
+def _pack_buffers(spans: list[_Span]) -> bytes:
     """What check mode is told of each buffer; arrays that overlap count as one that may do what any of them may."""
     parts = [struct.pack("=II", 1, len(spans))]
     for span in spans:
         name = "/".join(p.name for p in span.parameters).encode()
         element = min(p.scalar_size for p in span.parameters)
         is_input = all(p.is_const for p in span.parameters)
-        initialised = not all(p.name in uninitialized for p in span.parameters)
+        initialised = not span.empty
         numbers = (span.place, span.end - span.start, element, is_input and initialised, initialised, len(name))
         parts.append(struct.pack("=QQIBBI", *numbers) + name)
     return b"".join(parts)

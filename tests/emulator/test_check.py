@@ -485,6 +485,22 @@ def test_findings_name_arguments_of_templates_and_device_functions() -> None:
     }
 
 
+def test_what_one_kernel_leaves_the_next_may_read() -> None:
+    code = """
+    extern "C" __global__ void first(const float* x, float* t) { t[threadIdx.x] = 2 * x[threadIdx.x]; }
+    extern "C" __global__ void second(const float* t, float* y) { y[threadIdx.x] = t[threadIdx.x]; }
+    """
+    module = em.RawModule(code=code, check=True, uninitialized=("t", "y"))
+    x, t, y = np.ones(8, F32), em.empty(8, F32), np.empty(8, F32)
+    with pytest.raises(em.CheckError, match="uninitialized: kernel 'second', line 3: 't'"):
+        module.get_function("second")(1, 8, (t, y))
+    module.get_function("first")(1, 8, (x, t))
+    module.get_function("second")(1, 8, (t[:], y))
+    assert (y == 2).all()
+    with pytest.raises(em.LaunchError, match="uninitialized names no parameter: z9"):
+        em.RawModule(code=code, check=True, uninitialized=("z9",)).get_function("first")(1, 8, (x, t))
+
+
 def test_correct_kernels_give_no_report(monkeypatch: pytest.MonkeyPatch) -> None:
     """All of test_kernels and of the half tests again, in check mode."""
     raw_module, raw_kernel = em.RawModule, em.RawKernel
