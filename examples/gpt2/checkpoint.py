@@ -1,0 +1,91 @@
+"""A checkpoint: one .npz with the parameters, the optimiser's moments and what a resumed run needs to know."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from model import GPT2, Config, ModelError
+
+Array = np.ndarray[Any, Any]
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a run is: its sizes, its settings, where it stands.
+
+    Attributes:
+        config: the model's sizes.
+        arrays: `param/*`, and `m/*` and `v/*`, the moments of AdamW, by llm.c's names.
+        step: steps done.
+        alphabet: the characters, in the order of their tokens.
+        settings: dtype, seed, batch, rate and decay.
+    """
+
+    config: Config
+    arrays: dict[str, Array]
+    step: int
+    alphabet: str
+    settings: dict[str, Any]
+
+    def group(self, kind: str) -> dict[str, Array]:
+        """The arrays `kind/*` by llm.c's names."""
+        return {n.split("/")[1]: a for n, a in self.arrays.items() if n.startswith(kind + "/")}
+
+
+def save(path: Path, model: GPT2, alphabet: str, settings: dict[str, Any]) -> None:
+    """Write a checkpoint beside `path` and put it in place, so that the old one or the new one is there whole.
+
+    Raises:
+        ModelError: it cannot be written.
+    """
+    arrays = {f"param/{n}": a for n, a in model.host(model.parameters).items()}
+    for kind, flat in zip("mv", model.moments, strict=True):
+        arrays |= {f"{kind}/{n}": a for n, a in model.host(model.views(flat)).items()}
+    c = model.config
+    arrays |= {"config": np.array([c.L, c.H, c.C, c.V, c.maxT], np.int64), "step": np.int64(model.step),
+               "alphabet": np.array(alphabet)}
+    arrays |= {f"set/{n}": np.array(x) for n, x in settings.items()}
+    made = None
+    try:
+        handle, made = tempfile.mkstemp(prefix=path.name + ".", dir=path.parent)
+        with os.fdopen(handle, "wb") as f:
+            np.savez(f, **arrays)
+            f.flush()
+            os.fsync(f.fileno())
+        os.replace(made, path)
+        made = None
+    except OSError as e:
+        raise ModelError(f"cannot write the checkpoint {path}: {e.strerror}") from None
+    finally:
+        if made is not None:
+            os.unlink(made)
+
+
+def load(path: Path) -> Checkpoint:
+    """Read a checkpoint.
+
+    Raises:
+        ModelError: it is none.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as opened:
+            arrays = {n: opened[n] for n in opened.files}
+        settings = {n.split("/")[1]: a.item() for n, a in arrays.items() if n.startswith("set/")}
+        found = Checkpoint(Config(*(int(n) for n in arrays["config"])), arrays, int(arrays["step"]),
+                           str(arrays["alphabet"]), settings)
+        absent = [n for n in ("dtype", "seed", "batch", "rate", "decay") if n not in settings]
+        absent += [f"{kind}/{n}" for kind in ("param", "m", "v") for n in found.config.shapes()
+                   if f"{kind}/{n}" not in arrays]
+        if absent or len(found.alphabet) != found.config.V:
+            raise ModelError(f"it lacks {', '.join(absent)}" if absent else "its alphabet is not as long as V")
+    except FileNotFoundError:
+        raise ModelError(f"there is no checkpoint {path} to resume from") from None
+    except (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, ModelError) as e:
+        raise ModelError(f"{path} is no checkpoint of this example: {str(e).splitlines()[0] if str(e) else e!r}") from None
+    return found
