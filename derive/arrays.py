@@ -95,7 +95,7 @@ def _check_label(sub: Expr, guards: tuple[Expr, ...], arrays: Mapping[str, Array
                 holds = holds & _evaluate(c, grid, arrays, sizes, params, integers)
             value = _evaluate(sub, grid, arrays, sizes, params, integers)
             wrong = ((value < 0) | (value >= room)) & holds
-    except _Unknown:
+    except _UnknownError:
         return
     if np.any(wrong):
         bad = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), np.shape(wrong)))[wrong]
@@ -103,7 +103,7 @@ def _check_label(sub: Expr, guards: tuple[Expr, ...], arrays: Mapping[str, Array
                          hint=f"it must be from 0 to {room - 1} wherever it is read; guard it with where(...)")
 
 
-class _Unknown(Exception):
+class _UnknownError(Exception):
     """A term that needs more than indices and integer tensors."""
 
 
@@ -137,7 +137,7 @@ def _evaluate(e: Expr, grid: Mapping[Index, Array], arrays: Mapping[str, Array],
             subs = np.broadcast_arrays(*(down(s) for s in e.subs)) if e.subs else ()
             array = arrays[e.tensor]
             if any(np.any((s < 0) | (s >= n)) for s, n in zip(subs, array.shape, strict=True)):
-                raise _Unknown
+                raise _UnknownError
             return array[tuple(subs)].astype(np.int64)
         case E.Add():
             return sum(down(a) for a in e.args)
@@ -163,7 +163,7 @@ def _evaluate(e: Expr, grid: Mapping[Index, Array], arrays: Mapping[str, Array],
             for p in parts[1:]:
                 value = value & p if e.op == "and" else value | p
             return value
-    raise _Unknown
+    raise _UnknownError
 
 
 # --------------------------------------------------------------------------------------------------- files
@@ -175,10 +175,12 @@ def read_arrays(path: Path) -> dict[str, Array]:
         FileError: it is not there, or no npz of plain arrays.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with open(path, "rb") as file:
+            found = np.load(file, allow_pickle=False)
             if not isinstance(found, np.lib.npyio.NpzFile):
                 raise FileError(f"{path} is no npz file", value=path, hint="write it with numpy.savez")
-            return {name: found[name] for name in found.files}
+            with found:
+                return {name: found[name] for name in found.files}
     except FileNotFoundError as e:
         raise FileError(f"there is no file {path}", value=path) from e
     except OSError as e:

@@ -1,0 +1,79 @@
+"""Emitted text: literals, names, determinism, nothing unused."""
+
+import re
+import subprocess
+import sys
+from fractions import Fraction
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from derive.emit import emit, sources
+from derive.emit.cuda import literal
+from derive.errors import FileError
+from derive.pipeline import derive_text
+from derive.plan import make_plan
+from derive.plan.names import Namer, clean
+from derive.run import compile
+
+
+@pytest.mark.parametrize("text", ["0.1", "1e-5", "-1e30", "0.044715", "0.79788456", "16777217", "1/3", "3e38", "1e-45", "2"])
+def test_literals_round_to_the_nearest_float(text: str) -> None:
+    value = Fraction(text)
+    single = literal(value, "float")
+    assert single.endswith("f")
+    got = np.float32(single[:-1])
+    nearest = min((np.nextafter(got, np.float32(d)) for d in (-np.inf, np.inf)), key=lambda v: abs(Fraction(float(v)) - value))
+    assert abs(Fraction(float(got)) - value) <= abs(Fraction(float(nearest)) - value)
+    assert float(literal(value, "double")) == float(value)
+
+
+def test_names_that_others_have_taken_are_changed() -> None:
+    namer = Namer()
+    assert namer.fresh("X") == "X"
+    assert namer.fresh("X") == "X_"
+    for word in ("float", "lambda", "threadIdx", "INFINITY", "row_sum", "expf", "print", "INDEX"):
+        assert namer.fresh(word) != word
+    assert clean("__a__b") == "a_b"
+    assert clean("γ") == "u03b3"
+
+
+def test_formulas_with_words_of_cuda_and_python_run() -> None:
+    text = "total[row,col] = sum(stop, int_[row,stop]*float_[stop,col]) + thread[col]*acc"
+    rng = np.random.default_rng(0)
+    arrays = {"int_": rng.standard_normal((3, 4)), "float_": rng.standard_normal((4, 5)),
+              "thread": rng.standard_normal(5), "acc": rng.standard_normal(())}  # fmt: skip
+    found = compile(text, "float64", "emulator").run(arrays)["total"]
+    np.testing.assert_allclose(found, arrays["int_"] @ arrays["float_"] + arrays["thread"] * arrays["acc"])
+
+
+SCRIPT = """
+from derive.emit import sources
+from derive.pipeline import derive_text
+from derive.plan import make_plan
+d = derive_text("S[i,j] = sum(k, Q[i,k]*K[j,k])\\nP[i,j] = softmax(j, S[i,j])\\nO[i,e] = sum(j, P[i,j]*V[j,e])")
+for name, text in sources("attention", make_plan(d.forward, d.backward)).items():
+    print(name, text)
+"""
+
+
+def test_the_same_bytes_under_any_hash_seed() -> None:
+    runs = [subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True,
+                           env={"PYTHONHASHSEED": seed, "PYTHONPATH": "."}).stdout for seed in ("1", "2")]  # fmt: skip
+    assert runs[0] == runs[1]
+
+
+def test_no_helper_is_emitted_unused() -> None:
+    d = derive_text("Y[i] = sigmoid(X[i])")
+    text = sources("s", make_plan(d.forward, d.backward))["s.cu"]
+    for helper in re.findall(r"__device__ inline \w+ (\w+)\(", text):
+        assert text.count(helper + "(") > 1
+    assert "struct Sum" not in text
+
+
+def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    d = derive_text("Y[i] = X[i]")
+    with pytest.raises(FileError, match="cannot write"):
+        emit("op", make_plan(d.forward, d.backward), tmp_path / "taken")

@@ -1,0 +1,67 @@
+"""Which kernels a formula becomes: the menu's entries in order, and what the backward keeps."""
+
+import pytest
+
+from derive.pipeline import derive_text
+from derive.plan import Plan, make_plan
+
+LAYERNORM = """
+M[b,s]   = mean(d, X[b,s,d])
+V[b,s]   = mean(d, (X[b,s,d] - M[b,s])**2)
+Y[b,s,d] = (X[b,s,d] - M[b,s]) / sqrt(V[b,s] + 1e-5) * gamma[d] + beta[d]
+"""
+GELU = "Y[i] = 0.5*X[i]*(1 + tanh(0.7978845608*(X[i] + 0.044715*X[i]**3)))"
+KINDS = {
+    GELU: (["pointwise"], ["pointwise"]),
+    "P[i,j] = softmax(j, S[i,j])": (["row"], ["row"]),
+    LAYERNORM: (["row"], None),
+    "Y[i,j] = relu(sum(k, X[i,k]*W[k,j]) + b[j])": (["contraction"], None),
+    "Y[j] = sum(i, X[i,j]**2)": (["column", "column"], ["pointwise"]),
+    "Y[t,c] = E[ids[t],c]": (["pointwise"], ["scatter", "scatter"]),
+    "Y[b,o,t] = sum(c, r, X[b,c,t+r]*W[o,c,r])": (["contraction"], None),
+    "Y[b,c,t] = max(r, X[b,c,2*t+r])": (["nest"], None),
+}
+
+
+def plan(text: str) -> Plan:
+    d = derive_text(text)
+    return make_plan(d.forward, d.backward)
+
+
+@pytest.mark.parametrize("text", KINDS, ids=lambda t: t.strip().splitlines()[-1][:40])
+def test_kernels_of(text: str) -> None:
+    made = plan(text)
+    assert made.backward is not None
+    forward, backward = KINDS[text]
+    assert [k.plan for k in made.forward.kernels] == forward
+    if backward is not None:
+        assert [k.plan for k in made.backward.kernels] == backward
+
+
+def test_gelu_and_relu_save_nothing() -> None:
+    assert plan(GELU).contract.saved == ()
+    assert plan("Y[i] = relu(X[i])").contract.saved == ()
+
+
+def test_layernorm_saves_row_statistics_only() -> None:
+    saved = [b for b in plan(LAYERNORM).forward.results if b.role == "saved"]
+    assert saved
+    assert all(b.axes == ("size_b", "size_s") for b in saved)
+
+
+def test_cross_entropy_saves_the_log_sum_exp() -> None:
+    made = plan("L = mean(b, logsumexp(v, X[b,v]) - X[b,labels[b]])")
+    assert [b.axes for b in made.forward.results if b.role == "saved"] == [("size_b",)]
+
+
+def test_an_empty_menu_makes_everything_a_nest() -> None:
+    d = derive_text(LAYERNORM)
+    made = make_plan(d.forward, d.backward, menu=())
+    assert made.backward is not None
+    assert {k.plan for k in (*made.forward.kernels, *made.backward.kernels)} <= {"nest", "pointwise"}
+
+
+def test_a_gradient_equal_to_the_cotangent_is_an_alias() -> None:
+    made = plan("Y[i,j] = X[i,j] + b[j]")
+    assert made.backward is not None
+    assert made.backward.aliases == (("dX", "dY"),)
