@@ -1,0 +1,118 @@
+"""One change to a claim at a time: a transpose, a sign, an axis.  What makes a claim right names its fault."""
+
+from __future__ import annotations
+
+import ast
+import copy
+from collections.abc import Callable, Iterator
+from functools import partial
+
+from derive.claim.source import Claim
+
+Change = Callable[[ast.expr], ast.expr | None]
+
+
+def transposes(claim: Claim) -> Iterator[Claim]:
+    """With `.T` put on or taken off one factor, two indices of one access swapped, or the factors of `@` swapped."""
+    yield from _changed(claim, _transposed, right=True, left=True)
+
+
+def signs(claim: Claim) -> Iterator[Claim]:
+    """With one sign turned."""
+    yield from _changed(claim, _turned)
+
+
+def axes(claim: Claim) -> Iterator[Claim]:
+    """With one reduction over another axis."""
+    for place in (0, 1, -1, -2):
+        yield from _changed(claim, partial(_moved, place=place))
+
+
+def kept_axes(claim: Claim) -> Iterator[Claim]:
+    """With one reduction keeping its axis."""
+    yield from _changed(claim, _kept)
+
+
+def _changed(claim: Claim, change: Change, right: bool = True, left: bool = False) -> Iterator[Claim]:
+    for side in [*(["right"] if right else []), *(["left"] if left and isinstance(claim.left, ast.Subscript) else [])]:
+        tree: ast.expr = getattr(claim, side)
+        nodes = [n for n in ast.walk(tree) if isinstance(n, ast.expr)]
+        for n in range(len(nodes)):
+            new = _replaced(tree, n, change)
+            if new is not None:
+                ast.fix_missing_locations(new)
+                a, b = (claim.left, new) if side == "right" else (new, claim.right)
+                yield Claim(f"{ast.unparse(a)} = {ast.unparse(b)}", a, b)
+
+
+def _replaced(tree: ast.expr, at: int, change: Change) -> ast.expr | None:
+    """The tree with its node number `at` changed; None if the change does not apply there."""
+    tree = copy.deepcopy(tree)
+    target = [n for n in ast.walk(tree) if isinstance(n, ast.expr)][at]
+    new = change(target)
+    if new is None:
+        return None
+    if target is tree:
+        return new
+    for parent in ast.walk(tree):
+        for name, value in ast.iter_fields(parent):
+            if value is target:
+                setattr(parent, name, new)
+            elif isinstance(value, list) and any(v is target for v in value):
+                value[[v is target for v in value].index(True)] = new
+    return tree
+
+
+def _transposed(node: ast.expr) -> ast.expr | None:
+    if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
+        return node.value
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and len(node.slice.elts) == 2:
+        if all(isinstance(e, ast.Name) for e in node.slice.elts):
+            return ast.Subscript(node.value, ast.Tuple(node.slice.elts[::-1], ast.Load()), ast.Load())
+        return None
+    if isinstance(node, ast.Name | ast.BinOp) and not (isinstance(node, ast.Name) and node.id in ("np", "torch")):
+        return ast.Attribute(node, "T", ast.Load())
+    return None
+
+
+def _turned(node: ast.expr) -> ast.expr | None:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add | ast.Sub):
+        return ast.BinOp(node.left, ast.Sub() if isinstance(node.op, ast.Add) else ast.Add(), node.right)
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        return node.operand
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult | ast.Div):
+        return ast.UnaryOp(ast.USub(), node)
+    return None
+
+
+def _moved(node: ast.expr, place: int) -> ast.expr | None:
+    if not isinstance(node, ast.Call):
+        return None
+    for k in node.keywords:
+        if k.arg in ("axis", "dim"):
+            keywords = [ast.keyword(x.arg, ast.Constant(place)) if x is k else x for x in node.keywords]
+            return ast.Call(node.func, node.args, keywords)
+    return None
+
+
+def _kept(node: ast.expr) -> ast.expr | None:
+    if not isinstance(node, ast.Call) or not any(k.arg in ("axis", "dim") for k in node.keywords):
+        return None
+    rest = [k for k in node.keywords if k.arg not in ("keepdims", "keepdim")]
+    return ast.Call(node.func, node.args, [*rest, ast.keyword("keepdims", ast.Constant(True))])
+
+
+def swapped(claim: Claim) -> Iterator[Claim]:
+    """With the two factors of one `@` in the other order, each transposed or not."""
+    def change(node: ast.expr, turn: tuple[bool, bool]) -> ast.expr | None:
+        if not (isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult)):
+            return None
+        sides = [_t(x) if t else x for x, t in zip((node.right, node.left), turn, strict=True)]
+        return ast.BinOp(sides[0], ast.MatMult(), sides[1])
+
+    for turn in ((False, False), (True, False), (False, True), (True, True)):
+        yield from _changed(claim, partial(change, turn=turn))
+
+
+def _t(node: ast.expr) -> ast.expr:
+    return node.value if isinstance(node, ast.Attribute) and node.attr == "T" else ast.Attribute(node, "T", ast.Load())
