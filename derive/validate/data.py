@@ -87,8 +87,11 @@ class Drawer:
         """2, 3, 5, 7, ...: small enough to move every element in turn."""
         return self._fitting(dict(zip(self.classes(), AWKWARD * 3)), 1 << 12)
 
-    def sweep(self) -> Iterator[Sizes]:
+    def sweep(self) -> list[Sizes]:
         """Small primes, ones, one long axis after another, and medium sizes that are no multiple of anything."""
+        return [s for n, s in enumerate(every := list(self._sweep())) if s not in every[:n]]
+
+    def _sweep(self) -> Iterator[Sizes]:
         classes = self.classes()
         yield self.small()
         if not classes:
@@ -190,9 +193,8 @@ class Drawer:
             tries += [*({n: kind} for n in self.reals), dict.fromkeys(self.reals, kind)]
         for kinds in tries:
             self.kinds = kinds
-            sample = self.sample(self.small())
-            values = evaluate(self.f, sample.arrays, {x: sample.extents[x] for x in self._free(sample.extents)})
-            if all(np.isfinite(v).all() for v in values.values()):
+            samples = (self.sample(self.large(), scale, n) for scale in ("1", "0.1") for n in range(3))
+            if all(np.isfinite(v).all() for s in samples for v in self.interpret(s).values()):
                 return kinds
         return {}
 

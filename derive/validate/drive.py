@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import importlib.util
 import inspect
+import shutil
 import tempfile
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -57,10 +59,11 @@ class Emitted:
 
     def __init__(self, name: str, program: Program, plan: Plan, cp: Any, texts: Mapping[str, str] | None = None):
         self.name, self.program, self.plan, self.cp = clean(name), program, plan, cp
-        self.folder = tempfile.TemporaryDirectory(prefix="derive-validate-")
+        folder = tempfile.mkdtemp(prefix="derive-validate-")
+        weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         for file, text in (texts or sources(name, plan)).items():
-            Path(self.folder.name, file).write_text(text, encoding="utf-8")
-        spec = importlib.util.spec_from_file_location(self.name, Path(self.folder.name, f"{self.name}.py"))
+            Path(folder, file).write_text(text, encoding="utf-8")
+        spec = importlib.util.spec_from_file_location(self.name, Path(folder, f"{self.name}.py"))
         assert spec is not None
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)

@@ -64,7 +64,7 @@ class Comparison:
 
     def samples(self, quick: bool = False) -> Iterator[Sample]:
         """Every size at scale 1, one at the other scales, and logits of ±200 where they are meant."""
-        sweep = list(self.drawer.sweep())
+        sweep = self.drawer.sweep()
         for n, sizes in enumerate(sweep[:2] if quick else sweep):
             yield self.drawer.sample(sizes, "1", n)
         scales = SCALES[1:] + (("logits",) if exponentiates(self.drawer.f) else ())
@@ -199,7 +199,7 @@ def checked(op: Operation, drawer: Drawer, dtype: str) -> Result:
                       Unpoisoned(emulator, check=True, uninitialized=tuple(sorted(made))))
     runs = 0
     try:
-        for n, sizes in enumerate(list(drawer.sweep())[:4]):
+        for n, sizes in enumerate(drawer.sweep()[:4]):
             emitted.run(drawer.sample(sizes, "1", n))
             runs += 1
     except found as e:

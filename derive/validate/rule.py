@@ -29,9 +29,9 @@ def rewrites(op: Operation) -> Result:
     ways: dict[str, int] = {}
     for r in found:
         if r.right:
-            ways[r.how] = ways.get(r.how, 0) + 1
-    said = f"of {len(found)} rewrites " + ", ".join(
-        f"{n} {'is' if n == 1 else 'are'} right {how}" for how, n in sorted(ways.items(), key=lambda x: -x[1]))
+            how = r.how.partition(" at ")[0]
+            ways[how] = ways.get(how, 0) + 1
+    said = ", ".join(f"{n} rewrite{'s' * (n > 1)} right {how}" for how, n in sorted(ways.items(), key=lambda x: -x[1]))
     if open_:
         said += f"; {len(open_)} not judged: {open_[0].how}"
     return Result("rewrite", PASS if ways else NOT_RUN, said, len(found) - len(open_))
@@ -59,8 +59,8 @@ def rule(op: Operation, drawer: Drawer) -> Result:
                 return Result("rule", FAIL, place, cases, worst)
     nothing = [n for n, e in empty.items() if e]
     note = f"; {', '.join('d' + n for n in nothing)} is 0 wherever tried" if nothing else ""
-    return Result("rule", PASS, f"{len(op.gradients)} gradients against central differences, error at most "
-                  f"{worst * RELATIVE:.1e} of the largest entry{note}", cases, worst)
+    return Result("rule", PASS, f"{len(op.gradients)} gradient{'s' * (len(op.gradients) > 1)} against central differences, "
+                  f"error at most {worst * RELATIVE:.1e} of the largest entry{note}", cases, worst)
 
 
 def _compare(op: Operation, program: Runnable, drawer: Drawer, sample: Sample) -> tuple[float, str, set[str]]:

@@ -1,0 +1,163 @@
+"""The validator catches what is wrong: rules and kernels with a seeded fault fail, right ones pass."""
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import derive
+from derive import emulator
+from derive.emit import sources
+from derive.operation import Operation
+from derive.validate.data import Drawer
+from derive.validate.formula import extents, read, shapes
+from derive.validate.interpret import evaluate
+from derive.validate.kernels import kernels, plan_of
+from derive.validate.records import FAIL, NOT_RUN, PASS, Report, Result
+from derive.validate.report import summary, table, validate
+from derive.validate.rule import rule
+
+SOFTMAX = "P[i,j] = softmax(j, S[i,j])"
+LINEAR = "Y[n,o] = sum(i, X[n,i]*W[i,o]) + b[o]"
+
+
+def drawer(op: Operation) -> Drawer:
+    return Drawer(read(op.text), {}, {})
+
+
+def with_backward(text: str, *lines: str) -> Operation:
+    """An operation whose rule is these lines of NumPy."""
+    op = derive.parse(text)
+    op.__dict__["backward_numpy"] = list(lines)
+    return op
+
+
+@pytest.mark.parametrize("lines", [
+    ["dS = np.zeros_like(S)"],
+    ["dS = P*dP"],
+    ["dS = P*(dP + np.sum(P*dP, axis=-1, keepdims=True))"],
+    ["dS = P*(dP - np.sum(P*dP, axis=0, keepdims=True))"],
+    ["dS = P*(dP - np.sum(P*dP, axis=-1, keepdims=True))*1.0001"],
+    ["dS = np.where(S > 1e9, 0, np.nan)"],
+])  # fmt: skip
+def test_a_wrong_rule_fails(lines: list[str]) -> None:
+    op = with_backward(SOFTMAX, *lines)
+    assert rule(op, drawer(op)).status == FAIL
+
+
+def test_a_right_rule_passes() -> None:
+    op = with_backward(SOFTMAX, "dS = P*(dP - np.sum(P*dP, axis=-1, keepdims=True))")
+    assert rule(op, drawer(op)).status == PASS
+
+
+def judged(text: str, mutant: dict[str, str], dtype: str = "float32") -> Result:
+    op = derive.parse(text)
+    return kernels(op, drawer(op), dtype, emulator, texts=mutant)
+
+
+def texts(formula: str, dtype: str = "float32") -> dict[str, str]:
+    op = derive.parse(formula)
+    return sources("op", plan_of(op, dtype))
+
+
+MUTANTS = [
+    (LINEAR, "Y[n,o] = sum(i, X[n,i]*W[i,o])*1.0001 + b[o]"),  # a factor
+    (LINEAR, "Y[n,o] = sum(i, X[n,i]*W[i,o]) - b[o]"),  # a sign
+    (SOFTMAX, "P[i,j] = softmax(j, S[i,j])*(1 - 1e-4)"),
+    ("Y[i] = tanh(X[i])*Z[i]", "Y[i] = X[i]*Z[i]"),  # a function
+    ("Y[i,j] = X[i,j]*Z[i,j]", "Y[i,j] = X[i,j]*Z[i,0] + 0*Z[i,j]"),  # an index
+    ("Y[i] = sum(j, X[i,j])", "Y[i] = sum(j, where(j != 7, X[i,j], 0))"),  # part of the data
+    ("Y[i] = X[i]**2", "Y[i] = X[i]*0"),  # zeros
+    ("Y[t] = sum(s, where(s <= t, X[s]*Z[t], 0))", "Y[t] = sum(s, where(s < t, X[s]*Z[t], 0))"),  # off by one
+    ("Y[i] = log(sum(j, exp(X[i,j])))", "Y[i] = log(sum(j, exp(minimum(X[i,j], 80))))"),  # large numbers only
+]
+
+
+@pytest.mark.parametrize(("text", "mutant"), MUTANTS)
+def test_a_wrong_kernel_fails(text: str, mutant: str) -> None:
+    found = judged(text, texts(mutant))
+    assert found.status == FAIL
+    assert judged(text, texts(text)).status == PASS
+
+
+def test_zeros_fail_in_every_type() -> None:
+    for dtype in ("float64", "float32", "float16", "bfloat16"):
+        found = judged("Y[i] = 3*X[i]", texts("Y[i] = 0*X[i]", dtype), dtype)
+        assert found.status == FAIL, dtype
+
+
+def test_a_kernel_that_leaves_some_results_unwritten_fails() -> None:
+    mutant = texts("Y[i] = 3*X[i]")
+    assert re.search(r"< count;", mutant["op.cu"])
+    mutant["op.cu"] = re.sub(r"< count;", "< count - (count > 100);", mutant["op.cu"])
+    found = judged("Y[i] = 3*X[i]", mutant)
+    assert found.status == FAIL
+    assert "nan" in found.detail
+
+
+def test_a_missing_barrier_fails() -> None:
+    mutant = texts(LINEAR)
+    assert "__syncthreads();" in mutant["op.cu"]
+    mutant["op.cu"] = mutant["op.cu"].replace("__syncthreads();", "")
+    assert judged(LINEAR, mutant).status == FAIL
+
+
+def test_text_that_does_not_compile_fails() -> None:
+    mutant = texts(SOFTMAX)
+    mutant["op.cu"] = mutant["op.cu"].replace("const float*", "const flaot*")
+    assert judged(SOFTMAX, mutant).status == FAIL
+
+
+# ------------------------------------------------------------------------------------------------- reports
+
+
+def test_not_run_never_counts_as_passed() -> None:
+    nothing = Report("op", "float32", (Result("rule", NOT_RUN, "why"),))
+    assert not nothing.passed
+    some = Report("op", "float32", (Result("rule", PASS, ""), Result("gpu", NOT_RUN, "why")))
+    assert some.passed
+    assert not replace(some, results=(*some.results, Result("kernel", FAIL, ""))).passed
+    assert "not run" in table(some)
+    assert summary([some, nothing]).startswith("1 of 2 passed")
+
+
+def test_all_levels_of_a_formula_nobody_has_seen() -> None:
+    report = validate(derive.parse("G[n] = sum(i, j, X[n,i]*A[i,j]*tanh(X[n,j]))/(1 + sum(i, X[n,i]**2))"))
+    states = {r.level: r.status for r in report.results}
+    assert states["rewrite"] == states["rule"] == states["kernel"] == PASS, table(report)
+
+
+# ---------------------------------------------------------------------------------------------------- data
+
+
+def test_a_stated_size() -> None:
+    f = read("size p = 2\nY[t,p] = where(p == 0, X[t,0], X[t,1])*size(p)")
+    assert shapes(f, {"t": 3}) == {"X": (3, 2)}
+    assert extents(f, {"X": (3, 2)}, {}) == {"t": 3, "p": 2}
+    values = evaluate(f, {"X": np.arange(6.0).reshape(3, 2)})
+    assert values["Y"].tolist() == [[0, 2], [4, 6], [8, 10]]
+
+
+@pytest.mark.parametrize(("text", "kinds"), [
+    ("Y[i] = X[i]**2", {}),
+    ("Y[i] = log(X[i])*Z[i]", {"X": "positive"}),
+    ("Y[i] = log(X[i])*sqrt(Z[i])", {"X": "positive", "Z": "positive"}),
+    ("Y[i] = log(-log(U[i]))", {"U": "unit"}),
+])  # fmt: skip
+def test_numbers_suit_the_formula(text: str, kinds: dict[str, str]) -> None:
+    assert Drawer(read(text), {}, {}).kinds == kinds
+
+
+def test_labels_are_in_range_and_below_0_where_a_guard_allows_it() -> None:
+    plain = Drawer(read("Y[t] = E[ids[t]]"), {}, {}).sample({"t": 50})
+    assert plain.arrays["ids"].min() >= 0
+    guarded = Drawer(read("Y[t] = where(ids[t] >= 0, E[ids[t]], 0)"), {}, {}).sample({"t": 50})
+    assert guarded.arrays["ids"].min() < 0
+
+
+def test_sizes_are_awkward() -> None:
+    sizes = list(Drawer(read(LINEAR), {}, {}).sweep())
+    assert any(set(s.values()) == {1} for s in sizes)
+    assert any(max(s.values()) > 128 for s in sizes)
+    assert all(len(set(s.values())) > 1 for s in sizes[2:])
