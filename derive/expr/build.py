@@ -10,6 +10,7 @@ from derive.expr.nodes import (
     Add,
     Call,
     Cmp,
+    Const,
     Expr,
     Get,
     Index,
@@ -116,7 +117,17 @@ def power(base: Expr, exponent: Expr) -> Expr:
             return mul(*(power(f, exponent) for f in base.args))
         if isinstance(base, Pow):
             return power(base.base, mul(base.exponent, exponent))
+    elif isinstance(exponent, Num) and isinstance(base, Mul):  # √(2/π) = √2/√π, for factors that are positive
+        positive = [f for f in base.args if _is_positive(f)]
+        if positive and len(positive) < len(base.args) or len(positive) > 1:
+            rest = [f for f in base.args if f not in positive]
+            return mul(*(power(f, exponent) for f in positive), *([power(mul(*rest), exponent)] if rest else []))
     return Pow(base, exponent)
+
+
+def _is_positive(f: Expr) -> bool:
+    base = f.base if isinstance(f, Pow) else f
+    return isinstance(base, (Const, Size)) or (isinstance(base, Num) and base.value > 0)
 
 
 def neg(e: Expr) -> Expr:

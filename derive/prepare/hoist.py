@@ -63,7 +63,8 @@ class _Hoist:
             if len(heavy) == 1:
                 return E.mul(*(self._linear(f, guards) if f is heavy[0] else f for f in e.args))
         if isinstance(e, Reduce) and e.op == "sum":
-            indices, body = E.open_binder(e, avoid=self.statement.indices)
+            around = {i for g in guards for i in g.free}
+            indices, body = E.open_binder(e, avoid=(*self.statement.indices, *around))
             return E.summation(indices, self._linear(body, guards))
         if isinstance(e, Where):
             return E.where(self._name_all(e.cond, guards), self._linear(e.then, (*guards, e.cond)),
@@ -86,7 +87,8 @@ class _Hoist:
 
     def _named(self, e: Expr, guards: tuple[Expr, ...]) -> Expr:
         if isinstance(e, Softmax):
-            bound, body = E.open_binder(e, avoid=self.statement.indices)
+            around = {i for g in guards for i in g.free}
+            bound, body = E.open_binder(e, avoid=(*self.statement.indices, *e.free, *around))
             outer = sorted(body.free - set(bound), key=lambda i: self._order(i))
             indices = (*outer, *bound)
             whole: Expr = E.softmax(bound, body, bound)
