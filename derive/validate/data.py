@@ -89,7 +89,8 @@ class Drawer:
 
     def sweep(self) -> list[Sizes]:
         """Small primes, ones, one long axis after another, and medium sizes that are no multiple of anything."""
-        return [s for n, s in enumerate(every := list(self._sweep())) if s not in every[:n]]
+        every = list(self._sweep())
+        return [s for n, s in enumerate(every) if s not in every[:n]]
 
     def _sweep(self) -> Iterator[Sizes]:
         classes = self.classes()

@@ -59,8 +59,9 @@ def rule(op: Operation, drawer: Drawer) -> Result:
                 return Result("rule", FAIL, place, cases, worst)
     nothing = [n for n, e in empty.items() if e]
     note = f"; {', '.join('d' + n for n in nothing)} is 0 wherever tried" if nothing else ""
-    return Result("rule", PASS, f"{len(op.gradients)} gradient{'s' * (len(op.gradients) > 1)} against central differences, "
-                  f"error at most {worst * RELATIVE:.1e} of the largest entry{note}", cases, worst)
+    said = f"{len(op.gradients)} gradient{'s' * (len(op.gradients) > 1)} against central differences, "
+    said += f"error at most {worst * RELATIVE:.1e} of the largest entry{note}"
+    return Result("rule", PASS, said, cases, worst)
 
 
 def _compare(op: Operation, program: Runnable, drawer: Drawer, sample: Sample) -> tuple[float, str, set[str]]:
