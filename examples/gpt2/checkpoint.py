@@ -87,5 +87,6 @@ def load(path: Path) -> Checkpoint:
     except FileNotFoundError:
         raise ModelError(f"there is no checkpoint {path} to resume from") from None
     except (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, ModelError) as e:
-        raise ModelError(f"{path} is no checkpoint of this example: {str(e).splitlines()[0] if str(e) else e!r}") from None
+        why = str(e).splitlines()[0] if str(e) else repr(e)
+        raise ModelError(f"{path} is no checkpoint of this example: {why}") from None
     return found

@@ -30,7 +30,7 @@ class Config:
     H: int
     C: int
     V: int
-    maxT: int
+    maxT: int  # noqa: N815
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
@@ -68,12 +68,8 @@ class GPT2:
             Operation(n, dtype, self.cp) for n in ("encoder", "block", "head", "loss"))
         self._adamw: Operation | None = None
         self.step = 0
-        self.load(parameters)
-
-    def load(self, parameters: Arrays) -> None:
-        """Take parameters; gradients are 0."""
         self.flat = self.flatten(parameters)
-        self.flat_gradient = self.cp.zeros(self.flat.shape, self.dtype)
+        self.flat_gradient, *self.moments = (self.cp.zeros(self.flat.shape, self.dtype) for _ in range(3))
         self.parameters, self.gradients = self.views(self.flat), self.views(self.flat_gradient)
 
     def flatten(self, named: Arrays) -> Any:
@@ -104,7 +100,7 @@ class GPT2:
             targets: [B, T], int32.
         """
         p, (_, T) = self.parameters, tokens.shape
-        if T > self.config.maxT:
+        if self.config.maxT < T:
             raise ModelError(f"a sequence of {T} tokens is longer than the model's longest, {self.config.maxT}")
         self.kept = {"encoder": self.encoder.forward({"tokens": tokens, "wte": p["wte"], "wpe": p["wpe"][:T]})}
         x = self.kept["encoder"]["X"]
@@ -150,8 +146,6 @@ class GPT2:
         """One step of AdamW; vectors do not decay."""
         if self._adamw is None:
             self._adamw = Operation("adamw", str(self.dtype), self.cp, differentiable=False)
-        if self.step == 0:
-            self.moments = [self.cp.zeros(self.flat.shape, self.dtype) for _ in range(2)]
         self.step += 1
         scalars = {"eta": rate, "c1": 1 - 0.9**self.step, "c2": 1 - 0.99**self.step}
         whole = {"W": self.flat, "M": self.moments[0], "V": self.moments[1], "G": self.flat_gradient}

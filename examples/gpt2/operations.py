@@ -99,8 +99,8 @@ def emitted(name: str, dtype: str, differentiable: bool = True) -> Path:
         rules = [g.matrix for g in op.gradients.values()]
         made = Path(tempfile.mkdtemp(prefix=".gpt2-", dir=directory()))
         try:
-            emit(name, plan, made, rules=rules, numpy_forward=op.forward_numpy,
-                 command=f"derive emit examples/gpt2/ops/{name}.op" + (f" --dtype {dtype}" if dtype != "float32" else ""))
+            command = f"derive emit examples/gpt2/ops/{name}.op" + (f" --dtype {dtype}" if dtype != "float32" else "")
+            emit(name, plan, made, rules=rules, numpy_forward=op.forward_numpy, command=command)
             os.chmod(made, 0o755)
             os.rename(made, home)
         except OSError:

@@ -10,6 +10,7 @@ last. A resumed run goes on to the same bits as one that was never interrupted.
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,8 +31,8 @@ Array = np.ndarray[Any, Any]
 @click.command(context_settings={"show_default": True})
 @click.option("--text", "path", type=click.Path(path_type=Path), required=True, help="The text to learn.")
 @click.option("--steps", type=click.IntRange(min=0), required=True, help="The step to train to.")
-@click.option("--checkpoint", "saved", type=click.Path(path_type=Path), help="Save here: at the end, when interrupted, "
-              "and every --save-every steps.")
+@click.option("--checkpoint", "saved", type=click.Path(path_type=Path), help="Save here, at the end and "
+              "every --save-every steps.")
 @click.option("--save-every", type=click.IntRange(min=1), default=100)
 @click.option("--resume", is_flag=True, help="Go on from the checkpoint; its sizes and settings are used.")
 @click.option("--sample", "length", type=click.IntRange(min=0), default=0, help="Write so many characters at the end.")
@@ -53,6 +54,8 @@ def main(path: Path, steps: int, saved: Path | None, save_every: int, resume: bo
     """Train a GPT-2 on the characters of a text."""
     try:
         text = read(path)
+        if saved is not None and not os.access(saved.parent, os.W_OK):
+            raise ModelError(f"no checkpoint can be written into {saved.parent}")
         if resume:
             if saved is None:
                 raise ModelError("--resume needs --checkpoint FILE")
@@ -66,14 +69,18 @@ def main(path: Path, steps: int, saved: Path | None, save_every: int, resume: bo
         if len(data) <= model.config.maxT:
             raise ModelError(f"the text has {len(data)} characters; a sequence and its next one need "
                              f"{model.config.maxT + 1}: give a longer text or a smaller --context")
-        try:
-            train(model, data, steps, settings, every, lambda: saved and checkpoint.save(saved, model, alphabet, settings),
-                  save_every)
-        except KeyboardInterrupt:
-            click.echo(f"interrupted at step {model.step}" + (f"; {saved} can be resumed" if saved else ""), err=True)
-            sys.exit(130)
+        with shown(model.step, steps, every) as show:
+            for loss in losses(model, data, steps, settings):
+                show(model.step, loss)
+                if saved is not None and model.step % save_every == 0 and model.step < steps:
+                    checkpoint.save(saved, model, alphabet, settings)
+        if saved is not None:
+            checkpoint.save(saved, model, alphabet, settings)
         if length:
             click.echo(sample(model, alphabet, text[:model.config.maxT], length, temperature, settings["seed"]))
+    except KeyboardInterrupt:
+        click.echo("interrupted" + (f"; --resume goes on from {saved}" if saved and saved.exists() else ""), err=True)
+        sys.exit(130)
     except (ModelError, DeriveError, EmulatorError) as e:
         click.echo(f"error: {e}", err=True)
         sys.exit(2)
@@ -127,25 +134,18 @@ def batch_of(data: Array, step: int, seed: int, batch: int, context: int) -> tup
     return data[rows], data[rows + 1]
 
 
-def train(model: GPT2, data: Array, steps: int, settings: dict[str, Any], every: int, save: Any, save_every: int) -> None:
-    """Train to step `steps`, showing the loss."""
-    first = model.step
-    try:
-        with _shown(first, steps, every) as show:
-            while model.step < steps:
-                tokens, targets = batch_of(data, model.step, settings["seed"], settings["batch"], model.config.maxT)
-                _, loss = model.forward(model.cp.asarray(tokens), model.cp.asarray(targets))
-                model.backward()
-                model.update(settings["rate"], settings["decay"])
-                show(model.step, float(loss))
-                if model.step % save_every == 0 and model.step < steps:
-                    save()
-    finally:
-        save()
+def losses(model: GPT2, data: Array, steps: int, settings: dict[str, Any]) -> Iterator[float]:
+    """Train to step `steps`; the loss of each step."""
+    while model.step < steps:
+        tokens, targets = batch_of(data, model.step, settings["seed"], settings["batch"], model.config.maxT)
+        _, loss = model.forward(model.cp.asarray(tokens), model.cp.asarray(targets))
+        model.backward()
+        model.update(settings["rate"], settings["decay"])
+        yield float(loss)
 
 
 @contextlib.contextmanager
-def _shown(first: int, last: int, every: int) -> Iterator[Any]:
+def shown(first: int, last: int, every: int) -> Iterator[Any]:
     """Something to call with each step and its loss: a bar on a terminal, lines elsewhere."""
     if not sys.stdout.isatty():
         def line(step: int, loss: float) -> None:
