@@ -73,7 +73,8 @@ def _element(b: Buffer, plan: Plan) -> str:
 
 def _checks(p: Pass) -> list[str]:
     """Dtype, shape and layout of every argument; sizes are read off on the way."""
-    lines, known = [], set[str]()
+    lines: list[str] = []
+    known = {a for b in p.arguments for a in b.axes if a.isdigit()}  # sizes that the formula states
     for b in p.arguments:
         shape = [a if a in known else "None" for a in b.axes]
         call = f'self.check("{b.name}", {b.name}, "{b.dtype}", {_tuple(shape)})'
