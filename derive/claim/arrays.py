@@ -24,7 +24,9 @@ OPERATORS: dict[type[ast.operator], Callable[[Expr, Expr], Expr]] = {
     ast.Add: E.add, ast.Sub: E.sub, ast.Mult: E.mul, ast.Div: E.div, ast.Pow: E.power,
 }
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
-WORDS = {"mul": E.mul, "sub": E.sub, "div": E.div, "add": E.add, "power": E.power, "pow": E.power}
+WORDS: dict[str, Callable[[Expr, Expr], Expr]] = {
+    "mul": E.mul, "sub": E.sub, "div": E.div, "add": E.add, "power": E.power, "pow": E.power,
+}
 
 
 @dataclass

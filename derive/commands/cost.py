@@ -1,0 +1,82 @@
+"""`derive cost`: FLOPs, bytes, saved tensors, the Jacobian that is never built."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from derive.commands.source import find, sizes
+from derive.cost import Report, report
+from derive.cost.gpus import GPUS
+from derive.cost.report import PASSES
+from derive.errors import NotationError
+
+
+@click.command("cost")
+@click.argument("op")
+@click.option("--size", "size", multiple=True, metavar="LETTER=N", help="Extent of an index; may be repeated.")
+@click.option("--dtype", type=click.Choice(["float32", "float64", "float16", "bfloat16"]), default="float32",
+              show_default=True)
+@click.option("--gpu", type=click.Choice(list(GPUS)), help="Add a roofline estimate from its data sheet.")
+@click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the roofline (needs matplotlib).")
+@click.option("--json", "as_json", is_flag=True, help="For machines.")
+def command(op: str, size: tuple[str, ...], dtype: str, gpu: str | None, plot: Path | None, as_json: bool) -> None:
+    """Count what OP costs: symbolic in its index letters, and in numbers when all sizes are given.
+
+    One addition, product, quotient, maximum or function call is one FLOP; a sum over n terms is n additions, so that
+    a matrix product is 2*M*N*K. Bytes are each buffer that a kernel reads or writes, once a kernel.
+    """
+    found = report(find(op).op, sizes(size), dtype, gpu)
+    if plot is not None:
+        if gpu is None or found.sizes is None:
+            raise NotationError("a roofline plot needs --gpu and all sizes", hint="as in --gpu h100 --size m=64 ...")
+        from derive.cost.plot import roofline
+
+        roofline(found, plot)
+    click.echo(json.dumps(found.json(), indent=2, ensure_ascii=False) if as_json else table(found))
+
+
+def table(r: Report) -> str:
+    """The report for people."""
+    j, s = r.json(), r.symbolic()
+    rows = [("FLOPs forward", _number(j["flops"]["forward"]), s["flops"]["forward"]),
+            ("FLOPs backward", _number(j["flops"]["backward"]), s["flops"]["backward"]),
+            ("bytes forward", _size(j["bytes"]["forward"]), s["bytes"]["forward"]),
+            ("bytes backward", _size(j["bytes"]["backward"]), s["bytes"]["backward"]),
+            ("saved", _size(j["saved_bytes"]), ", ".join(b.tensor for b in r.saved) or "nothing beyond the inputs"),
+            ("temporaries", _size(j["temporary_bytes"]), "peak of either pass"),
+            ("Jacobian never built", _size(j["jacobian_bytes"]), s["jacobian_bytes"])]
+    out = [f"{name:21}{number:>14}  {symbolic}" for name, number, symbolic in rows]
+    for d in PASSES:
+        out += ["", f"{d} kernels"]
+        for k in j["kernels"]:
+            if k["direction"] == d:
+                time = f"  {k['estimated_seconds'] * 1e6:10.1f} us (estimate)" if "estimated_seconds" in k else ""
+                out.append(f"  {k['name']:32}{k['plan']:12}{_number(k['flops']):>14} FLOP{_size(k['bytes']):>14}"
+                           f"{k['intensity'] if k['intensity'] is not None else '':>10}{time}")
+    if r.unfused is not None:
+        u = r.unfused.json()
+        out += ["", f"without the fused kernels: bytes {_size(u['bytes']['forward'])} and "
+                    f"{_size(u['bytes']['backward'])}, saved {_size(u['saved_bytes'])}"]
+    if "estimate" in j:
+        e = j["estimate"]
+        out += ["", f"estimate for {e['gpu']} ({e['source']}): " + ", ".join(
+            f"{d} {t * 1e6:.1f} us" for d, t in e["seconds"].items()) + "; peak rates, which no kernel reaches"]
+    if r.sizes is None:
+        out += ["", "give every size (--size LETTER=N) for numbers"]
+    return "\n".join(out)
+
+
+def _number(n: int | None) -> str:
+    return "" if n is None else f"{n:,}"
+
+
+def _size(n: int | None) -> str:
+    if n is None:
+        return ""
+    for unit, power in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
+        if n >= 1 << power:
+            return f"{n / (1 << power):,.2f} {unit}"
+    return f"{n} B"

@@ -1,0 +1,81 @@
+"""FLOPs of statements, as polynomials in the extents."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from derive import expr as E
+from derive.expr import Expr, Index, Size
+from derive.program import Statement
+
+WHOLE = ("floordiv", "mod")  # index arithmetic
+
+
+def flops(statements: Iterable[Statement]) -> Expr:
+    """Operations that the statements carry out, each distinct term of one statement once."""
+    return E.add(*(_term_flops(s.expr) for s in statements))
+
+
+def _term_flops(e: Expr) -> Expr:
+    counted: dict[Expr, Expr] = {}
+
+    def walk(x: Expr) -> None:
+        if x in counted or not _real(x):
+            return
+        counted[x] = E.mul(E.num(_operations(x)), _places(x)) if _operations(x) else E.ZERO
+        for c in _values(x):
+            walk(c)
+
+    walk(e)
+    return E.add(*counted.values())
+
+
+def _real(x: Expr) -> bool:
+    """Whether computing `x` is arithmetic on values; leaves and index arithmetic are not."""
+    def holds(y: Expr) -> bool:
+        return isinstance(y, (E.Get, E.Param, E.Const)) or (isinstance(y, E.Call) and y.fn not in WHOLE)
+
+    return bool(x.children) and not isinstance(x, E.Get) and any(holds(y) for y in E.subterms(x))
+
+
+def _values(x: Expr) -> tuple[Expr, ...]:
+    if isinstance(x, E.Where):
+        return (x.then, x.other)
+    return (x.body,) if isinstance(x, E.Softmax) else x.children
+
+
+def _places(x: Expr) -> Expr:
+    """How many values `x` has; for a reduction, how many terms it runs over."""
+    indices: set[Index] = set(x.free)
+    if isinstance(x, (E.Reduce, E.Softmax)):
+        indices = set(x.body.free) | set(x.indices)
+    return E.mul(*(_size(i) for i in sorted(indices, key=lambda i: i.key)))
+
+
+def _size(i: Index) -> Expr:
+    return E.num(int(i.extent[1:])) if i.extent.startswith("=") else Size(i.extent)
+
+
+def _operations(x: Expr) -> int:
+    """Operations at one node, for each of its places."""
+    match x:
+        case E.Add():
+            return len(x.args) - 1
+        case E.Mul():
+            signed = isinstance(x.args[0], E.Num) and x.args[0].value == -1
+            return len(x.args) - 1 - signed
+        case E.Pow(exponent=E.Num() as q):
+            if q.value == -1:
+                return 0  # the product it stands in divides
+            return 1
+        case E.Pow():
+            return 1
+        case E.Call():
+            return 0 if x.fn in WHOLE else {"sigmoid": 3, "softplus": 3, "relu": 1}.get(x.fn, 1)
+        case E.Reduce(op="logsumexp"):
+            return 4  # maximum, difference, exponential, sum
+        case E.Reduce():
+            return 1
+        case E.Softmax():
+            return 5  # maximum, difference, exponential, sum, quotient
+    return 0
