@@ -111,7 +111,7 @@ def power(base: Expr, exponent: Expr) -> Expr:
         return base
     if isinstance(exponent, Num) and exponent.value.denominator == 1:
         n = int(exponent.value)
-        if isinstance(base, Num) and (base.value != 0 or n > 0):
+        if isinstance(base, Num) and (base.value != 0 or n > 0) and _fits(base.value, n):
             return num(base.value**n)
         if isinstance(base, Mul):
             return mul(*(power(f, exponent) for f in base.args))
@@ -123,6 +123,11 @@ def power(base: Expr, exponent: Expr) -> Expr:
             rest = [f for f in base.args if f not in positive]
             return mul(*(power(f, exponent) for f in positive), *([power(mul(*rest), exponent)] if rest else []))
     return Pow(base, exponent)
+
+
+def _fits(value: Fraction, n: int) -> bool:
+    """Whether value**n is a number to write out; 9**9**9 stays a power."""
+    return max(value.numerator.bit_length(), value.denominator.bit_length()) * abs(n) <= 4096
 
 
 def _is_positive(f: Expr) -> bool:
