@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import sys
 import time
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ import click
 import numpy as np
 from model import GPT2, Config, ModelError
 
+from derive.arrays import read_arrays
 from derive.emulator import EmulatorError
 from derive.errors import DeriveError
 
@@ -70,17 +70,9 @@ def read(file: Path) -> tuple[Config, dict[str, Array]]:
     """A reference file, checked.
 
     Raises:
-        ModelError: what is wrong with it.
+        ModelError, DeriveError: what is wrong with it.
     """
-    try:
-        with np.load(file, allow_pickle=False) as opened:
-            if isinstance(opened, np.ndarray):
-                raise ModelError(f"{file} is one array, not an .npz file")
-            held = {n: opened[n] for n in opened.files}
-    except FileNotFoundError:
-        raise ModelError(f"there is no file {file}") from None
-    except (OSError, ValueError, EOFError, AttributeError, zipfile.BadZipFile) as e:
-        raise ModelError(f"{file} is not a readable .npz file: {str(e).splitlines()[0] if str(e) else e!r}") from None
+    held = read_arrays(file)
     try:
         return _checked(held)
     except ModelError as e:

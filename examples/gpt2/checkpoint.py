@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from model import GPT2, Config, ModelError
+
+from derive.arrays import read_arrays, write_arrays
 
 Array = np.ndarray[Any, Any]
 
@@ -42,7 +41,7 @@ def save(path: Path, model: GPT2, alphabet: str, settings: dict[str, Any]) -> No
     """Write a checkpoint beside `path` and put it in place, so that the old one or the new one is there whole.
 
     Raises:
-        ModelError: it cannot be written.
+        DeriveError: it cannot be written.
     """
     arrays = {f"param/{n}": a for n, a in model.host(model.parameters).items()}
     for kind, flat in zip("mv", model.moments, strict=True):
@@ -51,31 +50,19 @@ def save(path: Path, model: GPT2, alphabet: str, settings: dict[str, Any]) -> No
     arrays |= {"config": np.array([c.L, c.H, c.C, c.V, c.maxT], np.int64), "step": np.int64(model.step),
                "alphabet": np.array(alphabet)}
     arrays |= {f"set/{n}": np.array(x) for n, x in settings.items()}
-    made = None
-    try:
-        handle, made = tempfile.mkstemp(prefix=path.name + ".", dir=path.parent)
-        with os.fdopen(handle, "wb") as f:
-            np.savez(f, **arrays)
-            f.flush()
-            os.fsync(f.fileno())
-        os.replace(made, path)
-        made = None
-    except OSError as e:
-        raise ModelError(f"cannot write the checkpoint {path}: {e.strerror}") from None
-    finally:
-        if made is not None:
-            os.unlink(made)
+    write_arrays(path, arrays)
 
 
 def load(path: Path) -> Checkpoint:
     """Read a checkpoint.
 
     Raises:
-        ModelError: it is none.
+        ModelError, DeriveError: it is none.
     """
+    if not path.exists():
+        raise ModelError(f"there is no checkpoint {path} to resume from")
+    arrays = read_arrays(path)
     try:
-        with np.load(path, allow_pickle=False) as opened:
-            arrays = {n: opened[n] for n in opened.files}
         settings = {n.split("/")[1]: a.item() for n, a in arrays.items() if n.startswith("set/")}
         found = Checkpoint(Config(*(int(n) for n in arrays["config"])), arrays, int(arrays["step"]),
                            str(arrays["alphabet"]), settings)
@@ -84,9 +71,7 @@ def load(path: Path) -> Checkpoint:
                    if f"{kind}/{n}" not in arrays]
         if absent or len(found.alphabet) != found.config.V:
             raise ModelError(f"it lacks {', '.join(absent)}" if absent else "its alphabet is not as long as V")
-    except FileNotFoundError:
-        raise ModelError(f"there is no checkpoint {path} to resume from") from None
-    except (OSError, ValueError, TypeError, KeyError, EOFError, AttributeError, zipfile.BadZipFile, ModelError) as e:
+    except (ValueError, TypeError, KeyError, ModelError) as e:
         why = str(e).splitlines()[0] if str(e) else repr(e)
         raise ModelError(f"{path} is no checkpoint of this example: {why}") from None
     return found

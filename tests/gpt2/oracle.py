@@ -86,7 +86,8 @@ def backward(p: Arrays, tokens: Array, targets: Array, kept: list[Any]) -> Array
     np.put_along_axis(dlogits, targets[..., None], np.take_along_axis(dlogits, targets[..., None], -1) - 1, -1)
     dlast, g["wte"], _ = _linear_back(dlogits/targets.size, last, p["wte"])
     dx, g["lnfw"], g["lnfb"] = _norm_back(dlast, p["lnfw"], norm)
-    for n, (w, normal, norm1, q, k, v, odds, mixed, normal2, norm2, wide, bent, active) in reversed([*enumerate(layers)]):
+    for n in reversed(range(len(layers))):
+        w, normal, norm1, q, k, v, odds, mixed, normal2, norm2, wide, bent, active = layers[n]
         dactive, g["fcprojw"][n], g["fcprojb"][n] = _linear_back(dx, active, w["fcprojw"])
         slope = 0.5*(1 + bent) + 0.5*wide*(1 - bent**2)*ROOT*(1 + 3*0.044715*wide**2)
         dnormal2, g["fcw"][n], g["fcb"][n] = _linear_back(dactive*slope, normal2, w["fcw"])
