@@ -38,7 +38,10 @@ CHECK_FLAGS = (*_KERNEL_COMMON, "-O1", "-g1", "-gdwarf-4", "-fsanitize=thread", 
 _GNU_ONLY = ("-fno-gnu-unique", "--param=avoid-fma-max-bits=0")
 _GNU_CHECK = ("-fno-gnu-unique", "-fno-tree-sra", "-fno-ipa-sra")
 # Else a read is forgotten that a write to the same place follows.
-_CLANG_CHECK = ("-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-instrument-func-entry-exit=0")
+_CLANG_CHECK = (
+    "-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-instrument-func-entry-exit=0",
+    "-fno-vectorize", "-fno-slp-vectorize",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -154,7 +157,8 @@ def build_kernels(translation_unit: str, options: tuple[str, ...], what: str, *,
                 arguments = [*flags, *LINK_FLAGS, *_INCLUDES, str(source), "-o", str(target), "-lm"]
                 return compiler.run(arguments, what)
             compiler.run([*flags, *_INCLUDES, "-S", str(source), "-o", str(assembly)], what)
-            assembly.write_text(redzones.add(assembly.read_text(encoding="utf-8")), encoding="utf-8")
+            text = assembly.read_text(encoding="latin-1")  # any bytes: literals stand in it as they are
+            assembly.write_text(redzones.add(text), encoding="latin-1")
             compiler.run([*LINK_FLAGS, str(assembly), "-o", str(target), "-lm"], what)
         finally:
             source.unlink(missing_ok=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from derive.emulator import compiler, launch, source, worker
 from derive.emulator.check import CheckError, Report
-from derive.emulator.errors import EmulatorError, LaunchError
+from derive.emulator.errors import CompileError, EmulatorError, LaunchError
 from derive.emulator.signature import Signature
 
 _ORDERS = ("sequential", "random")
@@ -68,13 +68,15 @@ class RawModule:
     def compile(self, log_stream: Any = None) -> None:
         """Compiles now instead of at the first `get_function`."""
         del log_stream
-        if self._object is None:
-            self._object = compiler.build_kernels(
-                source.translation_unit(self.code, self.options, self.name_expressions),
-                source.host_options(self.options),
-                "the CUDA source",
-                check=self.check,
-            )
+        if self._object is not None:
+            return
+        try:
+            unit = source.translation_unit(self.code, self.options, self.name_expressions)
+            options = source.host_options(self.options)
+            self._object = compiler.build_kernels(unit, options, "the CUDA source", check=self.check)
+        except CompileError as error:
+            hint = source.hint(self.code)
+            raise CompileError(f"{error}\n{hint}") if hint else error from None
 
     def get_function(self, name: str) -> Kernel:
         """The kernel of this name, or of this name expression."""
@@ -113,7 +115,7 @@ class Kernel:
         self.name = name
         self.max_dynamic_shared_size_bytes = launch.DEFAULT_SHARED
 
-    def __call__(self, grid: Any, block: Any, args: Sequence[Any], *, shared_mem: int = 0, stream: Any = None) -> None:
+    def __call__(self, grid: Any, block: Any, args: Sequence[Any], shared_mem: int = 0, stream: Any = None) -> None:
         """Runs the kernel to its end. Arrays are changed in place."""
         del stream
         shape = launch.configure(grid, block, shared_mem)
@@ -173,7 +175,7 @@ class RawKernel:
         del log_stream
         _ = self.kernel
 
-    def __call__(self, grid: Any, block: Any, args: Sequence[Any], *, shared_mem: int = 0, stream: Any = None) -> None:
+    def __call__(self, grid: Any, block: Any, args: Sequence[Any], shared_mem: int = 0, stream: Any = None) -> None:
         """Runs the kernel to its end. Arrays are changed in place."""
         self.kernel(grid, block, args, shared_mem=shared_mem, stream=stream)
 

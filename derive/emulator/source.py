@@ -184,3 +184,13 @@ def line_of(code: str, kernel: str) -> int:
     """The line in which this kernel, or the template that its name expression instantiates, begins; 0 if unseen."""
     base = re.sub(r"<.*", "", kernel, flags=re.DOTALL).split("::")[-1].strip()
     return next((found.line for found in find_kernels(code) if found.name == base), 0)
+
+
+def hint(code: str) -> str:
+    """What in this text cannot run on a CPU, for the end of a compiler's message; empty if nothing is known."""
+    seen = blank(code)
+    if re.search(r"\b(?:asm|__asm__)\b", seen):
+        return "Inline PTX (asm) cannot run in the emulator: use an intrinsic, or #ifndef DERIVE_EMULATOR around it."
+    if "cooperative_groups" in seen or re.search(r"#\s*include\s*<(?:cuda/|cub/|thrust/)", code):
+        return "Cooperative groups, CUB, Thrust and <cuda/...> cannot run in the emulator."
+    return ""

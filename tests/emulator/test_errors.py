@@ -197,3 +197,15 @@ def test_import_is_light() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('asm volatile("mov.u32 %0, %%laneid;" : "=r"(x[0]));', "Inline PTX"),
+        ("namespace cg = cooperative_groups; cg::this_grid().sync();", "Cooperative groups"),
+    ],
+)
+def test_what_no_cpu_can_run_is_named(text: str, hint: str) -> None:
+    with pytest.raises(em.CompileError, match=hint):
+        em.RawModule(code=f'extern "C" __global__ void k(int* x) {{ {text} }}').get_function("k")

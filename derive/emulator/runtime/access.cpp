@@ -205,6 +205,22 @@ DERIVE_CALLBACKS(16)
 
 extern "C" void __tsan_read_range(void* p, unsigned long size) { range(p, size, false, site_of_pc(CALLER)); }
 extern "C" void __tsan_write_range(void* p, unsigned long size) { range(p, size, true, site_of_pc(CALLER)); }
+extern "C" void* __tsan_memcpy(void* to, const void* from, unsigned long size) {
+  unsigned site = site_of_pc(CALLER);
+  range(from, size, false, site);
+  range(to, size, true, site);
+  return memcpy(to, from, size);
+}
+extern "C" void* __tsan_memmove(void* to, const void* from, unsigned long size) {
+  unsigned site = site_of_pc(CALLER);
+  range(from, size, false, site);
+  range(to, size, true, site);
+  return memmove(to, from, size);
+}
+extern "C" void* __tsan_memset(void* to, int value, unsigned long size) {
+  range(to, size, true, site_of_pc(CALLER));
+  return memset(to, value, size);
+}
 extern "C" void __tsan_func_entry(void*) {}
 extern "C" void __tsan_func_exit() {}
 extern "C" void __tsan_init() {}

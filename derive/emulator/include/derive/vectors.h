@@ -14,9 +14,9 @@ struct derive_word<8> { typedef unsigned long long type __attribute__((may_alias
 template <>
 struct derive_word<16> { typedef unsigned long long type __attribute__((vector_size(16), may_alias)); };
 
-// Copying member by member would be several accesses, which is not what is counted on a device. Check mode leaves
-// it to the compiler, with the scalar replacement of aggregates off: the copy then has the line it stands in.
-#ifdef DERIVE_CHECK
+// Copying member by member would be several accesses, which is not what is counted on a device. In check mode g++
+// copies aggregates whole by itself, with their scalar replacement off.
+#if defined(DERIVE_CHECK) && !defined(__clang__)
 #define DERIVE_COPIES_WHOLE(V)
 #else
 #define DERIVE_COPIES_WHOLE(V)                                                      \
