@@ -180,7 +180,7 @@ def read_arrays(path: Path) -> dict[str, Array]:
             if not isinstance(found, np.lib.npyio.NpzFile):
                 raise FileError(f"{path} is no npz file", value=path, hint="write it with numpy.savez")
             with found:
-                return {name: found[name] for name in found.files}
+                return {name: _member(found, name) for name in found.files}
     except FileNotFoundError as e:
         raise FileError(f"there is no file {path}", value=path) from e
     except OSError as e:
@@ -188,6 +188,15 @@ def read_arrays(path: Path) -> dict[str, Array]:
     except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as e:
         raise FileError(f"{path} is no npz file of plain arrays", value=str(e).splitlines()[0] if str(e) else path,
                         hint="write it with numpy.savez, arrays of numbers only") from e
+
+
+def _member(archive: Any, name: str) -> Array:
+    try:
+        array: Array = archive[name]
+    except ValueError as e:  # objects, or a member that is no array
+        raise FileError(f"{name} is no array of numbers", value=str(e).splitlines()[0],
+                        hint="write it with numpy.savez, arrays of numbers only") from e
+    return array
 
 
 def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
