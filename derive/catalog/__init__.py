@@ -66,6 +66,9 @@ def entry(name: str, text: str) -> Entry:
         head.append(lines.pop(0).lstrip("#").strip())
     marked = dict(h.split(": ", 1) for h in head if h.startswith(("Source: ", "Data: ")))
     plain = [h for h in head if not h.startswith(("Source: ", "Data: "))]
-    data = {n: kind for n, kind in (d.split() for d in marked.get("Data", "").split(",") if d.strip())}
+    data: dict[str, str] = {}
+    for item in filter(None, marked.get("Data", "").split(",")):
+        tensor, kind = item.split()
+        data[tensor] = kind
     return Entry(name, plain[0] if plain else name, " ".join(plain[1:]), marked.get("Source", ""),
                  "\n".join(lines).strip(), data)
