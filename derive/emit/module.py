@@ -5,10 +5,12 @@ from __future__ import annotations
 from derive.emit.cuda import STORAGE, Printer, neutral
 from derive.emit.templates import render
 from derive.plan import ir
+from derive.plan.attention.shape import Attention
 from derive.plan.records import Buffer, Column, Contraction, Kernel, Link, Nest, Plan, Row, Shape
 
 TEMPLATES: dict[type[Shape], str] = {Nest: "cuda/nest.cu.j2", Row: "cuda/row.cu.j2", Column: "cuda/column.cu.j2",
-                                         Contraction: "cuda/contraction.cu.j2", Link: "cuda/link.cu.j2"}
+                                         Contraction: "cuda/contraction.cu.j2", Link: "cuda/link.cu.j2",
+                                         Attention: "cuda/attention.cu.j2"}
 HEADERS = {"float16": ("cuda_fp16.h",), "bfloat16": ("cuda_bf16.h",)}
 
 
@@ -17,12 +19,13 @@ def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> st
     kernels = [k for p in (plan.forward, plan.backward) if p is not None for k in p.kernels]
     used = set().union(*(functions(k.shape) for k in kernels)) if kernels else set()
     ids = {b.name: b for k in kernels for b in k.reads if b.dtype == "ids"}
+    texts = [_kernel(k, plan) for k in kernels]
     return render(
         "cuda/module.cu.j2", op=op, plan=plan, formula=formula_lines(plan), rules=rules, command=command,
         promises=promises(plan), headers=HEADERS.get(plan.dtype, ()), ids=list(ids.values()),
         dynamic=any(k.launch.shared != "0" for k in kernels), used=used, real=plan.compute,
         f="f" if plan.compute == "float" else "", combine=_combine(kernels, plan),
-        kernels=[_kernel(k, plan) for k in kernels], storage=STORAGE[plan.dtype],
+        infinite=any("INFINITY" in t for t in texts), kernels=texts, storage=STORAGE[plan.dtype],
         adds=bool(plan.backward and plan.backward.added))
 
 
