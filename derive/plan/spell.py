@@ -7,14 +7,16 @@ from fractions import Fraction
 from derive import expr as E
 from derive.expr import Expr, Index
 from derive.program import Statement
+from derive.simplify.names import presentable
 
 LOOSE, SUM, PRODUCT, POWER = range(4)
 
 
 def statement(s: Statement) -> str:
     """`Y[i,j] = sum(k, X[i,k]*W[k,j])`"""
-    axes = ",".join(i.name for i in s.indices)
-    return f"{s.name}[{axes}] = {term(s.expr)}" if s.indices else f"{s.name} = {term(s.expr)}"
+    names = {i: shown.name for i, shown in zip(s.indices, presentable(s.indices), strict=True)}
+    code = term(s.expr, names={i: names.get(i, i.name) for i in s.expr.free})
+    return f"{s.name}[{','.join(names.values())}] = {code}" if s.indices else f"{s.name} = {code}"
 
 
 def number(v: Fraction) -> str:
