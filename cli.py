@@ -6,6 +6,8 @@ import json
 import os
 import sys
 from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +19,20 @@ from derive.errors import DeriveError
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
+LATER = ("export", "cost", "check", "profile", "sanitize")  # each `derive/commands/<name>.py`, loaded when asked for
+
+
 class Commands(click.Group):
     """A group whose commands end an error as a message and an exit status, never as a traceback."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return [*super().list_commands(ctx), *(n for n in LATER if find_spec(f"derive.commands.{n}"))]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in LATER and find_spec(f"derive.commands.{cmd_name}"):
+            command: click.Command = import_module(f"derive.commands.{cmd_name}").command
+            return command
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         for stream in (sys.stdout, sys.stderr):
@@ -111,9 +125,9 @@ def rule(op: str, wrt: tuple[str, ...], steps: bool, form: str) -> None:
               help="Where the operations' folders go.")
 @dtype_option
 def emit(op: tuple[str, ...], folder: Path, dtype: str) -> None:
-    """Write a folder for each OP: CUDA kernels, their CuPy wrapper, its contract.
+    """Write CUDA kernels and a CuPy wrapper for each OP.
 
-    The folder needs derive no more.
+    Each gets a folder DIR/OP that needs derive no more.
     """
     from derive.commands import source, write
 
@@ -138,7 +152,10 @@ def emit(op: tuple[str, ...], folder: Path, dtype: str) -> None:
 @click.option("--executor", type=click.Choice(["auto", "cupy", "emulator"]), default="auto", show_default=True)
 @size_option
 def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tuple[str, ...]) -> None:
-    """Run the emitted forward and backward kernels of OP on given arrays."""
+    """Run the emitted kernels of OP on given arrays.
+
+    IN.npz holds each input by name and, to run the backward too, the cotangent of an output Y as dY.
+    """
     from derive.commands import source
     from derive.run import run_files
 
