@@ -1,0 +1,318 @@
+"""The freeze of a unit: one kernel, a tile of 64 rows a block, in a loop over tiles of 64 places.
+
+A pair of places is worked on in registers: the tile products give the scores (and dP), the pair's terms are computed
+from them element by element, and the weights go through shared memory into the products that follow.
+"""
+
+from __future__ import annotations
+
+from derive import expr as E
+from derive.expr import Expr, Get, Index, Reduce
+from derive.plan import ir
+from derive.plan.attention.bounds import narrowing
+from derive.plan.attention.shape import Attention, Output, Product, Weight
+from derive.plan.attention.site import pair_products, sides
+from derive.plan.attention.sums import PAIR, TileSum, linear_in, vanishes
+from derive.plan.attention.units import ONLINE, AttentionGroup, Unit
+from derive.plan.context import Context
+from derive.plan.group import Group
+from derive.plan.ir import INT, REAL, Local
+from derive.plan.lower import Scope
+from derive.plan.records import Kernel, Launch
+from derive.plan.spell import statement
+from derive.plan.terms import letter, local_name
+from derive.program import Statement
+
+TILE = 64
+
+
+def attention_kernels(
+    group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]
+) -> list[Kernel]:
+    """The kernel of a unit; sums that nothing needs are left out."""
+    assert isinstance(group, AttentionGroup)
+    assert group.unit is not None
+    return [_Builder(group.unit, context, stored, name, accumulate).kernel()]
+
+
+class _Builder:
+    def __init__(self, unit: Unit, context: Context, stored: set[str], name: str, accumulate: set[str]):
+        self.unit, self.context, self.stored, self.name, self.accumulate = unit, context, stored, name, accumulate
+        self.sums = tuple(c for c in unit.sums if c.stored.name in stored)
+        self.names = context.namer.child()
+        self.batch = context.counter(unit.batch, "batch", self.names)
+        self.outer = context.scope((unit.batch, self.batch))
+        context.decode(self.outer, unit.batch, self.batch)
+        self.own, self.other = (self._place(i) for i in (unit.own, unit.other))
+        self.looped = self.outer.child()
+        self.turn = context.counter(unit.turns, "turn", self.looped.namer) if unit.turns else ""
+        if unit.turns:
+            context.decode(self.looped, unit.turns, self.turn)
+        for axis, e in unit.lets:
+            value = self.looped.integer(e)
+            local = self.looped.index(axis)
+            assert isinstance(local, Local)
+            self.looped.stmts.append(ir.Let(local.name, value))
+        self.guard = self._guard()
+
+    def _place(self, i: Index) -> str:
+        name = self.outer.namer.fresh(letter(i))
+        self.outer.places[i] = Local(INT, name)
+        return name
+
+    def _guard(self) -> str:
+        """A local that says whether a turn's terms count: a group's last heads may not exist."""
+        guards = list(dict.fromkeys(g for c in self.sums for g in c.guards))
+        if not guards:
+            return ""
+        name = self.looped.namer.fresh("holds", ours=True)
+        self.looped.stmts.append(ir.Declare(name, self.looped.cond(E.logic("and", *guards)), ir.BOOL))
+        return name
+
+    # ------------------------------------------------------------------------------------------ parts
+
+    def kernel(self) -> Kernel:
+        unit, context = self.unit, self.context
+        bounds = self._bounds()
+        pair = self.looped.child()
+        products = self._products(pair)
+        self._weights_of_pairs(pair)
+        weights = self._weights(pair)
+        stores = self._stores(pair)
+        shared = tuple(pair.stmts)
+        lse = self._lse()
+        parts: list[ir.Block] = [
+            bounds,
+            lse,
+            stores,
+            *(b for p in products for b in (p.own, p.other)),
+            *(b for w in weights for b in (w.value, *(x for _, _, x in w.totals))),
+            *(b for w in weights for o in w.outputs for b in (o.operand, o.after)),
+        ]
+        live = frozenset(n for b in parts for n in ir.names_in(b))
+        shared = ir.prune(shared, live | {"score"})
+        live |= ir.names_in(shared)
+        inner = ir.prune(tuple(self.looped.stmts), live | {self.guard})
+        live |= ir.names_in(inner)
+        head = ir.prune(tuple(self.outer.stmts), live)
+        used = set(live | ir.names_in(head))
+        counts = {
+            "batch": context.count(unit.batch),
+            "rows": context.count((unit.own,)),
+            "length": context.count((unit.other,)),
+            "turns": context.count(unit.turns),
+        }
+        columns = tuple(dict.fromkeys(o.columns for w in weights for o in w.outputs))
+        used |= {s for text in (*counts.values(), *columns, *(p.length for p in products)) for s in text.split("*")}
+        across = (f"max({', '.join(columns)}, 1)" if len(columns) > 1 else f"max({columns[0]}, 1)") if columns else "1"
+        written = {context.buffers[s].name for s in self.stored}
+        sizes = context.used_sizes(used)
+        if columns:
+            sizes = (*sizes, f"across=blocks({across}, {TILE}, 2**31)")
+        return Kernel(
+            name=self.name,
+            plan="attention",
+            computes=self._computes(),
+            reads=context.reads(used, written),
+            writes=tuple(b for b in context.buffers.values() if b.name in written),
+            sizes=sizes,
+            shape=Attention(
+                self.batch,
+                counts["batch"],
+                self.own,
+                counts["rows"],
+                self.other,
+                counts["length"],
+                head,
+                self.turn,
+                counts["turns"],
+                inner,
+                self.guard,
+                bounds,
+                products,
+                shared,
+                weights,
+                unit.kind == ONLINE,
+                lse,
+                stores,
+                bool(columns),
+            ),
+            launch=Launch(
+                (
+                    "*".join(
+                        (
+                            f"blocks({counts['rows']}, {TILE}, 2**31)",
+                            f"blocks({across}, {TILE}, 2**31)",
+                            f"({counts['batch']})",
+                        )
+                    ),
+                    "1",
+                    "1",
+                ),
+                ("256", "1", "1"),
+            ),
+            accumulates=bool(self.accumulate & self.stored),
+        )
+
+    def _bounds(self) -> ir.Block:
+        """Narrowed only where a place that is left out adds nothing."""
+        site = self.unit.site
+        whole = any(c.kind == PAIR for c in self.sums) or any(
+            not vanishes(c.weight, site.weights.target) for c in self.sums
+        )
+        if whole:
+            return ()
+        return narrowing(site.score, self.unit.own, self.unit.other, self.looped.child(), "top", "last")
+
+    def _products(self, pair: Scope) -> tuple[Product, ...]:
+        """The tile products of scores and weights; `pair` then knows each as an element of its tile."""
+        site, unit = self.unit.site, self.unit
+        roots = [site.score, *(c.weight for c in self.sums)]
+        found = dict.fromkeys(p for r in roots for p in pair_products(r, site.query, site.key))
+        out = []
+        for n, p in enumerate(found):
+            parts = sides(p, site.query, site.key)
+            assert parts is not None
+            wish = ("score" if n == 0 else "dP" if self._is_dp(p) else "product") + "_tile"
+            name = self.looped.namer.fresh(wish, ours=True)
+            mine, theirs = (parts.query, parts.key) if unit.own is site.query else (parts.key, parts.query)
+            k = self.context.counter(parts.shared, "k", self.looped.namer)
+            out.append(
+                Product(
+                    name,
+                    k,
+                    self.context.count(parts.shared),
+                    self._element(mine, parts.shared, k),
+                    self._element(theirs, parts.shared, k),
+                    _along(mine, parts.shared),
+                    _along(theirs, parts.shared),
+                )
+            )
+            pair.memo[p] = Local(REAL, f"{name}[over][along]")
+        return tuple(out)
+
+    def _is_dp(self, p: Reduce) -> bool:
+        return all(p not in E.subterms(x) for x in (self.unit.site.score,))
+
+    def _element(self, e: Expr, run: tuple[Index, ...], counter: str) -> ir.Block:
+        """Statements that end in `value = ...`, an element of a tile."""
+        scope = self.looped.child()
+        self.context.decode(scope, run, counter)
+        scope.share([e])
+        scope.stmts.append(ir.Assign("value", scope.real(e)))
+        return ir.prune(tuple(scope.stmts))
+
+    def _weights_of_pairs(self, pair: Scope) -> None:
+        """The scores, and P from them where the log-sum-exp is given."""
+        site, unit = self.unit.site, self.unit
+        pair.share([site.score, *(c.weight for c in self.sums)])
+        score = pair.real(site.score)
+        if unit.kind == ONLINE:
+            pair.stmts.append(ir.Assign("value", score))
+            return
+        less = ir.Binary(REAL, "-", score, pair.real(unit.lse.target))
+        pair.memo[site.weights.target] = pair.let(local_name(site.name), ir.Apply(REAL, "exp", (less,)))
+
+    def _weights(self, pair: Scope) -> tuple[Weight, ...]:
+        access = self.unit.site.weights.target
+        grouped: dict[Expr, list[TileSum]] = {}
+        for c in self.sums:
+            if c.kind != PAIR:
+                grouped.setdefault(c.weight, []).append(c)
+        out = []
+        for w, sums in grouped.items():
+            name = self.looped.namer.fresh("weight_tile", ours=True)
+            scope = pair.child() if self.unit.kind != ONLINE else self.looped.child()
+            if self.unit.kind == ONLINE:
+                rest = linear_in(w, access)
+                assert rest is not None
+                if rest is not E.ONE:
+                    scope.memo.update({x: v for x, v in pair.memo.items() if isinstance(x, Reduce)})
+                    scope.share([rest])
+                    scope.stmts.append(ir.Assign("value", scope.real(rest)))
+            else:
+                scope.stmts.append(ir.Assign("value", scope.real(w)))
+            totals, outputs = [], []
+            for c in sums:
+                if c.operand is None:
+                    total = self.looped.namer.fresh(local_name(c.statement.name))
+                    running = self.looped.namer.fresh(f"{local_name(c.stored.name)}_part")
+                    totals.append((running, total, self._after(c, total)))
+                else:
+                    outputs.append(self._output(c))
+            out.append(Weight(name, tuple(scope.stmts), tuple(outputs), tuple(totals)))
+        return tuple(out)
+
+    def _output(self, c: TileSum) -> Output:
+        assert c.operand is not None
+        column = self.context.counter(c.columns, "column", self.looped.namer)
+        acc = self.looped.namer.fresh(f"{local_name(c.stored.name)}_tile")
+        total = self.looped.namer.fresh(local_name(c.stored.name))
+        return Output(
+            acc,
+            column,
+            self.context.count(c.columns),
+            self._element(c.operand, c.columns, column),
+            _along(c.operand, c.columns),
+            total,
+            self._after(c, total, column),
+        )
+
+    def _after(self, c: TileSum, total: str, column: str = "") -> ir.Block:
+        """What stores a result that stands in the local `total`."""
+        scope = self.outer.child()
+        scope.namer = self.looped.namer.child()
+        if column:
+            self.context.decode(scope, c.columns, column)
+        scope.memo[c.statement.target] = Local(REAL, total)
+        add = c.stored.name in self.accumulate
+        if c.final is None:
+            scope.store(c.statement, add)
+        else:
+            scope.share([c.final.expr])
+            scope.define(c.final, True, add)
+        return ir.prune(tuple(scope.stmts))
+
+    def _stores(self, pair: Scope) -> ir.Block:
+        """Values of pairs that are results themselves."""
+        scope = pair.child()
+        for c in self.sums:
+            if c.kind == PAIR:
+                scope.define(
+                    Statement(c.statement.name, c.statement.indices, c.weight),
+                    True,
+                    c.statement.name in self.accumulate,
+                )
+        return tuple(scope.stmts)
+
+    def _lse(self) -> ir.Block:
+        if self.unit.kind != ONLINE or self.unit.lse.name not in self.stored:
+            return ()
+        scope = self.outer.child()
+        scope.memo[self.unit.lse.target] = Local(REAL, "value")
+        scope.store(self.unit.lse)
+        return tuple(scope.stmts)
+
+    def _computes(self) -> tuple[str, ...]:
+        """The comment: what is made of each pair, then what is summed over."""
+        site, unit = self.unit.site, self.unit
+        target = site.weights.target
+        value: Expr = E.call("exp", E.sub(site.score, unit.lse.target))
+        lines = [statement(Statement(site.name, site.weights.indices, value))]
+        if unit.kind == ONLINE:
+            bound = Index("~key", site.key.extent)
+            soft = E.softmax((bound,), E.substitute(site.score, {site.key: bound}), (site.key,))
+            lines = [statement(Statement(site.name, target.subs, soft))]  # type: ignore[arg-type]
+            if unit.lse.name in self.stored:
+                lines.append(statement(unit.lse))
+        lines += [f"{axis.name} = {statement(Statement('', (), e))[3:]}" for axis, e in unit.lets]
+        return (*lines, *(statement(Statement(c.stored.name, c.stored.indices, c.whole)) for c in self.sums))
+
+
+def _along(e: Expr, inner: tuple[Index, ...]) -> bool:
+    """Whether memory runs along `inner` in the widest access of a side."""
+    reads = [x for x in E.subterms(e) if isinstance(x, Get) and x.subs]
+    if not reads:
+        return False
+    widest = max(reads, key=lambda g: len(g.free))
+    return bool(widest.subs[-1].free & set(inner))
