@@ -133,10 +133,16 @@ class Kernel:
             launch.run(home, (library, index), signature, shape, tuple(args), self._module.order, checked)
 
     @property
+    def signature(self) -> Signature:
+        """The kernel's parameters, by name and type."""
+        with worker.lock:
+            found: Signature = self._module._load()[1][self.name][1]
+        return found
+
+    @property
     def attributes(self) -> dict[str, int]:
         """The part of CuPy's attributes that means something here."""
-        with worker.lock:
-            signature = self._module._load()[1][self.name][1]
+        signature = self.signature
         return {
             "max_threads_per_block": launch.MAX_THREADS,
             "shared_size_bytes": signature.static_shared,
