@@ -25,9 +25,9 @@ def storage(dtype: str) -> np.dtype[Any]:
     if dtype == "bfloat16":
         import ml_dtypes
 
-        return np.dtype(ml_dtypes.bfloat16)
-    found: np.dtype[Any] = np.dtype(dtype)
-    return found
+        small: np.dtype[Any] = np.dtype(ml_dtypes.bfloat16)
+        return small
+    return np.dtype(dtype)
 
 
 def cast_inputs(program: Program, arrays: Mapping[str, Array], dtype: str) -> dict[str, Array]:
@@ -38,13 +38,19 @@ def cast_inputs(program: Program, arrays: Mapping[str, Array], dtype: str) -> di
     """
     known = {t.name for t in program.inputs}
     for name in sorted(set(arrays) - known):
-        raise ShapeError(f"{name} is no input of the formula", value=f"array {name}",
-                         hint="its inputs are " + (", ".join(spelled(program, t.name) for t in program.inputs) or "none"))
+        raise ShapeError(
+            f"{name} is no input of the formula",
+            value=f"array {name}",
+            hint="its inputs are " + (", ".join(spelled(program, t.name) for t in program.inputs) or "none"),
+        )
     out: dict[str, Array] = {}
     for t in program.inputs:
         if t.name not in arrays:
-            raise ShapeError(f"the array of input {spelled(program, t.name)} is missing", value=t.name,
-                             hint="given: " + (", ".join(sorted(arrays)) or "none"))
+            raise ShapeError(
+                f"the array of input {spelled(program, t.name)} is missing",
+                value=t.name,
+                hint="given: " + (", ".join(sorted(arrays)) or "none"),
+            )
         out[t.name] = cast(t.name, np.asarray(arrays[t.name]), dtype, t.integer)
     return out
 
@@ -54,8 +60,11 @@ def cast(name: str, array: Array, dtype: str, integer: bool = False) -> Array:
     kind = array.dtype.kind
     if integer:
         if kind not in "iu":
-            raise ShapeError(f"{name} is an index tensor and must be integer", value=f"dtype {array.dtype}",
-                             hint="give it as int32 or int64")
+            raise ShapeError(
+                f"{name} is an index tensor and must be integer",
+                value=f"dtype {array.dtype}",
+                hint="give it as int32 or int64",
+            )
         wanted = array.dtype if array.dtype in (np.int32, np.int64) else np.dtype(np.int64)
         return np.array(array, dtype=wanted, order="C", copy=None)
     if kind not in "fiub" and array.dtype != storage("bfloat16"):
@@ -65,6 +74,7 @@ def cast(name: str, array: Array, dtype: str, integer: bool = False) -> Array:
 
 
 # -------------------------------------------------------------------------------------------------- labels
+
 
 def check_labels(program: Program, arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> None:
     """Raise where an integer tensor would make an access read out of range.
@@ -78,12 +88,30 @@ def check_labels(program: Program, arrays: Mapping[str, Array], sizes: Mapping[s
             for n, (sub, axis) in enumerate(zip(g.subs, program.axes(g.tensor), strict=True)):
                 held = [x.tensor for x in E.subterms(sub) if isinstance(x, Get)]
                 if held:
-                    _check_label(sub, guards, arrays, sizes, params, integers, sizes[axis], held[0],
-                                 f"axis {n} of {spelled(program, g.tensor)}")
+                    _check_label(
+                        sub,
+                        guards,
+                        arrays,
+                        sizes,
+                        params,
+                        integers,
+                        sizes[axis],
+                        held[0],
+                        f"axis {n} of {spelled(program, g.tensor)}",
+                    )
 
 
-def _check_label(sub: Expr, guards: tuple[Expr, ...], arrays: Mapping[str, Array], sizes: Mapping[str, int],
-                 params: Mapping[str, Any], integers: set[str], room: int, label: str, place: str) -> None:
+def _check_label(
+    sub: Expr,
+    guards: tuple[Expr, ...],
+    arrays: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    params: Mapping[str, Any],
+    integers: set[str],
+    room: int,
+    label: str,
+    place: str,
+) -> None:
     free = sorted(set(sub.free).union(*(c.free for c in guards)), key=lambda i: i.name)
     if any(sizes[i.extent] == 0 for i in free):
         return
@@ -99,8 +127,11 @@ def _check_label(sub: Expr, guards: tuple[Expr, ...], arrays: Mapping[str, Array
         return
     if np.any(wrong):
         bad = np.broadcast_to(value, np.broadcast_shapes(np.shape(value), np.shape(wrong)))[wrong]
-        raise ShapeError(f"a value of {label} is out of range for {place}", value=int(bad.flat[0]),
-                         hint=f"it must be from 0 to {room - 1} wherever it is read; guard it with where(...)")
+        raise ShapeError(
+            f"a value of {label} is out of range for {place}",
+            value=int(bad.flat[0]),
+            hint=f"it must be from 0 to {room - 1} wherever it is read; guard it with where(...)",
+        )
 
 
 class _UnknownError(Exception):
@@ -119,8 +150,14 @@ def _accesses(e: Expr, guards: tuple[Expr, ...]) -> Iterator[tuple[tuple[Expr, .
         yield from _accesses(c, guards)
 
 
-def _evaluate(e: Expr, grid: Mapping[Index, Array], arrays: Mapping[str, Array], sizes: Mapping[str, int],
-              params: Mapping[str, Any], integers: set[str]) -> Any:
+def _evaluate(
+    e: Expr,
+    grid: Mapping[Index, Array],
+    arrays: Mapping[str, Array],
+    sizes: Mapping[str, int],
+    params: Mapping[str, Any],
+    integers: set[str],
+) -> Any:
     def down(x: Expr) -> Any:
         return _evaluate(x, grid, arrays, sizes, params, integers)
 
@@ -168,6 +205,7 @@ def _evaluate(e: Expr, grid: Mapping[Index, Array], arrays: Mapping[str, Array],
 
 # --------------------------------------------------------------------------------------------------- files
 
+
 def read_arrays(path: Path) -> dict[str, Array]:
     """The arrays of an `.npz` file.
 
@@ -186,16 +224,22 @@ def read_arrays(path: Path) -> dict[str, Array]:
     except OSError as e:
         raise FileError(f"cannot read {path}", value=e.strerror or e) from e
     except (ValueError, EOFError, zipfile.BadZipFile, KeyError) as e:
-        raise FileError(f"{path} is no npz file of plain arrays", value=str(e).splitlines()[0] if str(e) else path,
-                        hint="write it with numpy.savez, arrays of numbers only") from e
+        raise FileError(
+            f"{path} is no npz file of plain arrays",
+            value=str(e).splitlines()[0] if str(e) else path,
+            hint="write it with numpy.savez, arrays of numbers only",
+        ) from e
 
 
 def _member(archive: Any, name: str) -> Array:
     try:
         array: Array = archive[name]
     except ValueError as e:  # objects, or a member that is no array
-        raise FileError(f"{name} is no array of numbers", value=str(e).splitlines()[0],
-                        hint="write it with numpy.savez, arrays of numbers only") from e
+        raise FileError(
+            f"{name} is no array of numbers",
+            value=str(e).splitlines()[0],
+            hint="write it with numpy.savez, arrays of numbers only",
+        ) from e
     return array
 
 

@@ -83,6 +83,45 @@ class Operation:
             results += [b.tensor for b in self.plan.backward.results]
         return {n: np.array(_host(cp, device[n])) for n in results}
 
+    def forward(self, sizes: Mapping[str, int] | None = None, **arrays: Any) -> dict[str, Any]:
+        """Outputs and what the backward needs, by name, from every input by name."""
+        return self._direct(self.plan.forward, arrays, sizes)
+
+    def backward(self, sizes: Mapping[str, int] | None = None, **arrays: Any) -> dict[str, Any]:
+        """Gradients, as `d<input>`, from the cotangents and what `forward` took and gave, by name."""
+        if self.plan.backward is None:
+            raise RunError("the operation has no gradient")
+        return self._direct(self.plan.backward, arrays, sizes)
+
+    def _direct(self, p: Pass, arrays: Mapping[str, Any], sizes: Mapping[str, int] | None) -> dict[str, Any]:
+        """One pass on NumPy arrays (moved and cast) or on the executor's own (as they are)."""
+        cp = array_module(self.executor)
+        device: dict[str, Any] = {}
+        for b in p.arguments:
+            if b.tensor not in arrays:
+                raise ShapeError(
+                    f"the array of {b.tensor} is missing",
+                    value=b.tensor,
+                    hint="it takes " + ", ".join(a.tensor for a in p.arguments),
+                )
+            a = arrays[b.tensor]
+            if isinstance(a, np.ndarray) or not isinstance(a, cp.ndarray):
+                wide = "float64" if self.plan.dtype == "float64" else "float32"
+                a = cp.asarray(
+                    cast(b.tensor, np.asarray(a), wide if b.dtype == "compute" else self.plan.dtype, b.dtype == "ids")
+                )
+            device[b.tensor] = a
+        known = {t.name: tuple(np.shape(arrays[t.name])) for t in self.forward_program.inputs if t.name in arrays}
+        extents = (
+            solve(self.forward_program, known, sizes)
+            if p is self.plan.forward or len(known) == len(self.forward_program.inputs)
+            else dict(sizes or {})
+        )
+        options = {r.name: extents[r.letter] for r in p.sizes if r.source is None and r.letter in extents}
+        found = getattr(self.module, f"{self.name}_{p.name}")(*device.values(), **options)
+        values = found if len(p.results) != 1 else (found,)
+        return dict(zip((b.tensor for b in p.results), values, strict=True))
+
     def _call(self, p: Pass, device: Mapping[str, Any], extents: Mapping[str, int]) -> dict[str, Any]:
         function = getattr(self.module, f"{self.name}_{p.name}")
         options = {r.name: extents[r.letter] for r in p.sizes if r.source is None}

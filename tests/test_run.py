@@ -15,7 +15,9 @@ X = rng.standard_normal((3, 4))
 LOSS = "L = mean(b, where(labels[b] >= 0, logsumexp(v, X[b,v]) - X[b,labels[b]], 0))"
 
 
-def emulate(text: str, arrays: dict[str, Any], cotangents: dict[str, Any] | None = None, **options: Any) -> dict[str, Any]:
+def emulate(
+    text: str, arrays: dict[str, Any], cotangents: dict[str, Any] | None = None, **options: Any
+) -> dict[str, Any]:
     return run(text, arrays, cotangents, executor="emulator", **options)
 
 

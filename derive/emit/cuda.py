@@ -68,8 +68,11 @@ class Printer:
                 level = _LEVEL[s.op]
                 right = level + (s.op not in ("&&", "||") and not (s.op == "+" and s.kind == INT))
                 if s.op == "||":  # compilers warn about && among || without parentheses
-                    return f"{self.scalar(s.left, level + (_op(s.left) == '&&') * 2)} || " \
-                           f"{self.scalar(s.right, level + (_op(s.right) == '&&') * 2)}", level
+                    return (
+                        f"{self.scalar(s.left, level + (_op(s.left) == '&&') * 2)} || "
+                        f"{self.scalar(s.right, level + (_op(s.right) == '&&') * 2)}",
+                        level,
+                    )
                 gap = "" if s.op == "*" or (s.kind == INT and level == 6) else " "
                 if s.op == "/" and s.kind == REAL:
                     gap = " "
@@ -124,7 +127,9 @@ class Printer:
             case ir.For():
                 i, one = s.index, s.step == ir.integer(1)
                 step = f"++{i}" if one else f"{i} += {self.scalar(s.step)}"
-                return self._braces(f"for (INDEX {i} = {self.scalar(s.start)}; {i} < {self.scalar(s.stop)}; {step})", s.body)
+                return self._braces(
+                    f"for (INDEX {i} = {self.scalar(s.start)}; {i} < {self.scalar(s.stop)}; {step})", s.body
+                )
             case ir.Chase():
                 i = s.index
                 return self._braces(f"for (INDEX {i} = {self.scalar(s.start)}; {i} >= 0; {i} = {s.next}[{i}])", s.body)
@@ -133,10 +138,11 @@ class Printer:
                 return lines[:-1] + self._braces("} else", s.other) if s.other else lines
             case ir.Store():
                 place = f"{s.buffer}[{self.scalar(s.offset)}]"
+                value = self.scalar(s.value)
                 if s.accumulate:
-                    old = ir.Load(REAL, s.buffer, s.offset)
-                    return [f"{place} = {self._narrow(s.buffer, f'accumulate ? {self.scalar(old)} + {self.scalar(s.value, 6)} : {self.scalar(s.value)}')};"]
-                return [f"{place} = {self._narrow(s.buffer, self.scalar(s.value))};"]
+                    more = f"{self.scalar(ir.Load(REAL, s.buffer, s.offset))} + {self.scalar(s.value, 6)}"
+                    value = f"accumulate ? {more} : {value}"
+                return [f"{place} = {self._narrow(s.buffer, value)};"]
         raise EmitError(f"cannot print {type(s).__name__}")
 
     def _narrow(self, buffer: str, text: str) -> str:
@@ -206,8 +212,11 @@ def _nearest_single(value: Fraction) -> float:
         return guess
     bits = struct.unpack("i", struct.pack("f", guess))[0]
     near = [struct.unpack("f", struct.pack("i", bits + d))[0] for d in (-1, 0, 1)]
-    return float(min((n for n in near if n == n and abs(n) != float("inf")),
-                     key=lambda n: (abs(Fraction(n) - value), n != guess)))
+    return float(
+        min(
+            (n for n in near if n == n and abs(n) != float("inf")), key=lambda n: (abs(Fraction(n) - value), n != guess)
+        )
+    )
 
 
 def _shorten(text: str) -> str:

@@ -3,19 +3,28 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from derive.emit.module import cuda_source
+from derive.emit.selftest import test_source
 from derive.emit.wrapper import wrapper_source
 from derive.errors import FileError
 from derive.plan.names import clean
 from derive.plan.records import Plan
 
 
-def sources(name: str, plan: Plan, *, rules: Sequence[str] = (), numpy_forward: Sequence[str] = (),
-            derivation: str | None = None, command: str | None = None) -> dict[str, str]:
+def sources(
+    name: str,
+    plan: Plan,
+    *,
+    rules: Sequence[str] = (),
+    numpy_forward: Sequence[str] = (),
+    sizes: Mapping[str, int] | None = None,
+    derivation: str | None = None,
+    command: str | None = None,
+) -> dict[str, str]:
     """The files of an operation, by name.
 
     Args:
@@ -23,6 +32,7 @@ def sources(name: str, plan: Plan, *, rules: Sequence[str] = (), numpy_forward: 
         plan: from `derive.plan.make_plan`.
         rules: the gradients as a reader wants them, one a line, for the header.
         numpy_forward: runnable NumPy statements of the forward, for the emitted test.
+        sizes: the size of each extent class in that test; without these two there is none.
         derivation: Markdown, written as derivation.md.
         command: the command that makes these files again.
     """
@@ -33,13 +43,24 @@ def sources(name: str, plan: Plan, *, rules: Sequence[str] = (), numpy_forward: 
         f"{op}.py": wrapper_source(op, plan, tuple(rules), command),
         "contract.json": json.dumps(_contract(op, plan), indent=2, ensure_ascii=False) + "\n",
     }
+    if numpy_forward and sizes is not None:
+        found[f"test_{op}.py"] = test_source(op, plan, numpy_forward, sizes, command)
     if derivation is not None:
         found["derivation.md"] = derivation
     return found
 
 
-def emit(name: str, plan: Plan, directory: Path, *, rules: Sequence[str] = (), numpy_forward: Sequence[str] = (),
-         derivation: str | None = None, command: str | None = None) -> list[Path]:
+def emit(
+    name: str,
+    plan: Plan,
+    directory: Path,
+    *,
+    rules: Sequence[str] = (),
+    numpy_forward: Sequence[str] = (),
+    sizes: Mapping[str, int] | None = None,
+    derivation: str | None = None,
+    command: str | None = None,
+) -> list[Path]:
     """Write the files of an operation into `directory/name`.
 
     Raises:
@@ -47,7 +68,9 @@ def emit(name: str, plan: Plan, directory: Path, *, rules: Sequence[str] = (), n
     """
     folder = Path(directory) / clean(name)
     written = []
-    texts = sources(name, plan, rules=rules, numpy_forward=numpy_forward, derivation=derivation, command=command)
+    texts = sources(
+        name, plan, rules=rules, numpy_forward=numpy_forward, sizes=sizes, derivation=derivation, command=command
+    )
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for file, text in texts.items():
@@ -55,20 +78,35 @@ def emit(name: str, plan: Plan, directory: Path, *, rules: Sequence[str] = (), n
             path.write_text(text, encoding="utf-8")
             written.append(path)
     except OSError as e:
-        raise FileError(f"cannot write to {folder}", value=e.strerror, hint="give a folder you may write to: -o DIR") from e
+        raise FileError(
+            f"cannot write to {folder}", value=e.strerror, hint="give a folder you may write to: -o DIR"
+        ) from e
     return written
 
 
 def _contract(op: str, plan: Plan) -> dict[str, object]:
     passes = [p for p in (plan.forward, plan.backward) if p is not None]
     return {
-        "op": op, "dtype": plan.dtype, **asdict(plan.contract),
-        "passes": [{
-            "name": p.name,
-            "arguments": [asdict(b) for b in p.arguments],
-            "results": [asdict(b) for b in p.results],
-            "temporaries": [asdict(b) for b in p.temporaries],
-            "kernels": [{"name": k.name, "plan": k.plan, "computes": list(k.computes),
-                         "reads": [b.name for b in k.reads], "writes": [b.name for b in k.writes]} for k in p.kernels],
-        } for p in passes],
+        "op": op,
+        "dtype": plan.dtype,
+        **asdict(plan.contract),
+        "passes": [
+            {
+                "name": p.name,
+                "arguments": [asdict(b) for b in p.arguments],
+                "results": [asdict(b) for b in p.results],
+                "temporaries": [asdict(b) for b in p.temporaries],
+                "kernels": [
+                    {
+                        "name": k.name,
+                        "plan": k.plan,
+                        "computes": list(k.computes),
+                        "reads": [b.name for b in k.reads],
+                        "writes": [b.name for b in k.writes],
+                    }
+                    for k in p.kernels
+                ],
+            }
+            for p in passes
+        ],
     }

@@ -29,10 +29,18 @@ def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) ->
     real = NUMPY.get(plan.dtype, 'getattr(cp, "bfloat16", None) or __import__("ml_dtypes").bfloat16')
     compute = "cp.float64" if plan.dtype == "float64" else "cp.float32"
     dtypes = [("T", real), ("compute", compute), ("index", "cp.int32")]
-    return render("python/module.py.j2", op=op, plan=plan, formula=formula_lines(plan), rules=rules, command=command,
-                  promises=promises(plan), dtypes=[(k, f"cp.dtype({v})") for k, v in dtypes],
-                  helpers=" ".join(x for p in passes for k in p.kernels for x in (*k.launch.grid, *k.launch.block)),
-                  passes=[_function(op, p, plan) for p in passes])
+    return render(
+        "python/module.py.j2",
+        op=op,
+        plan=plan,
+        formula=formula_lines(plan),
+        rules=rules,
+        command=command,
+        promises=promises(plan),
+        dtypes=[(k, f"cp.dtype({v})") for k, v in dtypes],
+        helpers=" ".join(x for p in passes for k in p.kernels for x in (*k.launch.grid, *k.launch.block)),
+        passes=[_function(op, p, plan) for p in passes],
+    )
 
 
 def _function(op: str, p: Pass, plan: Plan) -> Function:
@@ -43,9 +51,14 @@ def _function(op: str, p: Pass, plan: Plan) -> Function:
     names = [*(b.name for b in p.arguments), "*", *options, "stream=None"]
     outs = ", ".join(b.name for b in p.results)
     return Function(
-        function=f"{op}_{p.name}", parameters=", ".join(names),
+        function=f"{op}_{p.name}",
+        parameters=", ".join(names),
         title=f"The {'outputs' if p.name == 'forward' else 'gradients'} of {op}.",
-        doc=tuple(_doc(p, plan)), checks=tuple(_checks(p)), body=tuple(_body(p)), returns=outs)
+        doc=tuple(_doc(p, plan)),
+        checks=tuple(_checks(p)),
+        body=tuple(_body(p)),
+        returns=outs,
+    )
 
 
 def _doc(p: Pass, plan: Plan) -> list[str]:
@@ -55,10 +68,16 @@ def _doc(p: Pass, plan: Plan) -> list[str]:
         if r.source is None:
             lines.append(f"    {r.name}: size of {r.letter}" + (f" (default {r.formula})" if r.formula else ""))
     if p.name == "backward":
-        lines += ["    out: gradient arrays to write into, in the order they are returned",
-                  "    accumulate: add to what `out` holds"]
-    return [*lines, "", "Returns:", *(f"    {b.name}: {_shape(b)}" + (", saved for the backward" if b.role == "saved" else "")
-                                      for b in p.results)]
+        lines += [
+            "    out: gradient arrays to write into, in the order they are returned",
+            "    accumulate: add to what `out` holds",
+        ]
+    return [
+        *lines,
+        "",
+        "Returns:",
+        *(f"    {b.name}: {_shape(b)}" + (", saved for the backward" if b.role == "saved" else "") for b in p.results),
+    ]
 
 
 def _shape(b: Buffer) -> str:
@@ -101,11 +120,15 @@ def _body(p: Pass) -> list[str]:
     else:
         lines += [_empty(b) for b in p.results]
     lines += [_empty(b) for b in p.temporaries]
-    everything = {b.count for b in (*p.arguments, *p.results, *p.temporaries)} | {c for k in p.kernels for c in _counts(k)}
+    everything = {b.count for b in (*p.arguments, *p.results, *p.temporaries)} | {
+        c for k in p.kernels for c in _counts(k)
+    }
     ids = [b for b in p.arguments if b.dtype == "ids"]
     counts = ", ".join(sorted(everything))
-    lines.append(f"module, index = self.module(max({counts}{', 0' if len(everything) == 1 else ''}), "
-                 f"({' '.join(f'({chr(34)}{b.name}{chr(34)}, {b.name}),' for b in ids)}))")
+    lines.append(
+        f"module, index = self.module(max({counts}{', 0' if len(everything) == 1 else ''}), "
+        f"({' '.join(f'({chr(34)}{b.name}{chr(34)}, {b.name}),' for b in ids)}))"
+    )
     same = dict(p.aliases)
     for k in p.kernels:
         if any(b.name in same for b in k.writes):
@@ -114,8 +137,12 @@ def _body(p: Pass) -> list[str]:
             lines += _launch(k)
     for b in p.results:
         if b.name in p.added:
-            lines += ["if accumulate:", f'    self.launch(module, "add_into", (blocks({b.count}, 256), 1, 1), (256, 1, 1),',
-                      f"                ({b.name}, given_{b.name}, index({b.count})))", f"    {b.name} = given_{b.name}"]
+            lines += [
+                "if accumulate:",
+                f'    self.launch(module, "add_into", (blocks({b.count}, 256), 1, 1), (256, 1, 1),',
+                f"                ({b.name}, given_{b.name}, index({b.count})))",
+                f"    {b.name} = given_{b.name}",
+            ]
     return lines
 
 
@@ -127,7 +154,11 @@ def _given_out(p: Pass) -> list[str]:
     """Gradient arrays: new ones, or those given."""
     names = ", ".join(b.name for b in p.results)
     comma = "," if len(p.results) == 1 else ""
-    lines = ["if out is None:", "    if accumulate:", '        raise ValueError("accumulate=True needs out=: the arrays to add to")']
+    lines = [
+        "if out is None:",
+        "    if accumulate:",
+        '        raise ValueError("accumulate=True needs out=: the arrays to add to")',
+    ]
     same = dict(p.aliases)
     lines += [f"    {b.name} = {same[b.name]}" if b.name in same else "    " + _empty(b) for b in p.results]
     lines += ["else:", f"    {names}{comma} = out"]

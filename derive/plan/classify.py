@@ -88,7 +88,7 @@ def direction(domain: tuple[Index, ...], body: Expr, inner: tuple[Index, ...]) -
     straight = [g for g in reads if all(isinstance(s, Index) for s in g.subs)]
     width = max((len(g.free) for g in straight), default=0)
     votes = [bool(g.subs[-1].free & inside) for g in straight if len(g.free) == width]
-    return "row" if 2*sum(votes) >= len(votes) else "column"
+    return "row" if 2 * sum(votes) >= len(votes) else "column"
 
 
 def gathered(s: Expr) -> bool:
@@ -103,8 +103,13 @@ def scattered(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -
     for c in _conjuncts(body.cond):
         if isinstance(c, Cmp) and c.op == "==":
             for v, ids in ((c.left, c.right), (c.right, c.left)):
-                if v in domain and isinstance(ids, Get) and ids.subs and set(ids.subs) <= set(inner) \
-                        and len(set(ids.subs)) == len(ids.subs):
+                if (
+                    v in domain
+                    and isinstance(ids, Get)
+                    and ids.subs
+                    and set(ids.subs) <= set(inner)
+                    and len(set(ids.subs)) == len(ids.subs)
+                ):
                     return ids
     return None
 

@@ -40,25 +40,36 @@ def column_kernels(group: Group, context: Context, stored: set[str], name: str, 
     totals, partial = [], {}
     for t, local in zip(reduced, locals_, strict=True):
         assert t.op is not None
-        buffer = Buffer(context.namer.fresh(f"{t.name}_partial"), f"{t.name}_partial", (chunks, columns), "compute",
-                        "temporary")
+        buffer = Buffer(
+            context.namer.fresh(f"{t.name}_partial"), f"{t.name}_partial", (chunks, columns), "compute", "temporary"
+        )
         totals.append((local, t.op, buffer.name))
         partial[t.name] = buffer
         accumulate_into(inner, t.body, local, t.op)
     body = ir.prune(tuple(scope.stmts) + tuple(inner.stmts))
     used = ir.names_in(body)
     first = Kernel(
-        name=f"{name}_partial", plan="column", computes=tuple(
-            statement(t.statement) + ", of each chunk of rows" for t in reduced),
-        reads=context.reads(used, set()), writes=tuple(partial.values()),
+        name=f"{name}_partial",
+        plan="column",
+        computes=tuple(statement(t.statement) + ", of each chunk of rows" for t in reduced),
+        reads=context.reads(used, set()),
+        writes=tuple(partial.values()),
         sizes=(*context.used_sizes(used | set(rows.split("*")) | set(columns.split("*"))), f"chunks={chunks}"),
         shape=Column(column, columns, row, rows, tuple(totals), body),
-        launch=Launch((f"blocks({columns}, {WIDTH})", chunks, "1"), (str(WIDTH), "8", "1")))
+        launch=Launch((f"blocks({columns}, {WIDTH})", chunks, "1"), (str(WIDTH), "8", "1")),
+    )
     return [first, _second(replace(group, domain=order), context, stored, name, accumulate, partial, column)]
 
 
-def _second(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str],
-            partial: dict[str, Buffer], column: str) -> Kernel:
+def _second(
+    group: Group,
+    context: Context,
+    stored: set[str],
+    name: str,
+    accumulate: set[str],
+    partial: dict[str, Buffer],
+    column: str,
+) -> Kernel:
     scope = context.scope((group.domain, column))
     context.decode(scope, group.domain, column)
     scope.share([*(t.body for t in group.tasks if t.op is None), *(t.statement.target for t in group.tasks)])
@@ -71,29 +82,45 @@ def _second(group: Group, context: Context, stored: set[str], name: str, accumul
         local, chunk = scope.namer.fresh("total", ours=True), scope.namer.fresh("chunk", ours=True)
         offset = ir.Binary(ir.INT, "+", ir.Binary(ir.INT, "*", Local(ir.INT, chunk), width), Local(ir.INT, column))
         scope.stmts.append(ir.Accumulator(local, t.op))
-        scope.stmts.append(ir.For(chunk, Local(ir.INT, "chunks"), (
-            ir.Accumulate(local, t.op, ir.Load(REAL, partial[t.name].name, offset)),)))
-        scope.memo[t.statement.target] = ir.Apply(REAL, "total", (Local(REAL, local),)) if t.op == "sum" \
-            else Local(REAL, local)
+        scope.stmts.append(
+            ir.For(
+                chunk,
+                Local(ir.INT, "chunks"),
+                (ir.Accumulate(local, t.op, ir.Load(REAL, partial[t.name].name, offset)),),
+            )
+        )
+        scope.memo[t.statement.target] = (
+            ir.Apply(REAL, "total", (Local(REAL, local),)) if t.op == "sum" else Local(REAL, local)
+        )
         if t.name in stored:
             scope.store(t.statement, t.name in accumulate)
     body = ir.prune(tuple(scope.stmts))
     used = ir.names_in(body)
     written = {context.buffers[n].name for n in stored}
     return Kernel(
-        name=name, plan="column", computes=tuple(statement(t.statement) for t in group.tasks),
+        name=name,
+        plan="column",
+        computes=tuple(statement(t.statement) for t in group.tasks),
         reads=(*partial.values(), *context.reads(used, written)),
         writes=tuple(b for b in context.buffers.values() if b.name in written),
-        sizes=(*context.used_sizes(used | set(columns.split("*"))), f"chunks=column_chunks({context.count(group.inner)})"),
+        sizes=(
+            *context.used_sizes(used | set(columns.split("*"))),
+            f"chunks=column_chunks({context.count(group.inner)})",
+        ),
         shape=Nest(column, columns, body),
         launch=Launch((f"blocks({columns}, 256)", "1", "1"), ("256", "1", "1")),
-        accumulates=bool(accumulate & stored))
+        accumulates=bool(accumulate & stored),
+    )
 
 
 def _order(group: Group) -> tuple[Index, ...]:
     """The columns, with the index along which memory runs last, so that neighbours are read by neighbours."""
-    reads = [x for t in group.tasks for x in E.subterms(t.body) if isinstance(x, Get) and x.subs
-             and isinstance(x.subs[-1], Index) and x.subs[-1] in group.domain]
+    reads = [
+        x
+        for t in group.tasks
+        for x in E.subterms(t.body)
+        if isinstance(x, Get) and x.subs and isinstance(x.subs[-1], Index) and x.subs[-1] in group.domain
+    ]
     if not reads:
         return group.domain
     last = max(reads, key=lambda g: len(g.free)).subs[-1]

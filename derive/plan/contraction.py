@@ -18,8 +18,9 @@ from derive.plan.spell import statement
 from derive.plan.terms import local_name
 
 
-def contraction_kernels(group: Group, context: Context, stored: set[str], name: str,
-                        accumulate: set[str]) -> list[Kernel]:
+def contraction_kernels(
+    group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]
+) -> list[Kernel]:
     """One kernel: a block of 256 threads a tile of 64 by 64 results, each thread 4 by 4."""
     assert group.factors is not None
     left, right = group.factors
@@ -27,8 +28,10 @@ def contraction_kernels(group: Group, context: Context, stored: set[str], name: 
     if len(rows) and len(columns) and columns[-1] is not group.domain[-1] and rows[-1] is group.domain[-1]:
         left, right, rows, columns = right, left, columns, rows  # neighbours in n are stored side by side
     names = context.namer.child()
-    counters = [context.counter(ix, wish, names) for ix, wish in (
-        (batch, "batch"), (rows, "m"), (columns, "n"), (group.inner, "k"))]
+    counters = [
+        context.counter(ix, wish, names)
+        for ix, wish in ((batch, "batch"), (rows, "m"), (columns, "n"), (group.inner, "k"))
+    ]
     runs = list(zip((batch, rows, columns, group.inner), counters, strict=True))
     outer = context.scope(*runs)
     context.decode(outer, batch, counters[0])
@@ -50,23 +53,47 @@ def contraction_kernels(group: Group, context: Context, stored: set[str], name: 
     used |= ir.names_in(before)
     counts = [context.count(ix) for ix, _ in runs]
     written = {context.buffers[s].name for s in stored}
-    return [Kernel(
-        name=name, plan="contraction", computes=tuple(statement(t.statement) for t in group.tasks),
-        reads=context.reads(used, written),
-        writes=tuple(b for b in context.buffers.values() if b.name in written),
-        sizes=context.used_sizes(used | {s for c in counts for s in c.split("*")}),
-        shape=Contraction(counters[0], counts[0], counters[1], counts[1], counters[2], counts[2], counters[3], counts[3],
-                          before, sides[0], sides[1], _runs_along(left, group.inner), _runs_along(right, group.inner),
-                          total, tail),
-        launch=Launch((f"blocks({counts[1]}, 64, 2**31)*blocks({counts[2]}, 64, 2**31)*({counts[0]})", "1", "1"),
-                      ("256", "1", "1")),
-        accumulates=bool(accumulate & stored))]
+    return [
+        Kernel(
+            name=name,
+            plan="contraction",
+            computes=tuple(statement(t.statement) for t in group.tasks),
+            reads=context.reads(used, written),
+            writes=tuple(b for b in context.buffers.values() if b.name in written),
+            sizes=context.used_sizes(used | {s for c in counts for s in c.split("*")}),
+            shape=Contraction(
+                counters[0],
+                counts[0],
+                counters[1],
+                counts[1],
+                counters[2],
+                counts[2],
+                counters[3],
+                counts[3],
+                before,
+                sides[0],
+                sides[1],
+                _runs_along(left, group.inner),
+                _runs_along(right, group.inner),
+                total,
+                tail,
+            ),
+            launch=Launch(
+                (f"blocks({counts[1]}, 64, 2**31)*blocks({counts[2]}, 64, 2**31)*({counts[0]})", "1", "1"),
+                ("256", "1", "1"),
+            ),
+            accumulates=bool(accumulate & stored),
+        )
+    ]
 
 
 def _roles(group: Group, left: Expr, right: Expr) -> tuple[tuple[Index, ...], tuple[Index, ...], tuple[Index, ...]]:
     both = left.free & right.free
-    return (tuple(i for i in group.domain if i in both), tuple(i for i in group.domain if i in left.free - both),
-            tuple(i for i in group.domain if i in right.free - both))
+    return (
+        tuple(i for i in group.domain if i in both),
+        tuple(i for i in group.domain if i in left.free - both),
+        tuple(i for i in group.domain if i in right.free - both),
+    )
 
 
 def _side(outer: Scope, context: Context, e: Expr, runs: list[tuple[tuple[Index, ...], str]], which: int) -> ir.Block:

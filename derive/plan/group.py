@@ -98,7 +98,9 @@ def unify(s: Statement, body: Expr, group: Group, inner: tuple[Index, ...]) -> d
     free = [i for i in (*group.domain, *group.inner) if i not in found.values()]
     for i in ours:
         if i not in found:
-            j = next((f for f in free if f.extent == i.extent and (not inner or (f in group.inner) == (i in inner))), None)
+            j = next(
+                (f for f in free if f.extent == i.extent and (not inner or (f in group.inner) == (i in inner))), None
+            )
             if j is None:
                 return None
             free.remove(j)

@@ -8,6 +8,8 @@ function, and stands on arguments only (what a kernel makes, that kernel can fol
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from derive import expr as E
 from derive.expr import Call, Expr, Get, Num, Pow, Reduce
 from derive.plan.classify import classify
@@ -16,15 +18,17 @@ from derive.program import Statement
 SMALL = 12  # sub-terms of a map that is cheap
 
 
-def write_in(statements: list[Statement], menu: tuple[str, ...]) -> list[Statement]:
-    """`statements` with cheap maps written into the sums that read them."""
+def write_in(statements: list[Statement], menu: tuple[str, ...], apart: Collection[str] = ()) -> list[Statement]:
+    """`statements` with cheap maps written into the sums that read them; those of `apart` stay as they are."""
     if not menu:
         return statements
     made = {s.name for s in statements}
     cheap: dict[str, Statement] = {}
     out: list[Statement] = []
     for s in statements:
-        if isinstance(s.expr, Reduce) and set(E.tensors(s.expr)) & set(cheap):
+        if s.name in apart:
+            pass
+        elif isinstance(s.expr, Reduce) and set(E.tensors(s.expr)) & set(cheap):
             trial = Statement(s.name, s.indices, _written(s.expr, cheap), s.line)
             before, after = classify(s, menu).plan, classify(trial, menu).plan
             if before == after and after in ("contraction", "column", "scatter"):
@@ -47,7 +51,11 @@ def _written(e: Expr, cheap: dict[str, Statement]) -> Expr:
 
 def _is_cheap(s: Statement) -> bool:
     inside = E.subterms(s.expr)
-    functions = [x for x in inside if isinstance(x, (Call, Reduce)) or (isinstance(x, Pow) and not (
-        isinstance(x.exponent, Num) and x.exponent.value in (2, 3)))]
+    functions = [
+        x
+        for x in inside
+        if isinstance(x, (Call, Reduce))
+        or (isinstance(x, Pow) and not (isinstance(x.exponent, Num) and x.exponent.value in (2, 3)))
+    ]
     large = [x for x in inside if isinstance(x, Get) and len(x.free) >= len(s.indices) > 0]
     return not functions and len(large) < 2 and len(inside) <= SMALL

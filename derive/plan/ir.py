@@ -165,7 +165,8 @@ def integer(n: int) -> Literal:
 def scalars(s: Stmt | Scalar) -> list[Scalar]:
     """The scalars directly under a statement or a scalar."""
     return [v for v in vars(s).values() if isinstance(v, Scalar)] + [
-        a for v in vars(s).values() if isinstance(v, tuple) for a in v if isinstance(a, Scalar)]
+        a for v in vars(s).values() if isinstance(v, tuple) for a in v if isinstance(a, Scalar)
+    ]
 
 
 def blocks(s: Stmt) -> list[Block]:
@@ -179,8 +180,15 @@ def names_in(node: Stmt | Scalar | Block) -> set[str]:
     """Every local and buffer that a node reads."""
     if isinstance(node, tuple):
         return set().union(*(names_in(s) for s in node)) if node else set()
-    found = {node.name} if isinstance(node, Local) else {node.buffer} if isinstance(node, Load) else \
-        {node.next} if isinstance(node, Chase) else set()
+    found = (
+        {node.name}
+        if isinstance(node, Local)
+        else {node.buffer}
+        if isinstance(node, Load)
+        else {node.next}
+        if isinstance(node, Chase)
+        else set()
+    )
     for v in scalars(node):
         found |= names_in(v)
     if isinstance(node, Stmt):
@@ -193,8 +201,13 @@ def applied(node: Stmt | Scalar | Block) -> set[str]:
     """Every function that a node applies, and `sum` where it keeps a running sum."""
     if isinstance(node, tuple):
         return set().union(*(applied(s) for s in node)) if node else set()
-    found = {node.fn} if isinstance(node, Apply) else {"Sum"} if isinstance(node, Accumulator) and node.op == "sum" \
+    found = (
+        {node.fn}
+        if isinstance(node, Apply)
+        else {"Sum"}
+        if isinstance(node, Accumulator) and node.op == "sum"
         else set()
+    )
     for v in scalars(node):
         found |= applied(v)
     if isinstance(node, Stmt):
@@ -228,5 +241,7 @@ def blocks_in(record: object) -> list[Block]:
         if isinstance(value, tuple) and value and all(isinstance(v, Stmt) for v in value):
             found.append(value)
         elif isinstance(value, tuple):
-            found += [b for v in value if hasattr(v, "__dict__") and not isinstance(v, (Stmt, Scalar)) for b in blocks_in(v)]
+            found += [
+                b for v in value if hasattr(v, "__dict__") and not isinstance(v, (Stmt, Scalar)) for b in blocks_in(v)
+            ]
     return found

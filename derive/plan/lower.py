@@ -118,8 +118,9 @@ class Scope:
             case Pow():
                 return self._power(e)
             case Call():
-                return Apply(REAL, {"maximum": "fmax", "minimum": "fmin"}.get(e.fn, e.fn),
-                             tuple(self.real(a) for a in e.args))
+                return Apply(
+                    REAL, {"maximum": "fmax", "minimum": "fmin"}.get(e.fn, e.fn), tuple(self.real(a) for a in e.args)
+                )
             case Where():
                 return self._where(e)
             case Reduce():
@@ -177,7 +178,7 @@ class Scope:
             self.namer.taken.discard(name)
             return Choose(REAL, cond, sides[0][1], sides[1][1])
         self.stmts.append(ir.Declare(name, None))
-        then, other = (tuple([*inner.stmts, ir.Assign(name, v)]) for inner, v in sides)
+        then, other = ((*inner.stmts, ir.Assign(name, v)) for inner, v in sides)
         self.stmts.append(ir.If(cond, then, other))
         return Local(REAL, name)
 
@@ -214,8 +215,12 @@ class Scope:
     def hoist(self, e: Expr, bound: frozenset[Index]) -> None:
         """Compute here what a loop over `bound` would compute again and again: reductions and functions that do not
         depend on `bound`, are not guarded, and read in range."""
-        if not e.free & bound and isinstance(e, (Reduce, Call, Pow)) and steady(e) \
-                and not is_integer(e, self.frame.memory):
+        if (
+            not e.free & bound
+            and isinstance(e, (Reduce, Call, Pow))
+            and steady(e)
+            and not is_integer(e, self.frame.memory)
+        ):
             value = self.real(e)
             if not isinstance(value, (Literal, Local)):
                 self.memo[e] = self.let(_wish(e), value)
@@ -256,8 +261,9 @@ class Scope:
             if inner.stmts:
                 self.stmts.append(ir.Declare(name, value, BOOL))
                 value = Local(BOOL, name)
-                self.stmts.append(ir.If(value if op == "&&" else Unary(BOOL, "!", value),
-                                        (*inner.stmts, ir.Assign(name, more))))
+                self.stmts.append(
+                    ir.If(value if op == "&&" else Unary(BOOL, "!", value), (*inner.stmts, ir.Assign(name, more)))
+                )
             else:
                 value = Binary(BOOL, op, value, more)
         return value
@@ -310,13 +316,13 @@ class Scope:
         value: Scalar | None = None
         n = 0
         while n < len(subs):
-            run, counter = next(((r, c) for r, c in self.frame.flat if r and subs[n:n + len(r)] == r), ((), None))
+            run, counter = next(((r, c) for r, c in self.frame.flat if r and subs[n : n + len(r)] == r), ((), None))
             at = self.integer(subs[n]) if counter is None else counter
             width = max(len(run), 1)
             if value is None or value == ir.integer(0):
                 value = at
             else:
-                step = Binary(INT, "*", value, self.extent(axes[n:n + width]))
+                step = Binary(INT, "*", value, self.extent(axes[n : n + width]))
                 value = step if at == ir.integer(0) else Binary(INT, "+", step, at)
             n += width
         return ir.integer(0) if value is None else value
@@ -349,10 +355,8 @@ def _as_real(value: Scalar) -> Scalar:
 def _add(value: Scalar, rest: list[tuple[Expr, Scope]]) -> Scalar:
     for t, scope in rest:
         c, _ = E.coefficient(t)
-        if c < 0:
-            value = Binary(REAL, "-", value, scope.real(E.neg(t)))
-        else:
-            value = Binary(REAL, "+", value, scope.real(t))
+        minus = c < 0
+        value = Binary(REAL, "-" if minus else "+", value, scope.real(E.neg(t) if minus else t))
     return value
 
 

@@ -7,23 +7,34 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-CPP = """alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t char32_t class compl const
-constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit export extern false
-float for friend goto if inline int long mutable namespace new noexcept not not_eq nullptr operator or or_eq private
-protected public register reinterpret_cast return short signed sizeof static static_assert static_cast struct switch
-template this thread_local throw true try typedef typeid typename union unsigned using virtual void volatile wchar_t
-while xor xor_eq char8_t concept consteval constinit co_await co_return co_yield requires half restrict"""
-CUDA = """threadIdx blockIdx blockDim gridDim warpSize dim3 float2 float3 float4 double2 int2 int3 int4 uint4 make_float4
-INFINITY NAN INDEX DYN_SHARED NULL EOF HUGE_VAL M_PI M_E M_LN2 I DOMAIN OVERFLOW UNDERFLOW RAND_MAX SEEK_SET BUFSIZ
-stdin stdout stderr errno assert major minor makedev unix linux CHAR_BIT INT_MAX INT_MIN LONG_MAX FLT_MAX DBL_MAX
-min max abs exp log log1p expm1 tanh sqrt rsqrt erf sin cos pow fmax fmin fabs expf logf log1pf expm1f tanhf sqrtf
-rsqrtf erff sinf cosf powf fmaxf fminf fabsf nvcuda wmma std"""
-OURS = """top left columns length across down thread my_row my_column at part over along limit place stop share
-warp line other apart before id group rows_here stop writer inside batch value holds greatest least count element first next source chain begin end Sum Pack sigmoid softplus relu sign square cube powi floordiv mod real row_sum row_max row_min greatest least
-accumulate keep lane lanes row rows chunk chunks tile partial kernels module load dtype np cp self stream sizes out
-launch blocks check share total begin end lost steps As Bs acc tid first next"""
-PYTHON = """print len range int float tuple list dict set str bool None True False type isinstance ValueError TypeError
-RuntimeError zip enumerate all any sum hasattr getattr"""
+CPP = """
+alignas alignof and and_eq asm auto bitand bitor bool break case catch char char16_t char32_t class compl
+const constexpr const_cast continue decltype default delete do double dynamic_cast else enum explicit export
+extern false float for friend goto if inline int long mutable namespace new noexcept not not_eq nullptr
+operator or or_eq private protected public register reinterpret_cast return short signed sizeof static
+static_assert static_cast struct switch template this thread_local throw true try typedef typeid typename
+union unsigned using virtual void volatile wchar_t while xor xor_eq char8_t concept consteval constinit
+co_await co_return co_yield requires half restrict
+"""
+CUDA = """
+threadIdx blockIdx blockDim gridDim warpSize dim3 float2 float3 float4 double2 int2 int3 int4 uint4
+make_float4 INFINITY NAN INDEX DYN_SHARED NULL EOF HUGE_VAL M_PI M_E M_LN2 I DOMAIN OVERFLOW UNDERFLOW
+RAND_MAX SEEK_SET BUFSIZ stdin stdout stderr errno assert major minor makedev unix linux CHAR_BIT INT_MAX
+INT_MIN LONG_MAX FLT_MAX DBL_MAX min max abs exp log log1p expm1 tanh sqrt rsqrt erf sin cos pow fmax fmin
+fabs expf logf log1pf expm1f tanhf sqrtf rsqrtf erff sinf cosf powf fmaxf fminf fabsf nvcuda wmma std
+"""
+OURS = """
+last peak score shrink index dtypes step into given total row_threads row_blocks column_chunks nullcontext terms high low
+top left columns length across down thread my_row my_column at part over along limit place stop share warp
+line other apart before id group rows_here writer inside batch value holds greatest least count element first
+next source chain begin end Sum Pack sigmoid softplus relu sign square cube powi floordiv mod real row_sum
+row_max row_min accumulate keep lane lanes row rows chunk chunks tile partial kernels module load dtype np cp
+self stream sizes out launch blocks check total lost steps As Bs acc tid
+"""
+PYTHON = """
+print len range int float tuple list dict set str bool None True False type isinstance ValueError TypeError
+RuntimeError zip enumerate all any sum hasattr getattr
+"""
 FOREIGN = frozenset(" ".join((CPP, CUDA, PYTHON)).split()) | frozenset(keyword.kwlist) | frozenset(keyword.softkwlist)
 RESERVED = FOREIGN | frozenset(OURS.split())
 

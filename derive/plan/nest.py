@@ -32,12 +32,16 @@ def nest_kernels(group: Group, context: Context, stored: set[str], name: str, ac
     used = ir.names_in(body)
     written = {context.buffers[s.name].name for s in group.statements if s.name in stored}
     looped = any(isinstance(x, Reduce) for s in group.statements for x in E.subterms(s.expr))
-    return [Kernel(
-        name=name, plan="nest" if looped else "pointwise",
-        computes=tuple(statement(s) for s in group.statements),
-        reads=context.reads(used, written),
-        writes=tuple(b for b in context.buffers.values() if b.name in written),
-        sizes=context.used_sizes(used | set(count.split("*"))),
-        shape=Nest(counter, count, body),
-        launch=Launch((f"blocks({count}, {THREADS})", "1", "1"), (str(THREADS), "1", "1")),
-        accumulates=bool(accumulate & stored))]
+    return [
+        Kernel(
+            name=name,
+            plan="nest" if looped else "pointwise",
+            computes=tuple(statement(s) for s in group.statements),
+            reads=context.reads(used, written),
+            writes=tuple(b for b in context.buffers.values() if b.name in written),
+            sizes=context.used_sizes(used | set(count.split("*"))),
+            shape=Nest(counter, count, body),
+            launch=Launch((f"blocks({count}, {THREADS})", "1", "1"), (str(THREADS), "1", "1")),
+            accumulates=bool(accumulate & stored),
+        )
+    ]

@@ -10,7 +10,7 @@ where e(x) is 0 for a masked score (at or below -5e29) and exp(x) otherwise, so 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 
@@ -19,17 +19,20 @@ from derive.expr import Expr, Get, Index, Reduce, Softmax, Where
 from derive.program import Program, Statement
 
 
-def ready(program: Program, fresh: Callable[[str], str], memo: dict[Expr, Expr] | None = None) -> list[Statement]:
+def ready(program: Program, fresh: Callable[[str], str], apart: Collection[str] = ()) -> list[Statement]:
     """The statements of `program`, each a map or one reduction at its root wherever that is safe.
 
     Args:
         program: forward or backward.
         fresh: gives a new tensor name near a wish.
-        memo: reductions already named, shared between statements.
+        apart: statements that have a plan already and stay as they are.
     """
     out: list[Statement] = []
     pull = _Puller(fresh, out)
     for s in program.statements:
+        if s.name in apart:
+            out.append(s)
+            continue
         e = expand(numbers(s.expr, dict(program.params)))
         out.append(Statement(s.name, s.indices, pull.root(s, e), s.line))
     return out
@@ -42,6 +45,7 @@ def numbers(e: Expr, params: Mapping[str, Fraction]) -> Expr:
 
 def expand(e: Expr) -> Expr:
     """`e` with softmax and logsumexp in terms of maximum, sum and exp, shifted by the maximum."""
+
     def rule(x: Expr) -> Expr:
         if isinstance(x, Softmax):
             top, total = _shifted(x.indices, x.body)
@@ -51,6 +55,7 @@ def expand(e: Expr) -> Expr:
             top, total = _shifted(x.indices, x.body)
             return E.where(_masked(top), E.num(E.NEGATIVE_INFINITY), E.add(top, E.call("log", total)))
         return x
+
     return E.transform(e, rule)
 
 
@@ -89,8 +94,11 @@ class _Puller:
         if isinstance(e, Where):
             cond = self.pull(e.cond, stem, order, guards)
             ours = isinstance(cond, E.Cmp) and cond.right is E.num(E.MASKED)  # guards a value, not an access
-            return E.where(cond, self.pull(e.then, stem, order, guards if ours else (*guards, cond)),
-                           self.pull(e.other, stem, order, guards if ours else (*guards, E.negate(cond))))
+            return E.where(
+                cond,
+                self.pull(e.then, stem, order, guards if ours else (*guards, cond)),
+                self.pull(e.other, stem, order, guards if ours else (*guards, E.negate(cond))),
+            )
         if isinstance(e, Reduce):
             if guards and not plain(e):
                 if e.op != "sum":

@@ -85,7 +85,7 @@ class Nest(Shape):
 
 @dataclass(frozen=True)
 class Phase:
-    """One loop over a row: `totals` are (local, op) that `body` adds to; `after` runs when the threads have combined."""
+    """One loop over a row: `body` adds to `totals` (local, op); `after` runs when the threads have combined."""
 
     totals: tuple[tuple[str, str], ...]
     body: Block
@@ -192,6 +192,7 @@ class Contract:
     bytes_backward: Text = "0"
     flops_forward: Text = "0"
     flops_backward: Text = "0"
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

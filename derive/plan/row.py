@@ -57,8 +57,17 @@ def row_kernels(group: Group, context: Context, stored: set[str], name: str, acc
     return [_kernel(group, context, name, row, element, tuple(heads), phases, stored, accumulate)]
 
 
-def _kernel(group: Group, context: Context, name: str, row: str, element: str, head: ir.Block, phases: list[Phase],
-            stored: set[str], accumulate: set[str]) -> Kernel:
+def _kernel(
+    group: Group,
+    context: Context,
+    name: str,
+    row: str,
+    element: str,
+    head: ir.Block,
+    phases: list[Phase],
+    stored: set[str],
+    accumulate: set[str],
+) -> Kernel:
     rows, count = context.count(group.domain), context.count(group.inner)
     live: frozenset[str] = frozenset()
     kept: list[Phase] = []
@@ -71,13 +80,16 @@ def _kernel(group: Group, context: Context, name: str, row: str, element: str, h
     used = live | ir.names_in(head)
     written = {context.buffers[n].name for n in stored}
     return Kernel(
-        name=name, plan="row", computes=tuple(statement(t.statement) for t in group.tasks),
+        name=name,
+        plan="row",
+        computes=tuple(statement(t.statement) for t in group.tasks),
         reads=context.reads(set(used), written),
         writes=tuple(b for b in context.buffers.values() if b.name in written),
         sizes=context.used_sizes(set(used) | set(rows.split("*")) | set(count.split("*"))),
         shape=Row(row, rows, element, count, head, tuple(reversed(kept))),
         launch=Launch((f"row_blocks({rows}, {count})", "1", "1"), (f"*row_threads({count})", "", "1")),
-        accumulates=bool(accumulate & stored))
+        accumulates=bool(accumulate & stored),
+    )
 
 
 def _as_statement(t: Task) -> Statement:
@@ -109,8 +121,15 @@ def _levels(tasks: list[Task], group: Group) -> dict[str, int]:
     return levels
 
 
-def _rows(scope: Scope, tasks: list[Task], levels: dict[str, int], level: int, group: Group, stored: set[str],
-          accumulate: set[str]) -> None:
+def _rows(
+    scope: Scope,
+    tasks: list[Task],
+    levels: dict[str, int],
+    level: int,
+    group: Group,
+    stored: set[str],
+    accumulate: set[str],
+) -> None:
     """Maps over rows that are known after `level` phases."""
     maps = [t for t in tasks if t.op is None and not _elementwise(t, group) and levels[t.name] == level]
     scope.share([*(t.body for t in maps), *(t.statement.target for t in tasks), *(t.statement.target for t in tasks)])
@@ -128,8 +147,16 @@ def _store(scope: Scope, tasks: list[Task], accumulate: set[str]) -> None:
         scope.stmts.append(ir.If(Local(ir.BOOL, "writer"), tuple(inner.stmts)))
 
 
-def _after(scope: Scope, inside: list[Task], tasks: list[Task], levels: dict[str, int], level: int, group: Group,
-           stored: set[str], accumulate: set[str]) -> ir.Block:
+def _after(
+    scope: Scope,
+    inside: list[Task],
+    tasks: list[Task],
+    levels: dict[str, int],
+    level: int,
+    group: Group,
+    stored: set[str],
+    accumulate: set[str],
+) -> ir.Block:
     _store(scope, [t for t in inside if t.name in stored], accumulate)
     _rows(scope, tasks, levels, level, group, stored, accumulate)
     return tuple(scope.stmts)

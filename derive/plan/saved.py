@@ -17,8 +17,13 @@ def recompute(forward: Program, backward: Program) -> tuple[list[Statement], tup
         The statements; the forward values (outputs too) that are still read; those computed again.
     """
     compared = _compared(backward.statements)  # kept: computed again in another kernel it may round otherwise
-    maps = {s.name: s for s in forward.statements if s.name not in forward.outputs and s.name not in compared
-            and not any(isinstance(x, (Reduce, Softmax)) for x in E.subterms(s.expr))}
+    maps = {
+        s.name: s
+        for s in forward.statements
+        if s.name not in forward.outputs
+        and s.name not in compared
+        and not any(isinstance(x, (Reduce, Softmax)) for x in E.subterms(s.expr))
+    }
     memo: dict[Expr, Expr] = {}
     again: dict[str, None] = {}
 
@@ -40,12 +45,19 @@ def recompute(forward: Program, backward: Program) -> tuple[list[Statement], tup
 
 def _compared(statements: Iterable[Statement]) -> set[str]:
     """Tensors that stand in an equation of values."""
-    return {x.tensor for s in statements for c in E.subterms(s.expr) if isinstance(c, Cmp) and c.op in ("==", "!=")
-            for x in E.subterms(c) if isinstance(x, Get)}
+    return {
+        x.tensor
+        for s in statements
+        for c in E.subterms(s.expr)
+        if isinstance(c, Cmp) and c.op in ("==", "!=")
+        for x in E.subterms(c)
+        if isinstance(x, Get)
+    }
 
 
-def unrounded(forward: Program, statements: list[Statement],
-              kept: tuple[str, ...]) -> tuple[Program, list[Statement], tuple[str, ...]]:
+def unrounded(
+    forward: Program, statements: list[Statement], kept: tuple[str, ...]
+) -> tuple[Program, list[Statement], tuple[str, ...]]:
     """Keep outputs that the backward tests for equality as they were before rounding to 16 bits.
 
     `where(X[i,k]*W[k] == Y[i], ...)` finds the place of a maximum only if Y is what was compared.

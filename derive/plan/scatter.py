@@ -29,12 +29,18 @@ def scatter_kernels(group: Group, context: Context, stored: set[str], name: str,
     chain = Buffer(context.namer.fresh(f"{head.name}_next"), "next", (count,), "index", "chain")
     source = context.buffers[ids.tensor]
     link = Kernel(
-        name=f"{name}_chains", plan="scatter",
-        computes=(f"{first.name}[v]: the first place where {ids.tensor} is v;  {chain.name}[t]: the next place with the id "
-                  "of place t;  -1 at the end",),
-        reads=(source,), writes=(first, chain), sizes=context.used_sizes({*count.split("*"), span}),
+        name=f"{name}_chains",
+        plan="scatter",
+        computes=(
+            f"{first.name}[v]: the first place where {ids.tensor} is v;  {chain.name}[t]: the next place with the id "
+            "of place t;  -1 at the end",
+        ),
+        reads=(source,),
+        writes=(first, chain),
+        sizes=context.used_sizes({*count.split("*"), span}),
         shape=Link(source.name, count, span, first.name, chain.name),
-        launch=Launch((f"blocks({count}, 256)", "1", "1"), ("256", "1", "1")))
+        launch=Launch((f"blocks({count}, 256)", "1", "1"), ("256", "1", "1")),
+    )
     counter = context.counter(group.domain, "element", context.namer.child())
     names = context.namer.child()
     names.reserve([counter])
@@ -49,8 +55,10 @@ def scatter_kernels(group: Group, context: Context, stored: set[str], name: str,
     inner.share([where])
     body = E.where(E.logic("and", *(c for c in _parts(where.cond) if not _is_key(c, target, ids))), where.then, E.ZERO)
     inner.loop(left, body, total, "sum")
-    scope.stmts += [ir.Accumulator(total, "sum"),
-                    ir.Chase(place, ir.Load(INT, first.name, scope.integer(target)), chain.name, tuple(inner.stmts))]
+    scope.stmts += [
+        ir.Accumulator(total, "sum"),
+        ir.Chase(place, ir.Load(INT, first.name, scope.integer(target)), chain.name, tuple(inner.stmts)),
+    ]
     scope.memo[head.statement.target] = ir.Apply(REAL, "total", (Local(REAL, total),))
     if head.name in stored:
         scope.store(head.statement, head.name in accumulate)
@@ -59,14 +67,20 @@ def scatter_kernels(group: Group, context: Context, stored: set[str], name: str,
     block = ir.prune(tuple(scope.stmts))
     used = ir.names_in(block)
     written = {context.buffers[s].name for s in stored}
-    return [link, Kernel(
-        name=name, plan="scatter", computes=tuple(statement(t.statement) for t in group.tasks),
-        reads=(first, chain, *context.reads(used, written)),
-        writes=tuple(b for b in context.buffers.values() if b.name in written),
-        sizes=context.used_sizes(used | set(context.count(group.domain).split("*"))),
-        shape=Nest(counter, context.count(group.domain), block),
-        launch=Launch((f"blocks({context.count(group.domain)}, 256)", "1", "1"), ("256", "1", "1")),
-        accumulates=bool(accumulate & stored))]
+    return [
+        link,
+        Kernel(
+            name=name,
+            plan="scatter",
+            computes=tuple(statement(t.statement) for t in group.tasks),
+            reads=(first, chain, *context.reads(used, written)),
+            writes=tuple(b for b in context.buffers.values() if b.name in written),
+            sizes=context.used_sizes(used | set(context.count(group.domain).split("*"))),
+            shape=Nest(counter, context.count(group.domain), block),
+            launch=Launch((f"blocks({context.count(group.domain)}, 256)", "1", "1"), ("256", "1", "1")),
+            accumulates=bool(accumulate & stored),
+        ),
+    ]
 
 
 def _parts(c: Expr) -> tuple[Expr, ...]:

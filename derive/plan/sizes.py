@@ -8,8 +8,9 @@ from derive.plan.records import Buffer, SizeRule
 from derive.program import Program
 
 
-def size_rules(arguments: tuple[Buffer, ...], needed: set[str], names: dict[str, str],
-               program: Program) -> tuple[SizeRule, ...]:
+def size_rules(
+    arguments: tuple[Buffer, ...], needed: set[str], names: dict[str, str], program: Program
+) -> tuple[SizeRule, ...]:
     """A rule for each size that a pass needs, in an order in which they can be carried out.
 
     An argument's axis fixes a size; else the largest one that keeps every access in range, where that is an affine
@@ -73,6 +74,8 @@ def _bound(s: Expr, extent: str, room: str, known: dict[str, str]) -> str | None
             return None
     if slope == 0:
         return None
-    high = "".join(f" - {r}" for r in rest) + (f" - {constant}" if constant > 0 else f" + {-constant}" if constant else "")
+    high = "".join(f" - {r}" for r in rest) + (
+        f" - {constant}" if constant > 0 else f" + {-constant}" if constant else ""
+    )
     top = f"{room} - 1{high}"
     return f"({top}) // {slope} + 1" if slope != 1 else f"{top} + 1"

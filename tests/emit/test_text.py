@@ -18,13 +18,17 @@ from derive.plan.names import Namer, clean
 from derive.run import compile
 
 
-@pytest.mark.parametrize("text", ["0.1", "1e-5", "-1e30", "0.044715", "0.79788456", "16777217", "1/3", "3e38", "1e-45", "2"])
+@pytest.mark.parametrize(
+    "text", ["0.1", "1e-5", "-1e30", "0.044715", "0.79788456", "16777217", "1/3", "3e38", "1e-45", "2"]
+)
 def test_literals_round_to_the_nearest_float(text: str) -> None:
     value = Fraction(text)
     single = literal(value, "float")
     assert single.endswith("f")
     got = np.float32(single[:-1])
-    nearest = min((np.nextafter(got, np.float32(d)) for d in (-np.inf, np.inf)), key=lambda v: abs(Fraction(float(v)) - value))
+    nearest = min(
+        (np.nextafter(got, np.float32(d)) for d in (-np.inf, np.inf)), key=lambda v: abs(Fraction(float(v)) - value)
+    )
     assert abs(Fraction(float(got)) - value) <= abs(Fraction(float(nearest)) - value)
     assert float(literal(value, "double")) == float(value)
 
@@ -77,3 +81,16 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
     d = derive_text("Y[i] = X[i]")
     with pytest.raises(FileError, match="cannot write"):
         emit("op", make_plan(d.forward, d.backward), tmp_path / "taken")
+
+
+def test_every_word_of_the_kernel_templates_is_reserved() -> None:
+    """A tensor may be called anything, so no template may use a local that a tensor's name could be."""
+    folder = Path(__file__).resolve().parents[2] / "templates" / "cuda"
+    for path in folder.glob("*.cu.j2"):
+        text = re.sub(r"\{[%{#].*?[%}#]\}", " ", path.read_text(), flags=re.S)
+        text = re.sub(r"//.*|^#.*$|\"[^\"]*\"", " ", text, flags=re.M)
+        if path.name == "helpers.cu.j2":  # functions of their own: only their names are seen by kernels
+            text = " ".join(re.findall(r"(\w+)\(", text))
+        words = set(re.findall(r"(?<![.\w])[A-Za-z_]\w*", text)) - {"__global__", "C", "f", "blockIdx", "row_", "_fast"}
+        free = {w for w in words if not w.startswith("__") and Namer().fresh(w) == w}
+        assert not free - {"i", "z", "pragma", "unroll", "syncthreads"}, (path.name, free)
