@@ -23,6 +23,7 @@ from derive.errors import RunError, ShapeError
 from derive.extents import solve, spelled
 from derive.pipeline import Derivation, derive_text
 from derive.plan import Plan, make_plan
+from derive.plan.fuse import MENU
 from derive.plan.records import Pass
 from derive.program import Program
 
@@ -56,8 +57,12 @@ class Operation:
         back = self.plan.backward
         return tuple(b.tensor for b in back.arguments if b.role == "cotangent") if back else ()
 
-    def run(self, arrays: Mapping[str, Array], cotangents: Mapping[str, Array] | None = None,
-            sizes: Mapping[str, int] | None = None) -> dict[str, Array]:
+    def run(
+        self,
+        arrays: Mapping[str, Array],
+        cotangents: Mapping[str, Array] | None = None,
+        sizes: Mapping[str, int] | None = None,
+    ) -> dict[str, Array]:
         """Outputs by name; gradients as `d<input>` when the cotangents say so.
 
         Args:
@@ -140,8 +145,11 @@ class Operation:
         program, names = self.forward_program, dict(zip(self.forward_program.outputs, self.cotangents, strict=False))
         by_name = {names.get(n, n): a for n, a in given.items()}
         for n in sorted(set(by_name) - set(names.values())):
-            raise ShapeError(f"{n} is no cotangent of the formula", value=n,
-                             hint="its cotangents are " + (", ".join(names.values()) or "none"))
+            raise ShapeError(
+                f"{n} is no cotangent of the formula",
+                value=n,
+                hint="its cotangents are " + (", ".join(names.values()) or "none"),
+            )
         scalars = [o for o in names if not program.axes(o)]
         if not by_name and not scalars:
             return None
@@ -151,15 +159,22 @@ class Operation:
             if n in by_name:
                 out[n] = cast(n, np.asarray(by_name[n]), self.plan.dtype)
                 if out[n].shape != shape:
-                    raise ShapeError(f"{n} must have the shape of {spelled(program, o)}, {shape}",
-                                     value=f"shape {out[n].shape}")
+                    raise ShapeError(
+                        f"{n} must have the shape of {spelled(program, o)}, {shape}", value=f"shape {out[n].shape}"
+                    )
             else:
                 out[n] = np.full(shape, 1 if o in scalars else 0, storage(self.plan.dtype))
         return out
 
 
-def compile(op: Derivation | str | Any, dtype: str = "float32", executor: str = "auto", name: str = "op",
-            menu: tuple[str, ...] | None = None) -> Operation:
+def compile(
+    op: Derivation | str | Any,
+    dtype: str = "float32",
+    executor: str = "auto",
+    name: str = "op",
+    menu: tuple[str, ...] | None = None,
+    attention: str = "fused",
+) -> Operation:
     """Plan the kernels of a formula.
 
     Args:
@@ -167,6 +182,8 @@ def compile(op: Derivation | str | Any, dtype: str = "float32", executor: str = 
         dtype: float32, float64, float16 or bfloat16.
         executor: cupy, emulator, or auto: CuPy where there is a GPU.
         name: what the emitted files are called.
+        menu: the kinds of kernel to choose from.
+        attention: fused, or unfused to keep scores and weights in memory.
 
     Raises:
         RunError: an unknown dtype or executor.
@@ -174,31 +191,44 @@ def compile(op: Derivation | str | Any, dtype: str = "float32", executor: str = 
     if dtype not in DTYPES:
         raise RunError(f"unknown dtype {dtype}", value=dtype, hint="one of " + ", ".join(DTYPES))
     derivation = derive_text(op) if isinstance(op, str) else getattr(op, "derivation", op)
-    options = {} if menu is None else {"menu": menu}
     backward = derivation.backward if derivation.backward.outputs else None
-    plan = make_plan(derivation.forward, backward, dtype, **options)
+    plan = make_plan(derivation.forward, backward, dtype, MENU if menu is None else menu, attention)
     return Operation(name, derivation.forward, plan, executor)
 
 
-def run(op: Derivation | str | Any, arrays: Mapping[str, Array], cotangents: Mapping[str, Array] | None = None,
-        dtype: str = "float32", sizes: Mapping[str, int] | None = None, executor: str = "auto") -> dict[str, Array]:
+def run(
+    op: Derivation | str | Any,
+    arrays: Mapping[str, Array],
+    cotangents: Mapping[str, Array] | None = None,
+    dtype: str = "float32",
+    sizes: Mapping[str, int] | None = None,
+    executor: str = "auto",
+) -> dict[str, Array]:
     """Outputs and gradients of an operation from its emitted kernels."""
     return compile(op, dtype, executor).run(arrays, cotangents, sizes)
 
 
-def run_files(op: Derivation | str | Any, source: Path, target: Path, dtype: str = "float32",
-              sizes: Mapping[str, int] | None = None, executor: str = "auto") -> dict[str, Array]:
+def run_files(
+    op: Derivation | str | Any,
+    source: Path,
+    target: Path,
+    dtype: str = "float32",
+    sizes: Mapping[str, int] | None = None,
+    executor: str = "auto",
+) -> dict[str, Array]:
     """`run` from one `.npz` file to another; nothing is written when anything is wrong."""
     found = read_arrays(Path(source))
     operation = compile(op, dtype, executor)
     marked = set(operation.cotangents) - {t.name for t in operation.forward_program.inputs}
-    results = operation.run({n: a for n, a in found.items() if n not in marked},
-                            {n: a for n, a in found.items() if n in marked}, sizes)
+    results = operation.run(
+        {n: a for n, a in found.items() if n not in marked}, {n: a for n, a in found.items() if n in marked}, sizes
+    )
     write_arrays(Path(target), results)
     return results
 
 
 # ------------------------------------------------------------------------------------------------ executors
+
 
 def array_module(executor: str = "auto") -> ModuleType:
     """CuPy, or the emulator, which offers its interface."""
@@ -226,8 +256,9 @@ def _cupy() -> ModuleType:
     try:
         import cupy
     except ImportError as e:
-        raise RunError("CuPy is not installed", hint="pip install 'derive-cuda[cuda13]' (or cuda12), or use "
-                       "--executor emulator") from e
+        raise RunError(
+            "CuPy is not installed", hint="pip install 'derive-cuda[cuda13]' (or cuda12), or use --executor emulator"
+        ) from e
     try:
         cupy.cuda.runtime.getDeviceCount()
     except Exception as e:
@@ -242,6 +273,7 @@ def _host(cp: ModuleType, array: Any) -> Array:
 
 
 # --------------------------------------------------------------------------------------------- the wrapper
+
 
 def _import(name: str, texts: dict[str, str]) -> ModuleType:
     """The emitted module, written beside its CUDA file and imported from there; once for each content."""

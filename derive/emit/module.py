@@ -8,9 +8,14 @@ from derive.plan import ir
 from derive.plan.attention.shape import Attention
 from derive.plan.records import Buffer, Column, Contraction, Kernel, Link, Nest, Plan, Row, Shape
 
-TEMPLATES: dict[type[Shape], str] = {Nest: "cuda/nest.cu.j2", Row: "cuda/row.cu.j2", Column: "cuda/column.cu.j2",
-                                         Contraction: "cuda/contraction.cu.j2", Link: "cuda/link.cu.j2",
-                                         Attention: "cuda/attention.cu.j2"}
+TEMPLATES: dict[type[Shape], str] = {
+    Nest: "cuda/nest.cu.j2",
+    Row: "cuda/row.cu.j2",
+    Column: "cuda/column.cu.j2",
+    Contraction: "cuda/contraction.cu.j2",
+    Link: "cuda/link.cu.j2",
+    Attention: "cuda/attention.cu.j2",
+}
 HEADERS = {"float16": ("cuda_fp16.h",), "bfloat16": ("cuda_bf16.h",)}
 
 
@@ -21,12 +26,25 @@ def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> st
     ids = {b.name: b for k in kernels for b in k.reads if b.dtype == "ids"}
     texts = [_kernel(k, plan) for k in kernels]
     return render(
-        "cuda/module.cu.j2", op=op, plan=plan, formula=formula_lines(plan), rules=rules, command=command,
-        promises=promises(plan), headers=HEADERS.get(plan.dtype, ()), ids=list(ids.values()),
-        dynamic=any(k.launch.shared != "0" for k in kernels), used=used, real=plan.compute,
-        f="f" if plan.compute == "float" else "", combine=_combine(kernels, plan),
-        infinite=any("INFINITY" in t for t in texts), kernels=texts, storage=STORAGE[plan.dtype],
-        adds=bool(plan.backward and plan.backward.added))
+        "cuda/module.cu.j2",
+        op=op,
+        plan=plan,
+        formula=formula_lines(plan),
+        rules=rules,
+        command=command,
+        promises=promises(plan),
+        headers=HEADERS.get(plan.dtype, ()),
+        ids=list(ids.values()),
+        dynamic=any(k.launch.shared != "0" for k in kernels),
+        used=used,
+        real=plan.compute,
+        f="f" if plan.compute == "float" else "",
+        combine=_combine(kernels, plan),
+        infinite=any("INFINITY" in t for t in texts),
+        kernels=texts,
+        storage=STORAGE[plan.dtype],
+        adds=bool(plan.backward and plan.backward.added),
+    )
 
 
 def _combine(kernels: list[Kernel], plan: Plan) -> list[tuple[str, str]]:
@@ -54,20 +72,29 @@ def promises(plan: Plan) -> list[str]:
     c = plan.contract
     lines = []
     if plan.backward is not None:
-        lines.append(f"Saved for the backward: {', '.join(c.saved) or 'nothing beyond inputs and outputs'}."
-                     + (f"  Computed again: {', '.join(c.recomputed)}." if c.recomputed else ""))
-    lines.append(f"Sums are kept in {c.accumulation}; {'the same bits at every run' if c.deterministic else 'atomics: bits vary'}.")
+        lines.append(
+            f"Saved for the backward: {', '.join(c.saved) or 'nothing beyond inputs and outputs'}."
+            + (f"  Computed again: {', '.join(c.recomputed)}." if c.recomputed else "")
+        )
+    bits = "the same bits at every run" if c.deterministic else "atomics: bits vary"
+    lines.append(f"Sums are kept in {c.accumulation}; {bits}.")
     return lines
 
 
 def _kernel(k: Kernel, plan: Plan) -> str:
     printer = Printer(plan.dtype, {b.name: b for b in (*k.reads, *k.writes, *k.scratch)})
     template = TEMPLATES[type(k.shape)]
-    writes_rows = isinstance(k.shape, Row) and "writer" in set().union(
-        *(ir.names_in(b) for b in ir.blocks_in(k.shape)))
-    return render(template, k=k, shape=k.shape, p=printer, parameters=_parameters(k, printer), neutral=neutral,
-                  join=printer.join,
-                  writes_rows=writes_rows).rstrip("\n")
+    writes_rows = isinstance(k.shape, Row) and "writer" in set().union(*(ir.names_in(b) for b in ir.blocks_in(k.shape)))
+    return render(
+        template,
+        k=k,
+        shape=k.shape,
+        p=printer,
+        parameters=_parameters(k, printer),
+        neutral=neutral,
+        join=printer.join,
+        writes_rows=writes_rows,
+    ).rstrip("\n")
 
 
 def _parameters(k: Kernel, printer: Printer) -> list[tuple[str, str]]:

@@ -7,6 +7,7 @@ takes over the map before it.  Everything else starts a kernel.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from derive import expr as E
@@ -18,11 +19,23 @@ from derive.program import Statement
 MENU = ("pointwise", "row", "column", "contraction", "scatter")
 
 
-def fuse(statements: list[Statement], results: tuple[str, ...], menu: tuple[str, ...]) -> list[Group]:
-    """Groups in an order in which they can run.  Statements that no result needs are dropped."""
+def fuse(
+    statements: list[Statement],
+    results: tuple[str, ...],
+    menu: tuple[str, ...],
+    planned: Mapping[str, Group] | None = None,
+) -> list[Group]:
+    """Groups in an order in which they can run.  Statements that no result needs are dropped.
+
+    `planned` are groups made before, by each statement that they carry out; their statements stand together.
+    """
     groups: list[Group] = []
     for s in alive(statements, results):
-        _place(s, classify(s, menu), groups, menu)
+        group = (planned or {}).get(s.name)
+        if group is None:
+            _place(s, classify(s, menu), groups, menu)
+        elif group not in groups:
+            groups.append(group)
     return groups
 
 
@@ -62,18 +75,24 @@ def _reads(g: Group) -> set[str]:
 def _join(s: Statement, alone: Group, group: Group) -> Group | None:
     """`group` with `s` in it, if its kernel can compute `s` on the way."""
     inner, body, op = opened(s)
+    if group.plan == "attention":
+        return None
     if alone.plan == "nest" and not (group.plan == "nest" and len(s.indices) == len(group.domain)):
         return None
     if alone.plan in ("contraction", "scatter") or (op is not None and alone.plan not in ("row", "column", "nest")):
         return None
     if alone.plan == "nest":
         inner, body, op = (), s.expr, None
-    if op is not None and (group.plan != alone.plan or len(inner) != len(group.inner)
-                           or len(s.indices) != len(group.domain)):
+    if op is not None and (
+        group.plan != alone.plan or len(inner) != len(group.inner) or len(s.indices) != len(group.domain)
+    ):
         return None
     if op is not None and group.plan == "column" and set(E.tensors(body)) & group.made:
         return None
-    if op is None and len(s.indices) not in (len(group.domain), len(group.domain) + len(group.inner) * (group.plan == "row")):
+    if op is None and len(s.indices) not in (
+        len(group.domain),
+        len(group.domain) + len(group.inner) * (group.plan == "row"),
+    ):
         return None
     places = unify(s, body, group, inner)
     if places is None:
@@ -116,5 +135,9 @@ def _take_over(alone: Group, before: Group) -> Group | None:
     task = renamed(s, alone.tasks[0].body, alone.tasks[0].op, places)
     if any(x is not made[x.tensor] for x in E.subterms(task.body) if isinstance(x, Get) and x.tensor in made):
         return None
-    return replace(alone, domain=tuple(places[i] for i in s.indices), inner=tuple(places[i] for i in inner),
-                   tasks=(*before.tasks, task))
+    return replace(
+        alone,
+        domain=tuple(places[i] for i in s.indices),
+        inner=tuple(places[i] for i in inner),
+        tasks=(*before.tasks, task),
+    )

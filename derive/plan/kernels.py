@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from derive.errors import PlanError
+from derive.plan.attention.kernels import attention_kernels
 from derive.plan.column import column_kernels
 from derive.plan.context import Context
 from derive.plan.contraction import contraction_kernels
@@ -17,8 +18,15 @@ def build(group: Group, context: Context, stored: set[str], direction: str, grad
     """Kernels of a group, named after what they store."""
     names = [context.buffers[s.name].name for s in group.statements if s.name in stored]
     name = context.namer.fresh("_".join([direction, *(n for n in names)][:4]))
-    builders = {"nest": nest_kernels, "pointwise": nest_kernels, "row": row_kernels,
-                "column": column_kernels, "contraction": contraction_kernels, "scatter": scatter_kernels}
+    builders = {
+        "nest": nest_kernels,
+        "pointwise": nest_kernels,
+        "row": row_kernels,
+        "column": column_kernels,
+        "contraction": contraction_kernels,
+        "scatter": scatter_kernels,
+        "attention": attention_kernels,
+    }
     if group.plan not in builders:
         raise PlanError(f"no plan called {group.plan}")
     return builders[group.plan](group, context, stored, name, gradients & stored)

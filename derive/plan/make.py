@@ -5,22 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 
 from derive import expr as E
-from derive.plan.context import Context
+from derive.plan.attention import Fused, fuse_attention
 from derive.plan.classify import classify
+from derive.plan.context import Context
 from derive.plan.contract import contract
 from derive.plan.fuse import MENU, fuse
 from derive.plan.inline import write_in
 from derive.plan.kernels import build
 from derive.plan.names import Namer
-from derive.plan.prepare import ready
+from derive.plan.prepare import numbers, ready
 from derive.plan.records import Buffer, Kernel, Pass, Plan
 from derive.plan.saved import recompute, unrounded
 from derive.plan.sizes import size_rules
 from derive.program import Program, Statement
 
 
-def make_plan(forward: Program, backward: Program | None = None, dtype: str = "float32",
-              menu: tuple[str, ...] = MENU) -> Plan:
+def make_plan(
+    forward: Program,
+    backward: Program | None = None,
+    dtype: str = "float32",
+    menu: tuple[str, ...] = MENU,
+    attention: str = "fused",
+) -> Plan:
     """Kernels for an operation.
 
     Args:
@@ -28,6 +34,7 @@ def make_plan(forward: Program, backward: Program | None = None, dtype: str = "f
         backward: its gradient: statements over the forward's inputs, its statements and the cotangents `d<output>`.
         dtype: float32, float64, float16 or bfloat16.
         menu: the kinds of kernel to choose from; `()` makes everything a nest.
+        attention: fused keeps no tensor of queries times keys in memory; unfused plans each statement by itself.
 
     Returns:
         The plan, made of ints and strings only.
@@ -40,9 +47,17 @@ def make_plan(forward: Program, backward: Program | None = None, dtype: str = "f
         after, kept, again = recompute(forward, backward)
         if dtype in ("float16", "bfloat16"):
             forward, after, kept = unrounded(forward, after, kept)
-    for e in _extents(forward, backward):
-        context.size(e)
     context.tensors = forward.names | (backward.names if backward else set()) | {f"d{o}" for o in forward.outputs}
+    behind = None
+    if backward is not None:
+        behind = replace(backward, statements=_single(after, backward, context), params=forward.params)
+    fused = Fused()
+    if attention == "fused" and menu:
+        forward, behind, fused = _fused(forward, behind, context)
+        kept = tuple(s.name for s in forward.statements if behind and s.name in _read(behind))
+        again = (*again, *(n for n in fused.recomputed if n not in again))
+    for e in _extents(forward, behind):
+        context.size(e)
     for t in forward.inputs:
         context.add(t.name, t.axes, "ids" if t.integer else "T", "input")
     results = tuple(dict.fromkeys((*forward.outputs, *kept)))
@@ -54,26 +69,52 @@ def make_plan(forward: Program, backward: Program | None = None, dtype: str = "f
             context.add(f"d{o}", forward.axes(o), "T", "cotangent")
         for n in backward.outputs:
             context.add(n, backward.axes(n), "T", "gradient")
-    ahead = _pass("forward", forward, forward, results, context, menu)
-    behind = None
-    if backward is not None:
-        program = replace(backward, statements=_single(after, backward, context), params=forward.params)
-        behind = _pass("backward", program, forward, backward.outputs, context, menu)
-    plan = Plan(dtype, forward.text, ahead, behind)
-    return replace(plan, contract=contract(plan, again))
+    passes = [_pass("forward", forward, forward, results, context, menu, fused)]
+    if behind is not None:
+        passes.append(_pass("backward", behind, forward, behind.outputs, context, menu, fused))
+    plan = Plan(dtype, forward.text, passes[0], passes[1] if behind else None)
+    return replace(plan, contract=replace(contract(plan, again), notes=fused.kept))
 
 
-def _pass(name: str, program: Program, forward: Program, results: tuple[str, ...], context: Context,
-          menu: tuple[str, ...]) -> Pass:
+def _read(program: Program) -> set[str]:
+    return {t for s in program.statements for t in E.tensors(s.expr)}
+
+
+def _fused(forward: Program, backward: Program | None, context: Context) -> tuple[Program, Program | None, Fused]:
+    """Both directions with their attention in tiles."""
+    params = dict(forward.params)
+    ahead, behind = (
+        [Statement(s.name, s.indices, numbers(s.expr, params), s.line) for s in p.statements] if p else []
+        for p in (forward, backward)
+    )
+    gradients = backward.outputs if backward else ()
+    behind, same = _without_aliases(behind, {f"d{o}" for o in forward.outputs}, gradients)
+    fused = fuse_attention(ahead, [*behind, *same], forward.outputs, gradients, context.fresh_tensor)
+    return (
+        replace(forward, statements=fused.forward),
+        replace(backward, statements=fused.backward) if backward else None,
+        fused,
+    )
+
+
+def _pass(
+    name: str,
+    program: Program,
+    forward: Program,
+    results: tuple[str, ...],
+    context: Context,
+    menu: tuple[str, ...],
+    fused: Fused,
+) -> Pass:
     """Plan one direction: ready statements, fuse them, build the kernels, order the arguments."""
     given = {b.tensor for b in context.buffers.values() if b.role == "cotangent"} if name == "backward" else set()
-    statements, aliases = _without_aliases(ready(program, context.fresh_tensor), given, results)
+    statements, aliases = _without_aliases(ready(program, context.fresh_tensor, fused.units), given, results)
     gradients = set(results) if name == "backward" else set()
-    groups = fuse(write_in(statements, menu), results, menu)
+    groups = fuse(write_in(statements, menu, fused.units), results, menu, fused.groups)
     groups += [classify(s, ()) for s in aliases]
     kernels: list[Kernel] = []
     for n, g in enumerate(groups):
-        later = {t for h in groups[n + 1:] for task in h.tasks for t in E.tensors(task.body)}
+        later = {t for h in groups[n + 1 :] for task in h.tasks for t in E.tensors(task.body)}
         stored = {s.name for s in g.statements if s.name in results or s.name in later}
         for s in g.statements:
             if s.name in stored:
@@ -88,9 +129,16 @@ def _pass(name: str, program: Program, forward: Program, results: tuple[str, ...
     rules = size_rules(arguments, needed, context.sizes, forward)
     names = {t: context.buffers[t].name for t in results}
     reread = {t for g in groups for task in g.tasks for t in E.tensors(task.body)} & gradients
-    return Pass(name, arguments, outs, temporaries, tuple(kernels), rules,
-                aliases=tuple((names[s.name], context.buffers[_source(s)].name) for s in aliases),
-                added=tuple(names[t] for t in results if t in reread))
+    return Pass(
+        name,
+        arguments,
+        outs,
+        temporaries,
+        tuple(kernels),
+        rules,
+        aliases=tuple((names[s.name], context.buffers[_source(s)].name) for s in aliases),
+        added=tuple(names[t] for t in results if t in reread),
+    )
 
 
 def _source(s: Statement) -> str:
@@ -98,8 +146,9 @@ def _source(s: Statement) -> str:
     return s.expr.tensor
 
 
-def _without_aliases(statements: list[Statement], given: set[str],
-                     results: tuple[str, ...]) -> tuple[list[Statement], list[Statement]]:
+def _without_aliases(
+    statements: list[Statement], given: set[str], results: tuple[str, ...]
+) -> tuple[list[Statement], list[Statement]]:
     """Gradients that are a cotangent itself, apart; what read them reads the cotangent."""
     same: dict[str, Statement] = {}
     rest = []
@@ -116,8 +165,9 @@ def _without_aliases(statements: list[Statement], given: set[str],
     return [Statement(s.name, s.indices, E.transform(s.expr, read), s.line) for s in rest], list(same.values())
 
 
-def _arguments(name: str, kernels: list[Kernel], outs: tuple[Buffer, ...], temporaries: tuple[Buffer, ...],
-               context: Context) -> tuple[Buffer, ...]:
+def _arguments(
+    name: str, kernels: list[Kernel], outs: tuple[Buffer, ...], temporaries: tuple[Buffer, ...], context: Context
+) -> tuple[Buffer, ...]:
     """The forward takes every input; the backward its cotangents, then what it reads."""
     read = {b.name for k in kernels for b in k.reads} - {b.name for b in (*outs, *temporaries)}
     every = list(context.buffers.values())
