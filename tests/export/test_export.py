@@ -1,0 +1,157 @@
+"""Documents of the catalogue: every format, both languages, complete formulas, the index rule read back."""
+
+import re
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+import derive
+from derive import catalog
+from derive.claim import check
+from derive.commands.export import command
+from derive.errors import ExportError
+from derive.export import FORMATS, LANGUAGES, Document, document, rendered, steps_text, write
+from derive.export.markup import blocks
+from derive.export.write import tex_engine
+
+TEXTS = [f for f in FORMATS if f != "pdf"]
+MADE: dict[str, Document] = {}
+
+
+def made(name: str) -> Document:
+    if name not in MADE:
+        e = catalog.load(name)
+        MADE[name] = document(derive.parse(e.text, name), title=e.title, sentence=e.sentence, origin=e.source)
+    return MADE[name]
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_every_operation_in_every_format_and_language(name: str) -> None:
+    for lang in LANGUAGES:
+        tex, md, page = (rendered(made(name), form, lang) for form in TEXTS)
+        assert_latex(tex)
+        assert md.startswith("---\n")
+        assert md.count("$$") % 2 == 0
+        formulas = re.findall(r"<math.*?</math>", page, re.S)
+        for f in formulas:
+            ET.fromstring(re.sub(r"&(?!amp;|lt;|gt;|#)", "&amp;", f))
+            assert not re.search(r"\\[a-zA-Z]+", f), "a LaTeX command is left in the MathML"
+        assert len(formulas) >= tex.count("\\[")
+        assert "http" not in re.sub(r'xmlns="[^"]*"', "", page.split("<body>")[0])
+
+
+def assert_latex(tex: str) -> None:
+    """Brackets, environments and `\\left`/`\\right` pair up; no formula has two superscripts on one base."""
+    assert tex.startswith("% ")
+    listing = re.compile(r"\\begin\{lstlisting\}.*?\\end\{lstlisting\}", re.S)
+    code = listing.sub("", tex)
+    assert re.search(r"\\end\{document\}\s*$", code)
+    opened: list[str] = []
+    for kind, name in re.findall(r"\\(begin|end)\{(\w+)\}", code):
+        if kind == "begin":
+            opened.append(name)
+        else:
+            assert opened.pop() == name
+    assert not opened
+    for formula in re.findall(r"\\\[\n(.*?)\n\\\]", code, re.S):
+        bare = formula.replace(r"\{", "").replace(r"\}", "")
+        assert bare.count("{") == bare.count("}"), formula
+        assert formula.count(r"\left") == formula.count(r"\right"), formula
+        assert not re.search(r"\^\{(?:[^{}]|\{[^{}]*\})*\}\^", formula), formula
+        assert "..." not in formula
+        assert "\n\n" not in formula
+
+
+@pytest.mark.parametrize("name", catalog.names())
+@pytest.mark.parametrize("form", TEXTS)
+def test_the_index_rule_reads_back(name: str, form: str) -> None:
+    """The rule stands in the file in the notation; read back, it is the derivative."""
+    import html
+
+    e = catalog.load(name)
+    op = derive.parse(e.text, name)
+    text = html.unescape(rendered(made(name), form))
+    for gradient in op.gradients.values():
+        assert gradient.index in text
+        if not gradient.definitions and "%" not in gradient.index:
+            found = check(op, gradient.index)
+            assert found.verdict == "proved", found
+
+
+def test_softmax_shows_its_jacobian_by_cases() -> None:
+    d = made("softmax")
+    (share,) = d.adjoints[0].shares
+    assert r"\begin{cases}" in share.partial
+    assert r"\left(1 - " in share.partial
+    symbols, entries = share.jacobian
+    assert r"\ddots" in symbols
+    assert entries.count(r"\left(1 - ") == 3
+
+
+def test_a_linear_layer_as_the_article_has_it() -> None:
+    d = document(derive.parse("Y[m,n] = sum(k, X[m,k]*W[k,n]) + B[n]"))
+    by = {a.of: a for a in d.adjoints}
+    (share,) = by["X"].shares
+    assert share.partial.endswith(r"\begin{cases} W_{jn} & i = m \\ 0 & i \ne m \end{cases}")
+    assert [e.letter for e in share.eliminations] == ["m", "k"]
+    assert [r.matrix for r in d.rules] == [r"\mathrm{d}X = \mathrm{d}Y W^{\top}", r"\mathrm{d}W = X^{\top} \mathrm{d}Y",
+                                           r"\mathrm{d}B = \mathrm{d}Y^{\top} \mathbf{1}"]
+    assert all(r.explicit for r in d.rules)
+
+
+def test_an_index_tensor_keeps_its_delta() -> None:
+    d = document(derive.parse("Y[t,c] = E[ids[t],c]"))
+    kept = [e.kept for e in d.adjoints[0].shares[0].eliminations]
+    assert sorted(kept) == [False, True]
+
+
+def test_both_languages_say_the_same() -> None:
+    for name in ("softmax", "layernorm", "attention"):
+        kinds = [[(b.kind, b.level, b.text if b.kind in ("math", "box") else "") for b in blocks(source(name, lang))]
+                 for lang in LANGUAGES]
+        assert [k for k in kinds[0] if k[0] != "text"] == [k for k in kinds[1] if k[0] != "text"]
+    assert "链式法则" in rendered(made("softmax"), "md", "zh")
+    assert not re.search(r"[\u4e00-\u9fff]", rendered(made("softmax"), "md", "en"))
+
+
+def source(name: str, lang: str) -> str:
+    from derive.emit.templates import render
+    return render(f"document/{lang}.j2", doc=made(name))
+
+
+def test_not_run_is_said_plainly() -> None:
+    assert "Not run." in rendered(made("relu"), "md")
+    assert "未运行" in rendered(made("relu"), "md", "zh")
+
+
+def test_steps_in_the_terminal() -> None:
+    text = steps_text(derive.parse("Y[m,n] = sum(k, A[m,k]*B[k,n])").derivation)
+    assert "δ(" in text
+    assert "so dA[m,k] = sum(n, B[k,n]*dY[m,n])" in text
+
+
+def test_the_command_writes_files(tmp_path: Path) -> None:
+    group = click.Group(commands={"export": command})
+    for form in TEXTS:
+        path = tmp_path / f"softmax.{form}"
+        done = CliRunner().invoke(group, ["export", "softmax", "-o", str(path), "--no-validate"])
+        assert done.exit_code == 0, done.output
+        assert path.stat().st_size > 2000
+    with pytest.raises(ExportError, match="no format"):
+        write(made("relu"), tmp_path / "relu.doc")
+
+
+@pytest.mark.skipif(tex_engine() is not None, reason="there is TeX here")
+def test_pdf_without_tex_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(ExportError, match="no TeX"):
+        write(made("relu"), tmp_path / "relu.pdf")
+
+
+@pytest.mark.skipif(tex_engine() is None, reason="there is no TeX here")
+@pytest.mark.parametrize("name", ["softmax", "layernorm", "cross_entropy", "attention"])
+def test_latex_compiles(name: str, tmp_path: Path) -> None:
+    write(made(name), tmp_path / "d.pdf")
+    assert (tmp_path / "d.pdf").read_bytes().startswith(b"%PDF")
