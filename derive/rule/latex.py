@@ -56,7 +56,8 @@ def name_latex(name: str) -> str:
 
 def _indexed(stem: str, tail: str) -> str:
     tail = tail if tail.isdigit() else rf"\mathrm{{{tail}}}"
-    return rf"{name_latex(stem)}^{{({tail})}}"
+    head = name_latex(stem)
+    return rf"{{{head}}}^{{({tail})}}" if "^" in head else rf"{head}^{{({tail})}}"
 
 
 class LatexPrinter:
@@ -179,7 +180,9 @@ class LatexPrinter:
             bracket = self.delta(e.cond, scope) or rf"\left[{cond}\right]"
             if e.then is E.ONE:
                 return bracket, ATOM
-            return rf"{bracket}\,{self.latex(e.then, scope, MUL)}", MUL
+            negative = E.coefficient(e.then)[0] < 0
+            then = self.latex(E.neg(e.then) if negative else e.then, scope, MUL)
+            return rf"{'-' if negative else ''}{bracket}\,{then}", MUL
         then, other = self.latex(e.then, scope), self.latex(e.other, scope)
         return rf"\begin{{cases}} {then} & {cond} \\ {other} & \text{{otherwise}} \end{{cases}}", ATOM
 
