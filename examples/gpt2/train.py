@@ -69,6 +69,7 @@ def main(path: Path, steps: int, saved: Path | None, save_every: int, resume: bo
         if len(data) <= model.config.maxT:
             raise ModelError(f"the text has {len(data)} characters; a sequence and its next one need "
                              f"{model.config.maxT + 1}: give a longer text or a smaller --context")
+        softmax = Operation("sample", str(model.dtype), model.cp, differentiable=False) if length else None
         with shown(model.step, steps, every) as show:
             for loss in losses(model, data, steps, settings):
                 show(model.step, loss)
@@ -76,8 +77,10 @@ def main(path: Path, steps: int, saved: Path | None, save_every: int, resume: bo
                     checkpoint.save(saved, model, alphabet, settings)
         if saved is not None:
             checkpoint.save(saved, model, alphabet, settings)
-        if length:
-            click.echo(sample(model, alphabet, text[:model.config.maxT], length, temperature, settings["seed"]))
+        if softmax is not None:
+            prompt = data[:model.config.maxT].tolist()
+            drawn = sample(model, softmax, prompt, length, temperature, settings["seed"])
+            click.echo("".join(alphabet[n] for n in drawn))
     except KeyboardInterrupt:
         click.echo("interrupted" + (f"; --resume goes on from {saved}" if saved and saved.exists() else ""), err=True)
         sys.exit(130)
@@ -170,19 +173,17 @@ def resumed(path: Path, executor: str) -> tuple[GPT2, str, dict[str, Any]]:
     return model, found.alphabet, found.settings
 
 
-def sample(model: GPT2, alphabet: str, prompt: str, length: int, temperature: float, seed: int) -> str:
-    """Characters drawn one by one from what the model expects after a prompt."""
-    rng, cp = np.random.default_rng((seed, model.step, length)), model.cp
-    softmax = Operation("sample", str(model.dtype), cp, differentiable=False)
-    tokens = encode(prompt, alphabet).tolist()
+def sample(model: GPT2, softmax: Operation, prompt: list[int], length: int, temperature: float, seed: int) -> list[int]:
+    """Tokens drawn one by one from what the model expects after a prompt."""
+    rng, cp, tokens = np.random.default_rng((seed, model.step, length)), model.cp, list(prompt)
     heat = cp.asarray(np.full((), temperature, model.dtype))
     for _ in range(length):
         window = np.array([tokens[-model.config.maxT:]], np.int32)
         logits, _ = model.forward(cp.asarray(window))
         expected = softmax.forward({"logits": logits[0, -1], "temperature": heat})["P"]
         odds = np.cumsum(cp.asnumpy(expected), dtype=np.float64)  # a draw, not part of the model
-        tokens.append(min(int(np.searchsorted(odds, rng.random()*odds[-1], side="right")), len(alphabet) - 1))
-    return "".join(alphabet[n] for n in tokens[-length:])
+        tokens.append(min(int(np.searchsorted(odds, rng.random()*odds[-1], side="right")), model.config.V - 1))
+    return tokens[-length:]
 
 
 if __name__ == "__main__":
