@@ -182,7 +182,7 @@ class LatexPrinter:
                 return bracket, ATOM
             negative = E.coefficient(e.then)[0] < 0
             then = self.latex(E.neg(e.then) if negative else e.then, scope, MUL)
-            return rf"{'-' if negative else ''}{bracket}\,{then}", MUL
+            return rf"{'-' if negative else ''}{bracket}\,{then}", ADD if negative else MUL
         then, other = self.latex(e.then, scope), self.latex(e.other, scope)
         return rf"\begin{{cases}} {then} & {cond} \\ {other} & \text{{otherwise}} \end{{cases}}", ATOM
 
