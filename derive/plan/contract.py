@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from derive.plan.records import Contract, Pass, Plan
+from derive.plan.work import work
 
 
 def contract(plan: Plan, recomputed: tuple[str, ...]) -> Contract:
@@ -13,7 +14,13 @@ def contract(plan: Plan, recomputed: tuple[str, ...]) -> Contract:
         accumulation="float64" if plan.dtype == "float64" else "float32",
         bytes_forward=_bytes(plan, plan.forward),
         bytes_backward=_bytes(plan, plan.backward) if plan.backward else "0",
+        flops_forward=_flops(plan.forward),
+        flops_backward=_flops(plan.backward) if plan.backward else "0",
     )
+
+
+def _flops(p: Pass) -> str:
+    return " + ".join(w for w in (work(k) for k in p.kernels) if w != "0") or "0"
 
 
 def _bytes(plan: Plan, p: Pass) -> str:

@@ -65,3 +65,11 @@ def test_a_gradient_equal_to_the_cotangent_is_an_alias() -> None:
     made = plan("Y[i,j] = X[i,j] + b[j]")
     assert made.backward is not None
     assert made.backward.aliases == (("dX", "dY"),)
+
+
+def test_flops_of_a_matrix_product() -> None:
+    contract = plan("Y[i,j] = sum(k, X[i,k]*W[k,j])").contract
+    sizes = {"size_i": 4, "size_j": 5, "size_k": 6}
+    assert eval(contract.flops_forward, sizes) == 2 * 4 * 5 * 6
+    assert eval(contract.flops_backward, sizes) == 4 * 4 * 5 * 6
+    assert eval(contract.bytes_forward, sizes) == 4 * (4 * 6 + 6 * 5 + 4 * 5)

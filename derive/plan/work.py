@@ -1,0 +1,81 @@
+"""How much arithmetic a kernel does, counted in its lowered text: an operation or a function is one, wherever it is."""
+
+from __future__ import annotations
+
+import re
+
+from derive.plan import ir
+from derive.plan.ir import REAL, Apply, Binary, Block, Scalar, Stmt, Unary
+from derive.plan.records import Column, Contraction, Kernel, Nest, Row, Text
+
+FREE = frozenset(("real", "total"))  # a cast and a read
+
+
+def work(kernel: Kernel) -> Text:
+    """FLOPs as an expression over size names; a branch counts both its sides, a chain of a scatter nothing."""
+    text = _shape(kernel)
+    for size in kernel.sizes:
+        name, _, formula = size.partition("=")
+        if formula:
+            text = re.sub(rf"\b{name}\b", formula, text)
+    return text
+
+
+def _shape(kernel: Kernel) -> Text:
+    shape = kernel.shape
+    match shape:
+        case Nest():
+            return _times(shape.count, _block(shape.body))
+        case Row():
+            inside = [_plus(_block(p.body), str(len(p.totals))) for p in shape.phases]
+            outside = [_block(shape.head), *(_block(p.after) for p in shape.phases)]
+            return _times(shape.rows, _plus(_times(shape.count, _plus(*inside)), *outside))
+        case Column():
+            return _times(f"{shape.columns}*{shape.rows}", _block(shape.body))
+        case Contraction():
+            result = _times(f"{shape.rows}*{shape.columns}", _plus(_times("2", shape.length), _block(shape.after)))
+            left = _times(f"{shape.rows}*{shape.length}", _block(shape.left))
+            right = _times(f"{shape.columns}*{shape.length}", _block(shape.right))
+            return _times(shape.batches, _plus(result, left, right))
+    return "0"
+
+
+def _block(block: Block) -> Text:
+    return _plus(*(_statement(s) for s in block))
+
+
+def _statement(s: Stmt) -> Text:
+    own = sum(_scalar(v) for v in ir.scalars(s)) + isinstance(s, ir.Accumulate)
+    inside = [_block(b) for b in ir.blocks(s)]
+    if isinstance(s, ir.For):
+        return _times(_text(s.stop), _plus(*inside))
+    return _plus(str(own), *inside)
+
+
+def _scalar(s: Scalar) -> int:
+    mine = s.kind == REAL and (isinstance(s, (Binary, Unary)) or (isinstance(s, Apply) and s.fn not in FREE))
+    return int(mine) + sum(_scalar(v) for v in ir.scalars(s) if not isinstance(s, ir.Load))
+
+
+def _text(s: Scalar) -> Text:
+    if isinstance(s, ir.Local):
+        return s.name
+    if isinstance(s, ir.Literal):
+        return str(int(s.value))
+    return "1"
+
+
+def _plus(*parts: Text) -> Text:
+    number = sum(int(p) for p in parts if p.isdigit())
+    rest = [p for p in parts if not p.isdigit()]
+    if number:
+        rest.append(str(number))
+    return " + ".join(rest) or "0"
+
+
+def _times(a: Text, b: Text) -> Text:
+    if "0" in (a, b):
+        return "0"
+    if a == "1" or b == "1":
+        return b if a == "1" else a
+    return "*".join(f"({x})" if " + " in x else x for x in (a, b))
