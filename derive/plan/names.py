@@ -24,8 +24,8 @@ INT_MIN LONG_MAX FLT_MAX DBL_MAX min max abs exp log log1p expm1 tanh sqrt rsqrt
 fabs expf logf log1pf expm1f tanhf sqrtf rsqrtf erff sinf cosf powf fmaxf fminf fabsf nvcuda wmma std
 """
 OURS = """
-add_into last peak score shrink index dtypes step into given total row_threads row_blocks column_chunks nullcontext terms high low
-top left columns length across down thread my_row my_column at part over along limit place stop share warp
+add_into last peak score shrink index dtypes step into given total row_threads row_blocks column_chunks
+nullcontext terms high low top left columns length across down thread my_row my_column at part over along limit place stop share warp
 line other apart before id group rows_here writer inside batch value holds greatest least count element first
 next source chain begin end Sum Pack sigmoid softplus relu sign square cube powi floordiv mod real row_sum
 row_max row_min accumulate keep lane lanes row rows chunk chunks tile partial kernels module load dtype np cp
