@@ -25,7 +25,8 @@ fabs expf logf log1pf expm1f tanhf sqrtf rsqrtf erff sinf cosf powf fmaxf fminf 
 """
 OURS = """
 add_into last peak score shrink index dtypes step into given total row_threads row_blocks column_chunks
-nullcontext terms high low top left columns length across down thread my_row my_column at part over along limit place stop share warp
+nullcontext terms high low
+top left columns length across down thread my_row my_column at part over along limit place stop share warp
 line other apart before id group rows_here writer inside batch value holds greatest least count element first
 next source chain begin end Sum Pack sigmoid softplus relu sign square cube powi floordiv mod real row_sum
 row_max row_min accumulate keep lane lanes row rows chunk chunks tile partial kernels module load dtype np cp
