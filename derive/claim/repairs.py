@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 import copy
+import re
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 
 from derive.claim.source import Claim
@@ -14,7 +16,21 @@ Change = Callable[[ast.expr], ast.expr | None]
 
 def transposes(claim: Claim) -> Iterator[Claim]:
     """With `.T` put on or taken off one factor, two indices of one access swapped, or the factors of `@` swapped."""
+    if claim.matrix is not None:
+        yield from _matrix_transposes(claim, claim.matrix)
+        return
     yield from _changed(claim, _transposed, right=True, left=True)
+
+
+def _matrix_transposes(claim: Claim, text: str) -> Iterator[Claim]:
+    """The same in matrix notation: one `ᵀ` put on or taken off a name, or the whole transposed."""
+    head = ast.unparse(claim.left)
+    new = [f"({text})ᵀ"]
+    for m in re.finditer(r"[A-Za-z_][A-Za-z_0-9]*(?!\()(?![A-Za-z_0-9])ᵀ?", text):
+        word = m[0].removesuffix("ᵀ") if m[0].endswith("ᵀ") else m[0] + "ᵀ"
+        new.append(text[:m.start()] + word + text[m.end():])
+    for t in new:
+        yield replace(claim, code=f"{head} = {t}", matrix=t)
 
 
 def signs(claim: Claim) -> Iterator[Claim]:

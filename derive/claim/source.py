@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 
 from derive.claim.facts import Facts
+from derive.claim.layout import is_matrix
 from derive.errors import NotationError, Where
 
 
@@ -16,12 +18,14 @@ class Claim:
     Attributes:
         code: what the trees were read from.
         number: its line in a file of claims, or None.
+        matrix: the right side as it was written, when it is in matrix notation; `right` is then empty.
     """
 
     code: str
     left: ast.expr
     right: ast.expr
     number: int | None = None
+    matrix: str | None = None
 
     def error(self, what: str, node: ast.AST | None = None, *, value: object = None, hint: str | None = None
               ) -> NotationError:
@@ -56,6 +60,10 @@ def read_claim(text: str, number: int | None = None) -> Claim:
         NotationError: it is no equation of two expressions.
     """
     code = text.split("#", 1)[0].strip()
+    code = re.sub(r"\^\s*(?:T\b|⊤|\{?\\top\}?)|⊤", "ᵀ", code)
+    at = _equals(code)
+    if at is not None and is_matrix(code[at + 1:]):
+        return Claim(code, _side(code, 0, at, number), ast.Constant(0), number, code[at + 1:].strip())
     for sign, plain in SIGNS.items():
         code = code.replace(sign, plain)
     at = _equals(code)

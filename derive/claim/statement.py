@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import ast
+import contextlib
+import re
 from dataclasses import dataclass
 
+from derive import expr as E
+from derive.chain import axis_letters
 from derive.claim.arrays import ArrayReader
 from derive.claim.facts import Facts, fresh
 from derive.claim.indexed import IndexReader, is_indexed
+from derive.claim.layout import Layout, layout_of, layouts, target_groups
+from derive.claim.matrix import MatrixReader
 from derive.claim.shaped import Algebra, Misfit, Shaped, shape
 from derive.claim.source import Claim
 from derive.expr import Expr, Get, Index
+from derive.rule.grouping import NoMatrixError
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,10 @@ def state(claim: Claim, facts: Facts, lenient: bool = False, given: bool = False
     names = _names(claim, facts, given)
     algebra = Algebra(lenient)
     left = facts.adjoints.get(of, "d" + of)
+    if claim.matrix is not None:
+        indices, right = _in_matrices(claim, facts, of, names)
+        silent = facts.scalar_loss is not None and not re.search(rf"\b({facts.scalar_loss}|\w+_G)\b", claim.matrix)
+        return Stated(of, indices, right, Get(left, indices), without_loss=silent)
     if isinstance(claim.left, ast.Subscript) or is_indexed(claim.right, facts):
         head = claim.left
         if not isinstance(head, ast.Subscript) and facts.program.axes(of):
@@ -69,6 +80,32 @@ def state(claim: Claim, facts: Facts, lenient: bool = False, given: bool = False
         right, stretched = _fitted(array, indices, algebra, ast.unparse(claim.left))
     silent = facts.scalar_loss is not None and facts.scalar_loss not in _mentioned(claim, names)
     return Stated(of, indices, right, Get(left, indices), stretched, silent, tuple(algebra.forced))
+
+
+def _in_matrices(claim: Claim, facts: Facts, of: str, names: dict[str, str]) -> tuple[tuple[Index, ...], Expr]:
+    """The right side of a claim in matrix notation; tensors of more axes are laid out as in the right rule."""
+    rule = facts.rule(of)
+    known: dict[str, Layout] = {}
+    if rule is not None:
+        with contextlib.suppress(NoMatrixError):
+            known = layouts(rule.rule)
+    tensors = {**facts.tensors, **{n: facts.tensors[t] for n, t in names.items()}}
+    for word in re.findall(r"[A-Za-z_][A-Za-z_0-9]*", claim.matrix or ""):
+        source = facts.derivative(word) if word not in tensors else None
+        if source is not None:
+            tensors[word] = facts.program.axes(source)
+    letters = facts.program.letters
+    indices = axis_letters(facts.program, of)
+    target = target_groups(indices, layout_of("d" + of, tensors, known))
+    params = frozenset(n for n, _ in facts.program.params)
+    found = MatrixReader(claim.matrix or "", tensors, known, target, dict(letters), params).read()
+    renamed = {w: facts.adjoints.get(s, "d" + s) for w in tensors if (s := _source(facts, w)) is not None}
+    return indices, E.transform(found, lambda x: Get(renamed[x.tensor], x.subs)
+                                if isinstance(x, Get) and x.tensor in renamed else x)
+
+
+def _source(facts: Facts, name: str) -> str | None:
+    return None if name in facts.program.names else facts.derivative(name)
 
 
 def _fitted(array: Shaped, indices: tuple[Index, ...], algebra: Algebra, left: str) -> tuple[Expr, bool]:
