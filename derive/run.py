@@ -140,7 +140,7 @@ class Operation:
     def _cotangents(self, given: dict[str, Array], extents: Mapping[str, int]) -> dict[str, Array] | None:
         """The cotangent of each output; None when there is nothing to differentiate by.
 
-        One that is missing is 1 for a scalar output and else 0, if another output has one.
+        If none is given, a scalar output has 1 and the others 0; if some are, a missing one is 0.
         """
         program, names = self.forward_program, dict(zip(self.forward_program.outputs, self.cotangents, strict=False))
         by_name = {names.get(n, n): a for n, a in given.items()}
@@ -163,7 +163,7 @@ class Operation:
                         f"{n} must have the shape of {spelled(program, o)}, {shape}", value=f"shape {out[n].shape}"
                     )
             else:
-                out[n] = np.full(shape, 1 if o in scalars else 0, storage(self.plan.dtype))
+                out[n] = np.full(shape, 1 if o in scalars and not by_name else 0, storage(self.plan.dtype))
         return out
 
 
