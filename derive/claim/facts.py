@@ -118,7 +118,7 @@ class Facts:
 
 
 def fresh(axes: tuple[str, ...]) -> tuple[Index, ...]:
-    return tuple(Index(f"@{n}", e) for n, e in enumerate(axes))
+    return tuple(Index(f"axis@{n}", e) for n, e in enumerate(axes))  # no claim and no `Algebra` makes these names
 
 
 def only(program: Program, output: str) -> Program:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from derive.claim.facts import Facts
 from derive.claim.shaped import Algebra, Misfit
 from derive.claim.source import Claim
+from derive.errors import NotationError
 from derive.expr import Expr, Get
 from derive.notation.letters import Letters
 from derive.notation.reader import Scope, elements, read
@@ -21,6 +22,9 @@ class _Known(Letters):
     extents: dict[str, str]
 
     def extent(self, letter: str) -> str:
+        if letter not in self.extents:
+            raise NotationError(f"nothing fixes the extent of index {letter}", value=letter,
+                                hint="let it address an axis of a tensor by itself")
         return self.extents[letter]
 
 

@@ -74,9 +74,11 @@ def layout_of(name: str, tensors: Mapping[str, tuple[str, ...]], known: Mapping[
     return Layout(0, (1,) * len(axes) if len(axes) <= 2 else (len(axes) - 1, 1))
 
 
-def is_matrix(code: str) -> bool:
-    """Whether a right side is in matrix notation and not in NumPy's: signs of its own, or factors side by side."""
-    if "@" in code or re.search(r"\w\[|\.\w+\(|\b(and|or|not|if|for|in|lambda)\b|axis|,", code.split("where(")[0]):
-        return False
-    beside = r"[\w)\]]\s+[A-Za-z_(\[1]"
-    return bool(re.search(rf"[ᵀ√{SUPERSCRIPTS}]|\|\w+\||{beside}|\[[^\[\]]*[=<≤≠]", code))
+def has_signs(code: str) -> bool:
+    """Whether a right side has signs that only matrix notation has: `ᵀ`, `√`, superscripts, `|n|`."""
+    return bool(re.search(rf"[ᵀ√{SUPERSCRIPTS}]|\|\w+\|", code))
+
+
+def has_products(code: str) -> bool:
+    """Whether factors stand side by side."""
+    return bool(re.search(r"[\w)\]]\s+[A-Za-z_(\[1]", code))

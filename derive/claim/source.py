@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
+import warnings
 from dataclasses import dataclass
 
 from derive.claim.facts import Facts
-from derive.claim.layout import is_matrix
+from derive.claim.layout import has_products, has_signs
 from derive.errors import NotationError, Where
 
 
@@ -61,16 +62,28 @@ def read_claim(text: str, number: int | None = None) -> Claim:
     """
     code = text.split("#", 1)[0].strip()
     code = re.sub(r"\^\s*(?:T\b|⊤|\{?\\top\}?)|⊤", "ᵀ", code)
-    at = _equals(code)
-    if at is not None and is_matrix(code[at + 1:]):
-        return Claim(code, _side(code, 0, at, number), ast.Constant(0), number, code[at + 1:].strip())
+    as_written, at = code, _equals(code)
     for sign, plain in SIGNS.items():
         code = code.replace(sign, plain)
+    if at is not None and "]" not in as_written[:at]:
+        right = as_written[at + 1:].strip()
+        if has_signs(right) or (has_products(right) and not _parses(code.partition("=")[2])):
+            return Claim(as_written, _side(as_written, 0, at, number), ast.Constant(0), number, right)
     at = _equals(code)
     if at is None:
         raise NotationError("a claim is one equation", where=Where(code, 0, None, number), value=code,
                             hint="write dB = A.T @ dY, or dB[k,n] = sum(m, A[m,k]*dY[m,n])")
     return Claim(code, _side(code, 0, at, number), _side(code, at + 1, len(code), number), number)
+
+
+def _parses(code: str) -> bool:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ast.parse(code.strip(), mode="eval")
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    return True
 
 
 def _equals(code: str) -> int | None:
