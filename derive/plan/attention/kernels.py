@@ -86,7 +86,7 @@ class _Builder:
             lse,
             stores,
             *(b for p in products for b in (p.own, p.other)),
-            *(b for w in weights for b in (w.value, *(x for _, _, x in w.totals))),
+            *(b for w in weights for b in (w.value, *(x for _, _, x in (*w.totals, *w.paired)))),
             *(b for w in weights for o in w.outputs for b in (o.operand, o.after)),
         ]
         live = frozenset(n for b in parts for n in ir.names_in(b))
@@ -107,7 +107,10 @@ class _Builder:
         across = (f"max({', '.join(columns)}, 1)" if len(columns) > 1 else f"max({columns[0]}, 1)") if columns else "1"
         written = {context.buffers[s].name for s in self.stored}
         sizes = context.used_sizes(used)
-        if columns:
+        if unit.kind == PAIR:
+            across = f"max({counts['length']}, 1)"
+        wide = bool(columns) or unit.kind == PAIR
+        if wide:
             sizes = (*sizes, f"across=blocks({across}, {TILE}, 2**31)")
         return Kernel(
             name=self.name,
@@ -135,7 +138,7 @@ class _Builder:
                 unit.kind == ONLINE,
                 lse,
                 stores,
-                bool(columns),
+                wide,
             ),
             launch=Launch(
                 (
@@ -217,7 +220,7 @@ class _Builder:
         access = self.unit.site.weights.target
         grouped: dict[Expr, list[TileSum]] = {}
         for c in self.sums:
-            if c.kind != PAIR:
+            if c.kind != PAIR or c.turns:
                 grouped.setdefault(c.weight, []).append(c)
         out = []
         for w, sums in grouped.items():
@@ -232,15 +235,17 @@ class _Builder:
                     scope.stmts.append(ir.Assign("value", scope.real(rest)))
             else:
                 scope.stmts.append(ir.Assign("value", scope.real(w)))
-            totals, outputs = [], []
+            outputs: list[Output] = []
+            totals: list[tuple[str, str, ir.Block]] = []
+            paired: list[tuple[str, str, ir.Block]] = []
             for c in sums:
-                if c.operand is None:
-                    total = self.looped.namer.fresh(local_name(c.statement.name))
-                    running = self.looped.namer.fresh(f"{local_name(c.stored.name)}_part")
-                    totals.append((running, total, self._after(c, total)))
-                else:
+                if c.operand is not None:
                     outputs.append(self._output(c))
-            out.append(Weight(name, tuple(scope.stmts), tuple(outputs), tuple(totals)))
+                    continue
+                total = self.looped.namer.fresh(local_name(c.stored.name))
+                running = self.looped.namer.fresh(f"{local_name(c.stored.name)}_part")
+                (paired if c.kind == PAIR else totals).append((running, total, self._after(c, total)))
+            out.append(Weight(name, tuple(scope.stmts), tuple(outputs), tuple(totals), tuple(paired)))
         return tuple(out)
 
     def _output(self, c: TileSum) -> Output:
@@ -277,7 +282,7 @@ class _Builder:
         """Values of pairs that are results themselves."""
         scope = pair.child()
         for c in self.sums:
-            if c.kind == PAIR:
+            if c.kind == PAIR and not c.turns:
                 scope.define(
                     Statement(c.statement.name, c.statement.indices, c.weight),
                     True,

@@ -93,6 +93,7 @@ class Rewriter:
     pairs: dict[str, Statement] = field(default_factory=dict)
     current: dict[str, Statement] = field(default_factory=dict)
     out: list[Statement | TileSum] = field(default_factory=list)
+    results: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         site = self.site
@@ -104,7 +105,7 @@ class Rewriter:
 
     def program(self, statements: list[Statement], results: tuple[str, ...]) -> list[Statement | TileSum]:
         """The statements of one direction, with sums over pairs as tile sums."""
-        self.out = []
+        self.out, self.results = [], results
         self.current = dict(self.made)
         for s in statements:
             if s.name == self.site.name:
@@ -189,13 +190,13 @@ class Rewriter:
         if known is not None:
             return known
         query, key = self.places(access)
-        if query in inner and key in inner:
+        if key in inner and len(access.free & set(inner)) > 1:  # first over the keys of a row, then over rows
             part = self.settle(E.summation((key,), body), (*order, *(i for i in inner if i is not key)))
             assert part is not None
             return self.settle(E.summation(tuple(i for i in inner if i is not key), part), order)
-        if key not in inner and query not in inner:
+        kind = ROW if key in inner else KEY if query in inner else PAIR
+        if kind == PAIR and (root is None or root.name not in self.results or root.name in self.outputs):
             raise NotFusedError(f"a sum over {', '.join(i.extent for i in inner)} reads {self.site.name}")
-        kind = ROW if key in inner else KEY
         if kind == ROW:
             term = swapped(E.summation(inner, body), self.names)
             if term is not None:
@@ -224,11 +225,16 @@ class Rewriter:
                 raise NotFusedError(f"a sum over {', '.join(i.extent for i in loose)} crosses {self.site.name}")
             part = E.summation(loose, E.mul(*linked))
             factors = [f for f in factors if f not in linked]
-            factors.append(self.named(part, f"{self.site.name}_side", (*order, *inner)))
+            if {query, key} <= part.free:
+                factors.append(self.product(part, query, key, access))
+            else:
+                factors.append(self.named(part, f"{self.site.name}_side", (*order, *inner)))
         columns = tuple(i for i in order if i in total.free and i not in pair)
         mine = [f for f in factors if f.free & set(columns)]
         operand = E.mul(*mine) if mine else None
-        own, other = (query, key) if kind == ROW else (key, query)
+        if kind == PAIR and columns:
+            raise NotFusedError(f"{root.name if root else 'a sum'} has more than a value for each pair")
+        own, other = (key, query) if kind == KEY else (query, key)
         if operand is not None and (own in operand.free or self.hot(operand) or other not in operand.free):
             raise NotFusedError(f"a product with {self.site.name} is none of tiles")
         here = [g for g in guards if g.free & {query, key}]

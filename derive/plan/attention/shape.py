@@ -41,13 +41,15 @@ class Output:
 class Weight:
     """A value of each (own, other) pair and the products that it enters; `value` ends in `value = ...`.
 
-    `totals` are sums of it along `other` alone: (running values, the sum, what stores it).
+    `totals` are sums of it along `other` alone: (running values, the sum, what stores it); `paired` sums over turns
+    that keep a value for each pair, for which a block has one tile of `other` only.
     """
 
     name: str
     value: Block
     outputs: tuple[Output, ...]
     totals: tuple[tuple[str, str, Block], ...] = ()
+    paired: tuple[tuple[str, str, Block], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class Attention(Shape):
         weights: what is made of each pair.
         online: whether the weights are a softmax that is normalised on the way; `lse` then stores its log-sum-exp.
         stores: statements that store the value of each pair.
-        wide: whether any output has columns, which blocks share between them.
+        wide: whether blocks share the columns of outputs, or the tiles of `other`, between them.
     """
 
     batch: str
@@ -101,3 +103,7 @@ class Attention(Shape):
     @property
     def uses_last(self) -> bool:
         return "last" in names_in(self.bounds)
+
+    @property
+    def paired(self) -> tuple[tuple[str, str, Block], ...]:
+        return tuple(t for w in self.weights for t in w.paired)

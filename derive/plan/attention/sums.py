@@ -17,10 +17,10 @@ class NotFusedError(Exception):
 
 @dataclass(frozen=True)
 class TileSum:
-    """`name[indices] = Σ_inner weight·operand`, or the value of each pair (`kind` PAIR).
+    """`name[indices] = Σ_inner weight·operand`, or a value for each pair, with or without a sum over heads.
 
     Attributes:
-        kind: ROW sums over keys, KEY over queries, PAIR over nothing.
+        kind: ROW sums over keys, KEY over queries, PAIR over neither.
         statement: what it defines, in terms of the weights.
         access: how it reads the weights: `P[b, h, t, s]`, `P[b, j + 2*i, t, s]`.
         query, key: its letters for them.
@@ -74,7 +74,7 @@ class TileSum:
 
     def renamed(self, names: dict[Index, Index], composite: dict[Expr, Expr]) -> TileSum:
         """In other letters; `composite` then replaces subscripts like `j + 2*i` by an index."""
-        table: dict[Expr, Expr] = {**names}
+        table: dict[Expr, Expr] = {i: j for i, j in names.items()}  # noqa: C416
 
         def new(e: Expr) -> Expr:
             return E.transform(E.substitute(e, table), lambda x: composite.get(x, x))

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Reduce
 from derive.plan.attention.site import Site
-from derive.plan.attention.sums import KEY, PAIR, NotFusedError, TileSum, linear_in
+from derive.plan.attention.sums import KEY, PAIR, ROW, NotFusedError, TileSum, linear_in
 from derive.plan.group import Group, Task
 from derive.program import Statement
 
@@ -26,7 +26,8 @@ class Unit:
 
     Attributes:
         site: the softmax.
-        kind: ONLINE, ROW (over keys, with the log-sum-exp given) or KEY (over queries).
+        kind: ONLINE, ROW (over keys, with the log-sum-exp given), KEY (over queries), or PAIR (a value for each pair,
+            summed over heads).
         sums: what it makes.
         batch, turns: indices of a block, and of the loop inside it.
         lets: indices of the site that those determine, as `h = j + 2*i`.
@@ -165,7 +166,7 @@ def _lettered(site: Site, c: TileSum, lse: Statement) -> Unit:
     determined = {axis for axis, _ in lets}
     return Unit(
         site,
-        KEY if c.kind == KEY else "row",
+        c.kind if c.kind == KEY or (c.kind == PAIR and c.turns) else ROW,
         (new,),
         tuple(i for i in batch if i not in determined),
         new.turns,
@@ -197,12 +198,10 @@ def _absorb(
                 continue
             x = readers[0]
             made = {y.statement.name for y in (*ahead, *behind) if isinstance(y, TileSum)}
-            if (
-                not isinstance(x, Statement)
-                or x not in items
-                or not _maps(x, c)
-                or (_needs([*ahead, *behind])[x.name] - {c.statement.name} - _needs([c])[c.stored.name]) & made
-            ):
+            needs = _needs([*ahead, *behind])
+            if not isinstance(x, Statement) or x not in items or not _maps(x, c):
+                continue
+            if (needs[x.name] - {c.statement.name} - needs[c.statement.name]) & made:
                 continue
             access = next(g for g in E.subterms(x.expr) if isinstance(g, Get) and g.tensor == c.statement.name)
             moved: dict[Expr, Expr] = dict(zip(access.subs, c.statement.indices, strict=True))

@@ -1,0 +1,108 @@
+"""Attention in tiles against the independent autodiff and against the plan that keeps its n x n tensors."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from derive.run import Operation, compile
+from tests.attention.variants import VARIANTS, Variant
+from tests.corpus import error
+from tests.oracle import differentiate
+
+LENGTHS = (1, 2, 17, 63, 64, 65, 129, 257)
+QUICK = (1, 17, 64, 129)
+CORE = ("causal", "multihead", "grouped", "alibi", "window", "shared_bias", "projected")
+BOUND = {"float64": (2e-12, 1e-3), "float32": (2e-5, 0.1)}  # of the largest entry, and the least that counts as large
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    every = metafunc.config.getoption("--corpus") == "all"
+    if "length" in metafunc.fixturenames:
+        metafunc.parametrize("length", LENGTHS if every else QUICK)
+    if "variant" in metafunc.fixturenames:
+        metafunc.parametrize("variant", VARIANTS if every else CORE)
+
+
+@cache
+def operation(name: str, dtype: str, attention: str = "fused") -> Operation:
+    return compile(VARIANTS[name].text, dtype, "emulator", attention=attention)
+
+
+def cotangents(name: str, arrays: dict[str, Any], variant: Variant) -> dict[str, Any]:
+    op = operation(name, "float64")
+    sizes = {e: n for t in op.forward_program.inputs for e, n in zip(t.axes, arrays[t.name].shape, strict=True)}
+    rng = np.random.default_rng(5)
+    return {o: rng.standard_normal([sizes[e] for e in op.forward_program.axes(o)]) for o in op.forward_program.outputs}
+
+
+def compare(name: str, dtype: str, arrays: dict[str, Any], bound: float, floor: float) -> dict[str, Any]:
+    variant = VARIANTS[name]
+    given = cotangents(name, arrays, variant)
+    wrt = [n for n, a in arrays.items() if a.dtype.kind == "f" and n not in variant.fixed]
+    expected = differentiate(variant.text, arrays, given, wrt, {})
+    found = operation(name, dtype).run(arrays, given)
+    for o in given:
+        assert error(found[o], expected.values[o], floor) < bound, o
+    for n in wrt:
+        assert error(found["d" + n], expected.gradients[n], floor) < bound, "d" + n
+    return found
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+def test_tiles_agree_with_an_independent_autodiff(variant: str, dtype: str, length: int) -> None:
+    keys = length if VARIANTS[variant].square else max(1, length - 3 if length % 2 else length + 5)
+    compare(variant, dtype, VARIANTS[variant].arrays(length, keys), *BOUND[dtype])
+
+
+@pytest.mark.parametrize("name", [n for n in VARIANTS if n not in CORE])
+def test_the_other_variants(name: str) -> None:
+    compare(name, "float32", VARIANTS[name].arrays(65, 65), *BOUND["float32"])
+
+
+def test_tiles_agree_with_the_unfused_plan(variant: str) -> None:
+    arrays = VARIANTS[variant].arrays(66, 66)
+    given = cotangents(variant, arrays, VARIANTS[variant])
+    fused, unfused = (operation(variant, "float64", a).run(arrays, given) for a in ("fused", "unfused"))
+    for key in unfused:
+        assert error(fused[key], unfused[key]) < 1e-11, key
+
+
+@pytest.mark.parametrize("name", ["plain", "causal", "window", "alibi"])
+def test_scores_of_two_hundred_stay_finite_and_right(name: str) -> None:
+    variant = VARIANTS[name]
+    arrays = variant.arrays(65, 65, seed=3)
+    top = np.abs(np.einsum("...td,...sd->...ts", arrays["Q"], arrays["K"])).max()
+    factor = 0.3 if name == "window" else 0.25
+    arrays["Q"] *= 200 / factor / top
+    compare(name, "float64", arrays, 1e-11, 1e-3)
+    compare(name, "float32", arrays, 1e-4, 0.1)  # scores of 200 are rounded to 1e-5 before they are exponentiated
+
+
+@pytest.mark.parametrize(("d", "v"), [(16, 16), (33, 17), (64, 64), (80, 96), (128, 128), (1, 130)])
+def test_heads_of_every_size(d: int, v: int) -> None:
+    variant = Variant(VARIANTS["causal"].text, {"h": 2, "d": d, "v": v})
+    for dtype, (bound, floor) in BOUND.items():
+        compare("causal", dtype, variant.arrays(70, 67), bound, floor)
+
+
+@pytest.mark.parametrize("dtype", BOUND)
+def test_a_row_that_is_masked_whole_gives_zeros(dtype: str) -> None:
+    arrays = VARIANTS["padding"].arrays(65, 70)
+    arrays["lengths"] = np.array([0, 70, 1])
+    found = compare("padding", dtype, arrays, *BOUND[dtype])
+    for name in ("O", "dQ", "dK", "dV"):
+        assert not found[name][0].any(), name
+    assert not found["dK"][2, 1:].any()
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_narrow_storage(dtype: str) -> None:
+    arrays = VARIANTS["causal"].arrays(65, 65)
+    given = cotangents("causal", arrays, VARIANTS["causal"])
+    narrow = operation("causal", dtype)
+    expected = operation("causal", "float64").run(arrays, given)
+    found = narrow.run(arrays, given)
+    for key, value in expected.items():
+        assert error(found[key].astype(float), value, 0.1) < (4e-3 if dtype == "float16" else 3e-2), key

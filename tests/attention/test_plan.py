@@ -1,0 +1,150 @@
+"""What the plan of an attention keeps, skips and promises; which formulas keep their n x n tensors, and why."""
+
+import re
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+from derive import emulator
+from derive.emit import sources
+from derive.operation import parse
+from derive.plan import Plan, make_plan
+from derive.run import _import, compile
+from tests.attention.variants import VARIANTS
+
+
+def plan_of(text: str, **options: Any) -> Plan:
+    d = parse(text).derivation
+    return make_plan(d.forward, d.backward if d.backward.outputs else None, **options)
+
+
+def over_pairs(plan: Plan, given: tuple[str, ...] = ()) -> list[str]:
+    """Buffers with an axis of queries and one of keys, other than those the user gave."""
+    allowed = {*given, *(f"d{g}" for g in given)}
+    found = []
+    for p in (plan.forward, plan.backward):
+        if p is not None:
+            for b in (*p.arguments, *p.results, *p.temporaries):
+                sequence = [a for a in b.axes if a in ("size_t", "size_s")]
+                if len(sequence) > 1 and b.tensor not in allowed:
+                    found.append(b.name)
+    return found
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_no_buffer_has_two_sequence_axes(name: str) -> None:
+    variant = VARIANTS[name]
+    plan = plan_of(variant.text)
+    assert over_pairs(plan, variant.pairs) == []
+    assert plan.contract.notes == ()
+    assert over_pairs(plan_of(variant.text, attention="unfused"), variant.pairs) != []
+
+
+def test_memory_grows_with_the_length() -> None:
+    plan = plan_of(VARIANTS["multihead"].text)
+    assert plan.backward is not None
+
+    def count(n: int) -> int:
+        sizes = {"size_b": 1, "size_h": 16, "size_t": n, "size_s": n, "size_d": 64}
+        passes = [p for p in (plan.forward, plan.backward) if p is not None]
+        buffers = {b.name: b for p in passes for b in (*p.arguments, *p.results, *p.temporaries)}
+        return sum(int(np.prod([sizes[a] for a in b.axes])) for b in buffers.values())
+
+    assert count(2048) < 2.01 * count(1024)
+
+
+def test_only_the_output_and_a_number_a_row_are_saved() -> None:
+    plan = plan_of(VARIANTS["causal"].text)
+    saved = [b for b in plan.forward.results if b.role == "saved"]
+    assert [b.axes for b in saved] == [("size_h", "size_t")]
+    assert plan.backward is not None
+    assert [(k.plan, [b.name for b in k.writes]) for k in plan.backward.kernels] == [
+        ("row", ["P_row"]),
+        ("attention", ["dQ"]),
+        ("attention", ["dK", "dV"]),
+    ]
+
+
+@pytest.mark.parametrize("name", VARIANTS)
+def test_the_row_term_is_a_product_of_the_output(name: str) -> None:
+    """No kernel has to sum P*dP over the keys: one for the rows and one for the keys are enough for the backward."""
+    plan = plan_of(VARIANTS[name].text)
+    assert plan.backward is not None
+    tiles = [k for k in plan.backward.kernels if k.plan == "attention"]
+    assert (
+        sum(not any(g in [b.tensor for b in k.writes] for g in ("dmask", "dB")) or len(k.writes) > 1 for k in tiles)
+        == 2
+    )
+    term = next(k for k in plan.backward.kernels if any(b.tensor.endswith("_row") for b in k.writes))
+    assert term.plan != "attention"
+
+
+@pytest.mark.parametrize(("name", "narrowed"), [("plain", 0), ("causal", 3), ("not_later", 3), ("window", 6)])
+def test_tiles_that_an_index_condition_masks_are_skipped(name: str, narrowed: int) -> None:
+    """A bound for each kernel and condition."""
+    text = sources("op", plan_of(VARIANTS[name].text))["op.cu"]
+    assert len(re.findall(r"^ +(?:stop|begin) = limit", text, re.M)) == narrowed
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("P[t,s] = softmax(s, sum(d, Q[t,d]*K[s,d]))\nO[t,v] = sum(s, P[t,s]*V[s,v])\noutput P, O", "P is an output"),
+        (
+            "S[t,s] = sum(d, Q[t,d]*K[s,d])\nP[t,s] = softmax(s, S[t,s])\nO[t,v] = sum(s, P[t,s]*V[s,v])\noutput S, O",
+            "S is an output",
+        ),
+        ("P[t,s] = softmax(s, sum(d, Q[t,d]*K[s,d]))\nZ[t] = max(s, P[t,s])", "max over P"),
+    ],
+)
+def test_a_formula_that_shows_its_pairs_keeps_them(text: str, why: str) -> None:
+    plan = plan_of(text)
+    assert not any(k.plan == "attention" for k in plan.forward.kernels)
+    assert any(why in note for note in plan.contract.notes)
+
+
+def test_a_softmax_that_is_no_attention_is_left_alone() -> None:
+    plan = plan_of("P[t,s] = softmax(s, S[t,s])\nO[t,v] = sum(s, P[t,s]*V[s,v])")
+    assert plan.contract.notes == ()
+    assert not any(k.plan == "attention" for k in plan.forward.kernels)
+
+
+# ------------------------------------------------------------------------------------------------- runs
+
+
+def executor(**options: Any) -> Any:
+    """The emulator with options for every module."""
+    names = {n: getattr(emulator, n) for n in emulator.__all__ if n != "bfloat16"}
+    return SimpleNamespace(**{**names, "RawModule": lambda **k: emulator.RawModule(**k, **options)})
+
+
+def kernels(text: str, **options: Any) -> Any:
+    op = compile(text, "float32", "emulator")
+    return _import("op", sources("op", op.plan)).load(executor(**options)), op
+
+
+def run(loaded: Any, op: Any, arrays: dict[str, Any]) -> list[Any]:
+    device = {n: emulator.asarray(a.astype(np.float32)) for n, a in arrays.items()}
+    made = loaded.op_forward(*(device[b.tensor] for b in op.plan.forward.arguments))
+    device |= zip((b.tensor for b in op.plan.forward.results), made, strict=True)
+    device |= {f"d{o}": device[o] for o in op.forward_program.outputs}
+    back = loaded.op_backward(*(device[b.tensor] for b in op.plan.backward.arguments))
+    return [np.array(a) for a in (*made, *back)]
+
+
+@pytest.mark.parametrize("name", ["causal", "grouped", "alibi"])
+def test_every_order_of_blocks_and_threads_gives_the_same_bits(name: str) -> None:
+    arrays = VARIANTS[name].arrays(129, 129)
+    first = run(*kernels(VARIANTS[name].text), arrays)
+    for options in ({}, {"order": "random", "seed": 1}, {"order": "random", "seed": 2}):
+        for a, b in zip(first, run(*kernels(VARIANTS[name].text, **options), arrays), strict=True):
+            assert a.tobytes() == b.tobytes()
+
+
+@pytest.mark.parametrize("name", ["causal", "grouped", "padding", "bias"])
+def test_check_mode_finds_nothing(name: str) -> None:
+    loaded, op = kernels(VARIANTS[name].text, check=True)
+    for length in (5, 66):
+        run(loaded, op, VARIANTS[name].arrays(length, length))
