@@ -9,6 +9,7 @@ Run as a script it writes a reference file for `examples/gpt2/check.py`:
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import numpy as np
 Array = np.ndarray[Any, Any]
 Arrays = dict[str, Array]
 LAYER = ("ln1w", "ln1b", "qkvw", "qkvb", "attprojw", "attprojb", "ln2w", "ln2b", "fcw", "fcb", "fcprojw", "fcprojb")
-ROOT = np.sqrt(2/np.pi)
+ROOT = math.sqrt(2/math.pi)
 
 
 def _norm(x: Array, w: Array, b: Array) -> tuple[Array, tuple[Array, Array]]:
@@ -57,7 +58,7 @@ def forward(p: Arrays, heads: int, tokens: Array, targets: Array) -> tuple[float
         w = {m: p[m][n] for m in LAYER}
         normal, norm1 = _norm(x, w["ln1w"], w["ln1b"])
         q, k, v = (_heads(part, heads) for part in np.split(normal @ w["qkvw"].T + w["qkvb"], 3, axis=-1))
-        scores = q @ k.swapaxes(-1, -2)/np.sqrt(q.shape[-1])
+        scores = q @ k.swapaxes(-1, -2)/math.sqrt(q.shape[-1])
         scores[..., later] = -np.inf
         odds = np.exp(scores - scores.max(-1, keepdims=True))
         odds /= odds.sum(-1, keepdims=True)
@@ -96,7 +97,7 @@ def backward(p: Arrays, tokens: Array, targets: Array, kept: list[Any]) -> Array
         dmixed, g["attprojw"][n], g["attprojb"][n] = _linear_back(dmiddle, mixed, w["attprojw"])
         dmixed = _heads(dmixed, q.shape[1])
         dodds = dmixed @ v.swapaxes(-1, -2)
-        dscores = odds*(dodds - (dodds*odds).sum(-1, keepdims=True))/np.sqrt(q.shape[-1])
+        dscores = odds*(dodds - (dodds*odds).sum(-1, keepdims=True))/math.sqrt(q.shape[-1])
         parts = dscores @ k, dscores.swapaxes(-1, -2) @ q, odds.swapaxes(-1, -2) @ dmixed
         dqkv = np.concatenate([_joined(part) for part in parts], -1)
         dnormal, g["qkvw"][n], g["qkvb"][n] = _linear_back(dqkv, normal, w["qkvw"])
