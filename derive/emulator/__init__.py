@@ -34,12 +34,14 @@ from numpy import (
 from derive.emulator import arena, cuda
 from derive.emulator.arena import empty
 from derive.emulator.check import CheckError, Report
+from derive.emulator.count import Counters
 from derive.emulator.errors import CompileError, CrashError, EmulatorError, LaunchError, NoCompilerError
 from derive.emulator.module import Kernel, RawKernel, RawModule
 
 __all__ = [
     "CheckError",
     "CompileError",
+    "Counters",
     "CrashError",
     "EmulatorError",
     "Kernel",

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from derive.emulator import arena, check, history, worker
+from derive.emulator import arena, check, count, history, worker
 from derive.emulator.errors import CrashError, EmulatorError, LaunchError
 from derive.emulator.signature import Parameter, Signature, check_array, pack_scalar
 
 _VALUE, _BUFFER, _NULL = range(3)
+_PLAIN, _CHECK, _COUNT = range(3)  # Mode of runtime/runner.cpp
 MAX_THREADS = 1024
 MAX_BLOCK = (1024, 1024, 64)
 MAX_GRID = (2**31 - 1, 65535, 65535)
@@ -70,11 +71,12 @@ def limit_violations(kernel: Signature, shape: Configuration, dynamic_limit: int
 
 
 @dataclass(frozen=True)
-class Checked:
-    """Check mode: the instrumented object, and the parameters whose arrays hold nothing yet."""
+class Instrumented:
+    """Check mode and count mode: the object, and for check mode the parameters whose arrays hold nothing yet."""
 
     compiled: Path
     uninitialized: frozenset[str]
+    counting: bool = False
 
 
 @dataclass
@@ -92,7 +94,7 @@ class _Span:
 class _Placement:
     """The arrays of one launch: those outside the arena get a copy there, one for all that overlap.
 
-    In check mode all get one, between wide gaps, so that an access out of bounds harms nobody's array.
+    In check mode and count mode all get one, between wide gaps, so that an access out of bounds harms nobody's array.
     """
 
     def __init__(self, home: arena.Arena, *, gap: int) -> None:
@@ -152,15 +154,16 @@ def run(
     shape: Configuration,
     args: Sequence[Any],
     order: tuple[bool, int],
-    checked: Checked | None,
-) -> None:
-    """Runs one launch in `home` and waits for its end."""
+    mode: Instrumented | None,
+) -> count.Counters | None:
+    """Runs one launch in `home` and waits for its end. Counters come in count mode only."""
+    checked = mode if mode and not mode.counting else None
     if len(args) != len(kernel.parameters):
         raise LaunchError(
             f"kernel '{kernel.name}' takes {len(kernel.parameters)} arguments, got {len(args)}. "
             f"Signature: {kernel.describe()}"
         )
-    placement = _Placement(home.arena, gap=_GUARD if checked else 0)
+    placement = _Placement(home.arena, gap=_GUARD if mode else 0)
     for parameter, value in zip(kernel.parameters, args, strict=True):
         if isinstance(value, np.ndarray):
             check_array(kernel, parameter, value)
@@ -179,7 +182,7 @@ def run(
             packed.append(struct.pack("=BI", _VALUE, len(data)) + data)
     random, seed = order
     head = struct.pack("=3I6IIIQI", 2, *number, *shape.grid, *shape.block, shape.shared_mem, random, seed, len(args))
-    tail = _pack_buffers(placement.spans) if checked else struct.pack("=I", 0)
+    tail = _pack_buffers(placement.spans, _CHECK if checked else _COUNT) if mode else struct.pack("=I", _PLAIN)
     answer = home.ask(head + b"".join(packed) + tail, worker.timeout())
     worker.show(answer.printed)
     if answer.status in (worker.OK, worker.FINDINGS):
@@ -192,11 +195,14 @@ def run(
         raise check.CheckError(check.read(answer.text, kernel.name, checked.compiled))
     if answer.status != worker.OK:
         raise _error(kernel, answer)
+    if mode is None or not mode.counting:
+        return None
+    return count.read(answer.text, kernel.name, shape.grid, shape.block, mode.compiled)
 
 
-def _pack_buffers(spans: list[_Span]) -> bytes:
-    """What check mode is told of each buffer; arrays that overlap count as one that may do what any of them may."""
-    parts = [struct.pack("=II", 1, len(spans))]
+def _pack_buffers(spans: list[_Span], mode: int) -> bytes:
+    """What these modes are told of each buffer; arrays that overlap count as one that may do what any of them may."""
+    parts = [struct.pack("=II", mode, len(spans))]
     for span in spans:
         name = "/".join(p.name for p in span.parameters).encode()
         element = min(p.scalar_size for p in span.parameters)

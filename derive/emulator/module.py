@@ -8,6 +8,7 @@ from typing import Any
 
 from derive.emulator import compiler, launch, source, worker
 from derive.emulator.check import CheckError, Report
+from derive.emulator.count import Counters
 from derive.emulator.errors import CompileError, EmulatorError, LaunchError
 from derive.emulator.signature import Signature
 
@@ -26,6 +27,7 @@ class RawModule:
         order: `"sequential"`, or `"random"` to run blocks and threads in an order that depends on `seed`.
         seed: of the random order.
         uninitialized: names of parameters whose arrays hold nothing yet (check mode reports reads of them).
+        count: run in count mode: each launch adds one `Counters` to the list `counters` of the module.
 
     Example:
         >>> import numpy as np
@@ -51,9 +53,12 @@ class RawModule:
         order: str = "sequential",
         seed: int = 0,
         uninitialized: Sequence[str] = (),
+        count: bool = False,
     ) -> None:
         if code is None:
             raise EmulatorError(f"code=... is needed: the emulator compiles CUDA text, not {path or 'nothing'}")
+        if check and count:
+            raise EmulatorError("a launch is checked or counted, not both: make one module for each")
         if order not in _ORDERS:
             raise EmulatorError(f"order must be one of {', '.join(_ORDERS)}, not {order!r}")
         del backend, translate_cucomplex, enable_cooperative_groups, jitify
@@ -63,6 +68,8 @@ class RawModule:
         self.order = (order == "random", seed & (2**64 - 1))
         self.check = check
         self.uninitialized = tuple(uninitialized)
+        self.count = count
+        self.counters: list[Counters] = []
         self._object: Path | None = None
 
     def compile(self, log_stream: Any = None) -> None:
@@ -73,7 +80,7 @@ class RawModule:
         try:
             unit = source.translation_unit(self.code, self.options, self.name_expressions)
             options = source.host_options(self.options)
-            self._object = compiler.build_kernels(unit, options, "the CUDA source", check=self.check)
+            self._object = compiler.build_kernels(unit, options, "the CUDA source", check=self.check or self.count)
         except CompileError as error:
             hint = source.hint(self.code)
             raise CompileError(f"{error}\n{hint}") if hint else error from None
@@ -91,16 +98,18 @@ class RawModule:
             )
         return Kernel(self, name)
 
-    def checked(self, signature: Signature) -> launch.Checked | None:
-        """What check mode needs to know, or None in fast mode."""
-        if not self.check:
+    def instrumented(self, signature: Signature) -> launch.Instrumented | None:
+        """What check mode or count mode needs to know, or None in fast mode."""
+        if not self.check and not self.count:
             return None
         assert self._object is not None
+        if self.count:
+            return launch.Instrumented(self._object, frozenset(), counting=True)
         names = {parameter.name for parameter in signature.parameters}
         unknown = [name for name in self.uninitialized if name not in names and name not in self.code]
         if unknown:
             raise LaunchError(f"uninitialized names no parameter: {', '.join(unknown)}. It is {signature.describe()}")
-        return launch.Checked(self._object, frozenset(self.uninitialized))
+        return launch.Instrumented(self._object, frozenset(self.uninitialized))
 
     def _load(self) -> tuple[int, dict[str, tuple[int, Any]]]:
         assert self._object is not None
@@ -123,14 +132,16 @@ class Kernel:
             home = worker.current()
             library, kernels = self._module._load()
             index, signature = kernels[self.name]
-            checked = self._module.checked(signature)
+            mode = self._module.instrumented(signature)
             violations = launch.limit_violations(signature, shape, self.max_dynamic_shared_size_bytes)
             if violations and self._module.check:
                 line = source.line_of(self._module.code, self.name)
                 raise CheckError(tuple(Report("launch-limit", self.name, line, text) for text in violations))
             if violations:
                 raise LaunchError(f"kernel '{self.name}' cannot be launched: {'; '.join(violations)}")
-            launch.run(home, (library, index), signature, shape, tuple(args), self._module.order, checked)
+            found = launch.run(home, (library, index), signature, shape, tuple(args), self._module.order, mode)
+            if found is not None:
+                self._module.counters.append(found)
 
     @property
     def signature(self) -> Signature:
@@ -175,6 +186,11 @@ class RawKernel:
         if self._kernel is None:
             self._kernel = self._module.get_function(self.name)
         return self._kernel
+
+    @property
+    def counters(self) -> list[Counters]:
+        """What each launch asked of memory, in count mode."""
+        return self._module.counters
 
     def compile(self, log_stream: Any = None) -> None:
         """Compiles now instead of at the first call."""

@@ -2,6 +2,7 @@
 // (-fsanitize=thread, linked to these functions instead of its own library).
 #include <string.h>
 
+#include "count.h"
 #include "shadow.h"
 
 namespace derive {
@@ -156,6 +157,7 @@ static void touch(Tracked& region, unsigned long offset, unsigned long size, boo
 }
 
 static inline void access(const void* address, unsigned long size, bool is_write, bool aligned, unsigned long pc) {
+  if (counting) return count_access(address, size, is_write, site_of_pc(pc));
   if (!checking || in_stacks(address)) return;
   settle();
   const char* place = static_cast<const char*>(address);
@@ -175,6 +177,7 @@ static inline void access(const void* address, unsigned long size, bool is_write
 }
 
 static void range(const void* address, unsigned long size, bool is_write, unsigned site) {
+  if (counting) return count_access(address, size, is_write, static_cast<unsigned short>(site));
   if (!checking || size == 0 || in_stacks(address)) return;
   settle();
   const char* place = static_cast<const char*>(address);
@@ -229,6 +232,7 @@ extern "C" void __tsan_vptr_read(void**) {}
 
 extern "C" void derive_rt_atomic(const volatile void* address, unsigned size, int kind, int line) {
   const void* plain = const_cast<const void*>(address);
+  if (counting) return count_atomic(plain, size, kind & 1, line);
   if (!checking || in_stacks(plain)) return;
   settle();
   const char* place = static_cast<const char*>(plain);
@@ -251,7 +255,7 @@ extern "C" void derive_rt_atomic(const volatile void* address, unsigned size, in
 }
 
 extern "C" void derive_rt_copy(const void* from, void* to, unsigned long size, int line) {
-  if (!checking) return;
+  if (!checking && !counting) return;
   unsigned site = site_of_line(line);
   if (from != nullptr) range(from, size, false, site);
   range(to, size, true, site);

@@ -3,6 +3,7 @@
 #include <time.h>
 
 #include "check.h"
+#include "count.h"
 #include "scheduler.h"
 #include "stacks.h"
 
@@ -183,6 +184,7 @@ extern "C" int derive_rt_barrier_reduce(int line, int operation, int value) {
   for (unsigned i = 0; i < block_threads(); ++i)
     if (i != me) make_ready(i);
   if (checking) check_barrier();
+  if (counting) count_barrier();
   return barrier_result;
 }
 

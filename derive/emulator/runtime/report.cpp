@@ -55,6 +55,7 @@ static unsigned short intern(Site wanted) {
 // Nothing is checked while an object is loaded, but its start-up code may call.
 unsigned short site_of_pc(unsigned long pc) { return sites == nullptr ? 0 : intern({pc - text_start, 0}); }
 unsigned short site_of_line(int line) { return intern({0, line}); }
+Site site_at(unsigned short number) { return sites[number]; }
 
 bool has_findings() { return finding_count > 0; }
 

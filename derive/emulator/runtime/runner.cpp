@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "check.h"
+#include "count.h"
 #include "library.h"
 
 using namespace derive;
@@ -98,6 +99,8 @@ static void handle_load(Reader reader) {
 
 enum ArgumentTag : unsigned char { VALUE = 0, BUFFER = 1, NULL_POINTER = 2 };
 
+enum Mode : unsigned { PLAIN = 0, CHECK = 1, COUNT = 2 };
+
 static unsigned buffer_count;
 
 static Buffer* read_buffers(Reader& reader) {
@@ -160,9 +163,11 @@ static void handle_launch(Reader reader) {
     }
   }
   launch.args = args;
-  bool check = reader.take<unsigned>() != 0;
-  Buffer* buffers = check ? read_buffers(reader) : nullptr;
+  unsigned mode = reader.take<unsigned>();
+  bool check = mode == CHECK, count_it = mode == COUNT;
+  Buffer* buffers = mode != PLAIN ? read_buffers(reader) : nullptr;
   if (check) start_check(launch, library, buffers, buffer_count, arena, arena_bytes);
+  if (count_it) start_count(launch, library, buffers, buffer_count);
   Status status = run_launch(launch);
   if (check) {
     if (status == LAUNCH_ERROR && !has_findings()) {
@@ -170,9 +175,10 @@ static void handle_launch(Reader reader) {
     } else {
       status = finish_check() > 0 ? FINDINGS : OK;
     }
-    for (unsigned i = 0; i < buffer_count; ++i) free(const_cast<char*>(buffers[i].name));
-    free(buffers);
   }
+  if (count_it) finish_count(status == OK);
+  for (unsigned i = 0; buffers != nullptr && i < buffer_count; ++i) free(const_cast<char*>(buffers[i].name));
+  free(buffers);
   for (unsigned i = 0; i < count && i < MAX_ARGS; ++i)
     if (args[i] != &pointers[i]) free(args[i]);
   reply(status);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "check.h"
+#include "count.h"
 #include "stacks.h"
 
 namespace derive {
@@ -210,6 +211,7 @@ static void run_block(derive_dim block, unsigned long long number) {
       enter_ready(first, &scheduler_pointer);
     if (status != OK) return;
   } while (exited < thread_count && (resolve_activemask() || (checking && release_stuck())));
+  if (counting) count_block_end();
   if (exited == thread_count) return;
   report_deadlock();
   status = LAUNCH_ERROR;

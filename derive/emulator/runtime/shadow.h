@@ -35,6 +35,7 @@ struct Site {
 // Sites (report.cpp)
 unsigned short site_of_pc(unsigned long pc);
 unsigned short site_of_line(int line);
+Site site_at(unsigned short number);
 void report_access(const char* kind, unsigned site, const Tracked* region, const char* format, ...)
     __attribute__((format(printf, 4, 5)));
 void reset_reports(unsigned long text_base);
