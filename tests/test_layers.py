@@ -39,6 +39,7 @@ STAGES = [
     "claim",
     "export",
     "validate",
+    "profile",
     "doctor",
     "commands",
     "cli",

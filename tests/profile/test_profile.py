@@ -1,0 +1,115 @@
+"""`derive profile`: what kernels ask of memory, against sums that a person can do."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+import derive
+from derive.cli import main
+from derive.profile import profile
+from derive.profile.drive import default_sizes
+from derive.profile.usage import occupancy
+from derive.validate.compile import NoNvrtcError, nvrtc
+from derive.validate.data import Drawer
+from derive.validate.formula import read
+
+KEYS = ("must_bytes", "requested_bytes", "device_bytes", "ratio", "bank_conflicts")
+
+
+def shown(*words: str) -> Any:
+    done = CliRunner().invoke(main, ["profile", *words, "--json"])
+    assert done.exit_code == 0, done.output
+    return json.loads(done.output)
+
+
+@pytest.mark.parametrize(("dtype", "item"), [("float32", 4), ("float16", 2)])
+def test_pointwise(dtype: str, item: int) -> None:
+    """dX of a pointwise function: X and dY in, dX out."""
+    found = shown("Y[i,j] = tanh(X[i,j])*X[i,j]", "--size", "i=64", "--size", "j=96", "--dtype", dtype)
+    n = 64 * 96 * item
+    (kernel,) = found["kernels"]
+    for row in (kernel, found["total"]):
+        assert set(KEYS) <= set(row)
+        assert row["must_bytes"] == row["requested_bytes"] == row["device_bytes"] == 3 * n
+        assert (row["ratio"], row["coalescing"], row["bank_conflicts"]) == (1.0, 1.0, 0)
+    assert found["total"]["why"] == []
+    assert found["sizes"] == {"i": 64, "j": 96}
+
+
+def test_registers_and_spills() -> None:
+    (kernel,) = shown("relu", "--size", "i=8", "--size", "j=8")["kernels"]
+    try:
+        nvrtc()
+    except NoNvrtcError:
+        assert (kernel["registers"], kernel["spill_bytes"], kernel["targets"]) == (None, None, {})
+    else:
+        assert kernel["spill_bytes"] == 0
+        assert 0 < kernel["registers"] < 256
+        assert {t["occupancy"] for t in kernel["targets"].values()} == {1.0}
+
+
+def test_an_alias_moves_nothing() -> None:
+    found = shown("Y[i] = A[i] + B[i]", "--size", "i=64")
+    assert found["kernels"] == []
+    assert [found["total"][k] for k in KEYS] == [0, 0, 0, 1.0, 0]
+
+
+def test_what_two_kernels_read_is_said() -> None:
+    """A tensor that two kernels of the backward need comes twice, since caches are cold at each launch."""
+    found = profile(derive.parse("C[m,n] = sum(k, A[m,k]*B[k,n])"), {"m": 64, "n": 64, "k": 64}).json()
+    total = found["total"]
+    n = 4 * 64 * 64
+    assert (total["must_bytes"], total["device_bytes"]) == (5 * n, 6 * n)
+    assert any(w.startswith("dC (16384 bytes) is read by") for w in total["why"])
+    assert total["flops"] == 2 * 2 * 64**3
+
+
+def test_passes() -> None:
+    both = shown("softmax", "--size", "i=8", "--size", "j=32", "--pass", "both")
+    assert [k["pass"] for k in both["kernels"]] == ["forward", "backward"]
+    n = 4 * 8 * 32
+    assert [both["total"]["passes"][d]["must_bytes"] for d in ("forward", "backward")] == [2 * n, 3 * n]
+    forward = shown("softmax", "--size", "i=8", "--size", "j=32", "--pass", "forward")
+    assert forward["kernels"] == both["kernels"][:1]
+
+
+def test_what_the_wrapper_fills_counts() -> None:
+    """The gradient of a gather: two fills of integers, the chains, the sum."""
+    found = shown("embedding", "--size", "v=64", "--size", "d=32", "--size", "b=4", "--size", "s=16")
+    assert [k["name"] for k in found["kernels"]][:2] == ["fill", "fill"]
+    assert found["total"]["must_bytes"] == 64 * 8 + 64 * 32 * 4 + 64 * 32 * 4  # ids, dY, dE
+
+
+def test_an_operation_without_gradients() -> None:
+    assert shown("adamw", "--size", "i=16384", "--pass", "forward")["total"]["ratio"] < 1.001
+
+
+def test_table_and_errors() -> None:
+    run = CliRunner().invoke
+    done = run(main, ["profile", "layernorm", "--size", "b=2", "--size", "s=4", "--size", "d=32"])
+    assert done.exit_code == 0
+    assert "is read by backward" in done.output or "ratio" in done.output
+    assert run(main, ["profile", "softmax", "--size", "q=4"]).exit_code == 2
+    assert run(main, ["profile", "no_such_operation"]).exit_code == 2
+
+
+@pytest.mark.parametrize("name", ["softmax", "layernorm", "matmul", "embedding"])
+def test_default_sizes_are_moderate(name: str) -> None:
+    from derive import catalog
+
+    sizes = default_sizes(Drawer(read(catalog.load(name).text), {}, {}))
+    assert all(1 <= n <= 512 and n & (n - 1) == 0 for n in sizes.values())
+    assert max(sizes.values()) >= 32
+
+
+def test_occupancy() -> None:
+    assert occupancy("sm_80", 32, 256, 0) == 1.0
+    assert occupancy("sm_80", 64, 256, 0) == 0.5
+    assert occupancy("sm_80", 255, 256, 0) == 0.125
+    assert occupancy("sm_80", 32, 256, 48 * 1024) == 0.375
+    assert occupancy("sm_90", 32, 256, 48 * 1024) == 0.5
+    assert occupancy("sm_90", 16, 32, 0) == 0.5
