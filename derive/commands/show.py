@@ -5,13 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from derive.commands.source import Source
-from derive.expr import Index
 from derive.operation import Operation
-from derive.program import Statement
 from derive.rule.latex import statement_latex
 from derive.rule.letters import Letters
-from derive.rule.text import statement_text
-from derive.simplify.passes import LAWS
 
 Style = Callable[[str], str]
 
@@ -42,7 +38,7 @@ def text(source: Source, heading: Style = str, steps: bool = False) -> str:
     blocks.append(_block(heading("Saved for the backward"),
                          [", ".join(op.derivation.saved) or "nothing beyond the inputs"]))
     if steps:
-        blocks += [_block(heading(title), lines) for title, lines in _steps(op)]
+        blocks.append(_block(heading("Steps"), _steps(op)))
     blocks.append(_block(heading("NumPy"), ["# forward", *op.forward_numpy, "# backward", *op.backward_numpy]))
     return "\n\n".join(blocks)
 
@@ -70,14 +66,13 @@ def markdown(source: Source, steps: bool = False) -> str:
         parts += ["where", _code(defined)]
     parts.append(f"Saved for the backward: {', '.join(op.derivation.saved) or 'nothing beyond the inputs'}.")
     if steps:
-        for title, lines in _steps(op):
-            parts += [f"## {title}", _code(lines)]
+        parts += ["## Steps", _code(_steps(op))]
     parts += ["## NumPy", _code(["# forward", *op.forward_numpy, "# backward", *op.backward_numpy], "python")]
     return "\n\n".join(parts)
 
 
 def _block(title: str, lines: list[str], indent: str = "  ") -> str:
-    return "\n".join([title, *(indent + line for line in lines)])
+    return "\n".join([title, *((indent + line).rstrip() for line in lines)])
 
 
 def _code(lines: list[str], language: str = "") -> str:
@@ -94,18 +89,11 @@ def _signs(rules: list[str]) -> list[str]:
     return [f"({'; '.join(used)})"] if used else []
 
 
-def _steps(op: Operation) -> Iterator[tuple[str, list[str]]]:
-    """The chain rule's adjoints, then each rewrite: its law, before and after."""
-    d = op.derivation
-    letters = Letters(d.backward)
-    yield "The chain rule", [statement_text(a.statement, letters) for a in d.chain.adjoints]
-    lines = []
-    for n, s in enumerate(d.steps, 1):
-        indices = tuple(i for i in s.target.subs if isinstance(i, Index))  # all are: a target is a left side
-        before, after = (statement_text(Statement(s.target.tensor, indices, e), letters) for e in (s.before, s.after))
-        lines += [f"{n}. {LAWS.get(s.law, s.law)}", f"   {before}", f"   {after}"]
-    if lines:
-        yield "Rewrites", lines
+def _steps(op: Operation) -> list[str]:
+    """The chain rule with its deltas, then each rewrite."""
+    from derive.export import steps_text  # loads the planner, which a plain rule does not need
+
+    return steps_text(op.derivation).splitlines()
 
 
 def _latex_rows(op: Operation) -> Iterator[str]:

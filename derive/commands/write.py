@@ -9,10 +9,11 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from derive.commands import show
 from derive.commands.source import Source
+from derive.cost import report
 from derive.emit import sources
 from derive.errors import FileError
+from derive.export import document, rendered
 from derive.plan import make_plan
 from derive.plan.names import clean
 
@@ -29,7 +30,15 @@ def folder_of(source: Source, dtype: str) -> tuple[str, Files]:
         command += f" --dtype {dtype}"
     rules = [g.matrix for g in op.gradients.values()]
     return clean(op.name), sources(op.name, plan, rules=rules, numpy_forward=op.forward_numpy,
-                                   derivation=show.markdown(source, steps=True) + "\n", command=command)
+                                   derivation=_derivation(source, dtype), command=command)
+
+
+def _derivation(source: Source, dtype: str) -> str:
+    """The whole derivation as Markdown, with the kernels of this type."""
+    page = document(source.op, title=source.title, sentence=source.sentence, origin=source.origin,
+                    costs=report(source.op, dtype=dtype))
+    return rendered(page, "md")
+
 
 
 def write(folder: Path, texts: Mapping[str, Files]) -> Iterator[Path]:
