@@ -6,9 +6,11 @@ import ast
 from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 
 from derive import expr as E
 from derive.claim.facts import Facts
+from derive.claim.functions import Functions, condition, is_none
 from derive.claim.shaped import Algebra, Misfit, Shaped
 from derive.claim.source import Claim
 from derive.expr import Expr, Index, Size
@@ -22,6 +24,7 @@ ALIASES = {
 }
 OPERATORS: dict[type[ast.operator], Callable[[Expr, Expr], Expr]] = {
     ast.Add: E.add, ast.Sub: E.sub, ast.Mult: E.mul, ast.Div: E.div, ast.Pow: E.power,
+    ast.FloorDiv: partial(E.call, "floordiv"), ast.Mod: partial(E.call, "mod"),
 }
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 WORDS: dict[str, Callable[[Expr, Expr], Expr]] = {
@@ -30,7 +33,7 @@ WORDS: dict[str, Callable[[Expr, Expr], Expr]] = {
 
 
 @dataclass
-class ArrayReader:
+class ArrayReader(Functions):
     """Reads a claim's right side into an array with a symbolic shape."""
 
     claim: Claim
@@ -53,6 +56,12 @@ class ArrayReader:
                 return self.algebra.pointwise(E.neg, self.read(node.operand))
             case ast.UnaryOp(op=ast.UAdd()):
                 return self.read(node.operand)
+            case ast.UnaryOp(op=ast.Invert() | ast.Not()):
+                return self.algebra.pointwise(lambda a: E.indicator(E.negate(condition(a))), self.read(node.operand))
+            case ast.BinOp(op=ast.BitAnd() | ast.BitOr()):
+                word = "and" if isinstance(node.op, ast.BitAnd) else "or"
+                return self.algebra.pointwise(lambda a, b: E.indicator(E.logic(word, condition(a), condition(b))),
+                                              self.read(node.left), self.read(node.right), joint="the condition")
             case ast.BinOp(op=ast.MatMult()):
                 return self.algebra.matmul(self.read(node.left), self.read(node.right))
             case ast.BinOp() if type(node.op) in OPERATORS:
@@ -145,12 +154,13 @@ class ArrayReader:
             return Shaped((), Size(size))
         array = self.read(node.value)
         parts = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
-        used = sum(not _is_none(p) and not _is_ellipsis(p) for p in parts)
+        used = sum(not is_none(p) and not _is_ellipsis(p) for p in parts)
         axes = list(array.axes)
         out: list[Index | None] = []
-        e, at = array.expr, 0
+        places: list[tuple[Index, Shaped]] = []  # axes read at computed places, all broadcast together
+        e, at, first = array.expr, 0, 0
         for p in parts:
-            if _is_none(p):
+            if is_none(p):
                 out.append(None)
             elif _is_ellipsis(p):
                 rest = len(axes) - used
@@ -164,21 +174,30 @@ class ArrayReader:
                 out.append(axes[at])
                 at += 1
             else:
-                e, more = self._picked(e, axes[at], p)
-                out += more
+                axis = axes[at]
+                first = first if places else len(out)
+                if axis is not None:
+                    places.append((axis, self._place(p, axis)))
                 at += 1
+        if places:
+            common, terms = self.algebra.broadcast([q for _, q in places], "the subscripts")
+            e = E.substitute(e, {axis: t for (axis, _), t in zip(places, terms, strict=True)})
+            out[first:first] = common
         return Shaped((*out, *axes[at:]), e)
 
-    def _picked(self, e: Expr, axis: Index | None, node: ast.expr) -> tuple[Expr, list[Index | None]]:
-        """One axis read at a number or at the places that an integer tensor holds."""
-        if axis is None:
-            return e, []
-        if isinstance(node, ast.Name) and (t := self.facts.program.input(node.id)) is not None and t.integer:
-            ids = self.algebra.tensor(node.id, t.axes)
-            return E.substitute(e, {axis: ids.expr}), list(ids.axes)
-        n = self.claim.integer(node)
-        place: Expr = E.num(n) if n >= 0 else E.add(Size(axis.extent), E.num(n))
-        return E.substitute(e, {axis: place}), []
+    def _place(self, node: ast.expr, axis: Index) -> Shaped:
+        """A subscript: a number, counted from the end if negative, or an array of whole numbers."""
+        if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
+            return Shaped((), E.add(Size(axis.extent), E.num(self.claim.integer(node))))
+        found = self.read(node)
+        whole = (E.Num, E.Add, E.Mul, Size, Index, E.Where, E.Cmp, E.Logic, E.Truth)
+        integers = {t.name for t in self.facts.program.inputs if t.integer}
+        for x in E.subterms(found.expr):
+            held = isinstance(x, E.Get) and x.tensor in integers
+            divided = isinstance(x, E.Call) and x.fn in ("floordiv", "mod")
+            if not (held or divided or isinstance(x, whole)):
+                raise self.claim.error("a subscript must be a whole number", node, value=ast.unparse(node))
+        return found
 
     # -------------------------------------------------------------------------------------------------- calls
 
@@ -234,164 +253,6 @@ class ArrayReader:
 
         return self.algebra.pointwise(apply, *map(self.read, args))
 
-    def _axes(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]
-              ) -> tuple[Shaped, tuple[int, ...] | None, bool]:
-        """(array, axes, keepdims) of a reduction."""
-        if not args:
-            raise self.claim.error("a reduction needs an array", node, value=ast.unparse(node))
-        spec = options.get("axis", options.get("dim", args[1] if len(args) > 1 else None))
-        keep = options.get("keepdims", options.get("keepdim"))
-        kept = isinstance(keep, ast.Constant) and bool(keep.value)
-        if spec is None or _is_none(spec):
-            return self.read(args[0]), None, kept
-        places = [self.claim.integer(s) for s in (spec.elts if isinstance(spec, ast.Tuple | ast.List) else [spec])]
-        return self.read(args[0]), tuple(places), kept
-
-    def _reduction(self, op: str, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self.algebra.reduce(op, *self._axes(node, args, options))
-
-    def _do_sum(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self._reduction("sum", node, args, options)
-
-    def _do_mean(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self._reduction("mean", node, args, options)
-
-    def _do_max(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self._reduction("max", node, args, options)
-
-    def _do_min(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self._reduction("min", node, args, options)
-
-    def _do_logsumexp(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self._reduction("logsumexp", node, args, options)
-
-    def _do_var(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        array, axes, keep = self._axes(node, args, options)
-        centred = self.algebra.pointwise(E.sub, array, self.algebra.reduce("mean", self.read(args[0]), axes, True))
-        squared = self.algebra.pointwise(lambda a: E.power(a, E.num(2)), centred)
-        return self.algebra.reduce("mean", squared, axes, keep)
-
-    def _do_std(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self.algebra.pointwise(lambda a: E.power(a, E.HALF), self._do_var(node, args, options))
-
-    def _do_softmax(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        array, axes, _ = self._axes(node, args, options)
-        return self.algebra.softmax(array, axes[0] if axes else -1)
-
-    def _do_log_softmax(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self.algebra.pointwise(lambda a: E.call("log", a), self._do_softmax(node, args, options))
-
-    def _do_matmul(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        total = self.read(args[0])
-        for a in args[1:]:
-            total = self.algebra.matmul(total, self.read(a))
-        return total
-
-    def _do_dot(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        a, b = (self.read(x) for x in args)
-        return self.algebra.matmul(a, b) if a.axes and b.axes else self.algebra.pointwise(E.mul, a, b)
-
-    def _do_outer(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        a, b = (self.read(x) for x in args)
-        if len(a.axes) != 1 or len(b.axes) != 1:
-            raise Misfit(f"outer of {a} and {b}")
-        return Shaped((*a.axes, *b.axes), E.mul(a.expr, b.expr))
-
-    def _do_einsum(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        if not (args and isinstance(args[0], ast.Constant) and isinstance(args[0].value, str)):
-            raise self.claim.error("einsum starts with its letters", node, value=ast.unparse(node))
-        arrays = [self.read(a) for a in args[1:]]
-        if args[0].value.partition("->")[0].count(",") + 1 != len(arrays):
-            raise self.claim.error("einsum has letters for another number of arrays", node, value=args[0].value)
-        return self.algebra.einsum(args[0].value, arrays)
-
-    def _do_diag(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self.algebra.diagonal(self.read(args[0]))
-
-    _do_diagonal = _do_diag
-
-    def _do_trace(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        array = self.read(args[0])
-        if len(array.axes) != 2:
-            raise Misfit(f"the trace of {array}")
-        return self.algebra.reduce("sum", self.algebra.diagonal(array), None, False)
-
-    def _do_where(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        if len(args) != 3:
-            raise self.claim.error("where takes 3 arguments", node, value=f"{len(args)} given")
-        return self.algebra.pointwise(lambda c, a, b: E.where(_condition(c), a, b), *map(self.read, args))
-
-    def _do_ones(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        lengths = list(args[0].elts) if len(args) == 1 and isinstance(args[0], ast.Tuple | ast.List) else args
-        if len(lengths) == 1 and isinstance(lengths[0], ast.Attribute) and lengths[0].attr == "shape":
-            return Shaped(self.read(lengths[0].value).axes, E.ONE)
-        return Shaped(tuple(self._length(a) for a in lengths), E.ONE)
-
-    def _do_zeros(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return Shaped(self._do_ones(node, args, options).axes, E.ZERO)
-
-    def _do_ones_like(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return Shaped(self.read(args[0]).axes, E.ONE)
-
-    def _do_zeros_like(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return Shaped(self.read(args[0]).axes, E.ZERO)
-
-    def _do_eye(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        i = self._length(args[0])
-        return self.algebra.diagonal(Shaped((i,), E.ONE))
-
-    def _do_arange(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        i = self._length(args[0])
-        return Shaped((i,), i if i is not None else E.ZERO)
-
-    def _do_onehot(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        ids = self.read(args[0])
-        i = self._length(args[1] if len(args) > 1 else options.get("num_classes", node))
-        return Shaped((*ids.axes, i), E.indicator(E.compare("==", ids.expr, i or E.ZERO)))
-
-    def _do_T(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self.algebra.transpose(self.read(args[0]))
-
-    def _do_transpose(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        order = args[1:]
-        if len(order) == 1 and isinstance(order[0], ast.Tuple | ast.List):
-            order = list(order[0].elts)
-        array = self.read(args[0])
-        if len(order) == 2 and len(array.axes) > 2:
-            return self.algebra.swap(array, *map(self.claim.integer, order))
-        if order and len(order) != len(array.axes):
-            raise Misfit(f"transpose of {array} names {len(order)} axes")
-        return self.algebra.transpose(array, tuple(self.claim.integer(o) for o in order) or None)
-
-    def _do_swapaxes(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self.algebra.swap(self.read(args[0]), self.claim.integer(args[1]), self.claim.integer(args[2]))
-
-    def _do_expand_dims(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        array = self.read(args[0])
-        place = self.claim.integer(options.get("axis") or args[1])
-        return self.algebra.insert(array, place if place >= 0 else place + len(array.axes) + 1)
-
-    def _do_size(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        found = self.extent(node)
-        if found is None:
-            raise self.claim.error("size takes an index letter of the formula", node, value=ast.unparse(node))
-        return Shaped((), Size(found))
-
-    def _do_len(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self._do_size(node, args, options)
-
-
-def _condition(e: Expr) -> Expr:
-    if isinstance(e, E.Where) and e.then is E.ONE and e.other is E.ZERO:
-        return e.cond
-    return E.compare("!=", e, E.ZERO)
-
-
-def _is_none(node: ast.expr) -> bool:
-    newaxis = isinstance(node, ast.Attribute) and node.attr == "newaxis"
-    return newaxis or (isinstance(node, ast.Constant) and node.value is None)
-
 
 def _is_ellipsis(node: ast.expr) -> bool:
     return isinstance(node, ast.Constant) and node.value is Ellipsis
-

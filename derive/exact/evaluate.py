@@ -259,6 +259,9 @@ class _Evaluation:
             case E.Call(fn="floordiv" | "mod"):
                 axes, (a, b) = self._joined([self.whole(x) for x in e.args])
                 return axes, each((lambda x, y: x // y) if e.fn == "floordiv" else (lambda x, y: x % y), a, b)
+            case E.Where():
+                axes, (c, a, b) = self._joined([self.truth(e.cond), self.whole(e.then), self.whole(e.other)])
+                return axes, np.asarray(np.where(c, a, b), dtype=object)
         raise Unmodelled(f"{type(e).__name__} as a whole number")
 
     def _lifted(self, v: Value) -> Value:

@@ -1,0 +1,197 @@
+"""NumPy's functions and methods on arrays with symbolic shapes, each as `_do_<name>`."""
+
+from __future__ import annotations
+
+import ast
+from abc import abstractmethod
+
+from derive import expr as E
+from derive.claim.shaped import Algebra, Misfit, Shaped
+from derive.claim.source import Claim
+from derive.expr import Expr, Index, Size
+
+
+class Functions:
+    """What a claim may call; the rest of the reader is in `derive.claim.arrays`."""
+
+    claim: Claim
+    algebra: Algebra
+
+    @abstractmethod
+    def read(self, node: ast.expr) -> Shaped: ...
+
+    @abstractmethod
+    def extent(self, node: ast.expr) -> str | None: ...
+
+    @abstractmethod
+    def _length(self, node: ast.expr) -> Index | None: ...
+
+    def _axes(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]
+              ) -> tuple[Shaped, tuple[int, ...] | None, bool]:
+        """(array, axes, keepdims) of a reduction."""
+        if not args:
+            raise self.claim.error("a reduction needs an array", node, value=ast.unparse(node))
+        spec = options.get("axis", options.get("dim", args[1] if len(args) > 1 else None))
+        keep = options.get("keepdims", options.get("keepdim"))
+        kept = isinstance(keep, ast.Constant) and bool(keep.value)
+        if spec is None or is_none(spec):
+            return self.read(args[0]), None, kept
+        places = [self.claim.integer(s) for s in (spec.elts if isinstance(spec, ast.Tuple | ast.List) else [spec])]
+        return self.read(args[0]), tuple(places), kept
+
+    def _reduction(self, op: str, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self.algebra.reduce(op, *self._axes(node, args, options))
+
+    def _do_sum(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self._reduction("sum", node, args, options)
+
+    def _do_mean(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self._reduction("mean", node, args, options)
+
+    def _do_max(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self._reduction("max", node, args, options)
+
+    def _do_min(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self._reduction("min", node, args, options)
+
+    def _do_logsumexp(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self._reduction("logsumexp", node, args, options)
+
+    def _do_var(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        array, axes, keep = self._axes(node, args, options)
+        centred = self.algebra.pointwise(E.sub, array, self.algebra.reduce("mean", self.read(args[0]), axes, True))
+        squared = self.algebra.pointwise(lambda a: E.power(a, E.num(2)), centred)
+        return self.algebra.reduce("mean", squared, axes, keep)
+
+    def _do_std(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self.algebra.pointwise(lambda a: E.power(a, E.HALF), self._do_var(node, args, options))
+
+    def _do_softmax(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        array, axes, _ = self._axes(node, args, options)
+        return self.algebra.softmax(array, axes[0] if axes else -1)
+
+    def _do_log_softmax(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self.algebra.pointwise(lambda a: E.call("log", a), self._do_softmax(node, args, options))
+
+    def _do_matmul(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        total = self.read(args[0])
+        for a in args[1:]:
+            total = self.algebra.matmul(total, self.read(a))
+        return total
+
+    def _do_dot(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        a, b = (self.read(x) for x in args)
+        return self.algebra.matmul(a, b) if a.axes and b.axes else self.algebra.pointwise(E.mul, a, b)
+
+    def _do_outer(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        a, b = (self.read(x) for x in args)
+        if len(a.axes) != 1 or len(b.axes) != 1:
+            raise Misfit(f"outer of {a} and {b}")
+        return Shaped((*a.axes, *b.axes), E.mul(a.expr, b.expr))
+
+    def _do_einsum(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        if not (args and isinstance(args[0], ast.Constant) and isinstance(args[0].value, str)):
+            raise self.claim.error("einsum starts with its letters", node, value=ast.unparse(node))
+        arrays = [self.read(a) for a in args[1:]]
+        if args[0].value.partition("->")[0].count(",") + 1 != len(arrays):
+            raise self.claim.error("einsum has letters for another number of arrays", node, value=args[0].value)
+        return self.algebra.einsum(args[0].value, arrays)
+
+    def _do_diag(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self.algebra.diagonal(self.read(args[0]))
+
+    _do_diagonal = _do_diag
+
+    def _do_trace(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        array = self.read(args[0])
+        if len(array.axes) != 2:
+            raise Misfit(f"the trace of {array}")
+        return self.algebra.reduce("sum", self.algebra.diagonal(array), None, False)
+
+    def _do_where(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        if len(args) != 3:
+            raise self.claim.error("where takes 3 arguments", node, value=f"{len(args)} given")
+        return self.algebra.pointwise(lambda c, a, b: E.where(condition(c), a, b), *map(self.read, args))
+
+    def _do_ones(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        lengths = list(args[0].elts) if len(args) == 1 and isinstance(args[0], ast.Tuple | ast.List) else args
+        if len(lengths) == 1 and isinstance(lengths[0], ast.Attribute) and lengths[0].attr == "shape":
+            return Shaped(self.read(lengths[0].value).axes, E.ONE)
+        return Shaped(tuple(self._length(a) for a in lengths), E.ONE)
+
+    def _do_zeros(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return Shaped(self._do_ones(node, args, options).axes, E.ZERO)
+
+    def _do_ones_like(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return Shaped(self.read(args[0]).axes, E.ONE)
+
+    def _do_zeros_like(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return Shaped(self.read(args[0]).axes, E.ZERO)
+
+    def _do_eye(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        i = self._length(args[0])
+        return self.algebra.diagonal(Shaped((i,), E.ONE))
+
+    def _do_arange(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        i = self._length(args[0])
+        return Shaped((i,), i if i is not None else E.ZERO)
+
+    def _do_onehot(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        ids = self.read(args[0])
+        i = self._length(args[1] if len(args) > 1 else options.get("num_classes", node))
+        return Shaped((*ids.axes, i), E.indicator(E.compare("==", ids.expr, i or E.ZERO)))
+
+    def _do_T(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self.algebra.transpose(self.read(args[0]))
+
+    def _do_transpose(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        order = args[1:]
+        if len(order) == 1 and isinstance(order[0], ast.Tuple | ast.List):
+            order = list(order[0].elts)
+        array = self.read(args[0])
+        if len(order) == 2 and len(array.axes) > 2:
+            return self.algebra.swap(array, *map(self.claim.integer, order))
+        if order and len(order) != len(array.axes):
+            raise Misfit(f"transpose of {array} names {len(order)} axes")
+        return self.algebra.transpose(array, tuple(self.claim.integer(o) for o in order) or None)
+
+    def _do_swapaxes(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self.algebra.swap(self.read(args[0]), self.claim.integer(args[1]), self.claim.integer(args[2]))
+
+    def _do_expand_dims(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        array = self.read(args[0])
+        place = self.claim.integer(options.get("axis") or args[1])
+        return self.algebra.insert(array, place if place >= 0 else place + len(array.axes) + 1)
+
+    def _do_size(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        found = self.extent(node)
+        if found is None:
+            raise self.claim.error("size takes an index letter of the formula", node, value=ast.unparse(node))
+        return Shaped((), Size(found))
+
+    def _do_len(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self._do_size(node, args, options)
+
+    def _do_copy(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self.read(args[0])
+
+    def _do_clip(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        a, low, high = (self.read(x) for x in args)
+        above = self.algebra.pointwise(lambda x, y: E.where(E.compare("<", x, y), y, x), a, low)
+        return self.algebra.pointwise(lambda x, y: E.where(E.compare("<", y, x), y, x), above, high)
+
+    def _do_broadcast_to(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        ones = self._do_ones(node, args[1:], options)
+        return self.algebra.pointwise(E.mul, ones, self.read(args[0]))
+
+
+def condition(e: Expr) -> Expr:
+    """The condition that an array of truth values stands for."""
+    if isinstance(e, E.Where) and e.then is E.ONE and e.other is E.ZERO:
+        return e.cond
+    return e if isinstance(e, E.Truth) else E.compare("!=", e, E.ZERO)
+
+
+def is_none(node: ast.expr) -> bool:
+    newaxis = isinstance(node, ast.Attribute) and node.attr == "newaxis"
+    return newaxis or (isinstance(node, ast.Constant) and node.value is None)
