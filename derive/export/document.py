@@ -136,8 +136,9 @@ def document(op: Operation, *, title: str = "", sentence: str = "", origin: str 
     costs = costs or report(op)
     own = {s.name for s in d.source.statements}
     rules = tuple(_rule(g, program) for g in op.gradients.values())
-    prepared = tuple(statement_latex(s, w.letters) for s in d.forward.statements
-                     if s.name not in own or s not in d.source.statements)
+    read = {t for a in d.chain.adjoints for t in E.tensors(a.expr)} | {s.name for s in d.forward.statements}
+    prepared = tuple(statement_latex(s, w.letters) for s in program.statements
+                     if s.name in read and (s.name not in own or s not in d.source.statements))
     code = sources(op.name, costs.plan)
     return Document(
         op.name, title or op.name, sentence, origin, d.source.text.strip(),
