@@ -10,6 +10,7 @@ import numpy as np
 from model import GPT2, Config, ModelError
 
 from derive.arrays import read_arrays, write_arrays
+from derive.errors import DeriveError
 
 Array = np.ndarray[Any, Any]
 
@@ -41,7 +42,7 @@ def save(path: Path, model: GPT2, alphabet: str, settings: dict[str, Any]) -> No
     """Write a checkpoint beside `path` and put it in place, so that the old one or the new one is there whole.
 
     Raises:
-        DeriveError: it cannot be written.
+        ModelError: it cannot be written.
     """
     arrays = {f"param/{n}": a for n, a in model.host(model.parameters).items()}
     for kind, flat in zip("mv", model.moments, strict=True):
@@ -50,7 +51,10 @@ def save(path: Path, model: GPT2, alphabet: str, settings: dict[str, Any]) -> No
     arrays |= {"config": np.array([c.L, c.H, c.C, c.V, c.maxT], np.int64), "step": np.int64(model.step),
                "alphabet": np.array(alphabet)}
     arrays |= {f"set/{n}": np.array(x) for n, x in settings.items()}
-    write_arrays(path, arrays)
+    try:
+        write_arrays(path, arrays)
+    except DeriveError as e:
+        raise ModelError(f"cannot write the checkpoint {path}: {e.value}") from None
 
 
 def load(path: Path) -> Checkpoint:

@@ -22,7 +22,9 @@ import derive
 from derive.emit import emit
 from derive.emulator.cache import directory, key
 from derive.operation import Operation as Formula
+from derive.operation import parse
 from derive.run import array_module
+from derive.run import compile as compile_plan
 
 Arrays = dict[str, Any]
 HERE = Path(__file__).resolve().parent / "ops"
@@ -94,8 +96,8 @@ def emitted(name: str, dtype: str, differentiable: bool = True) -> Path:
     text = (HERE / f"{name}.op").read_text(encoding="utf-8")
     home = directory() / f"gpt2-{key(text, dtype, str(differentiable), _version())}"
     if not (home / name).is_dir():
-        op = Formula(derive.parse(text).program, name, None if differentiable else ())
-        plan = derive.compile(op, dtype).plan
+        op = Formula(parse(text).program, name, None if differentiable else ())
+        plan = compile_plan(op, dtype).plan
         rules = [g.matrix for g in op.gradients.values()]
         made = Path(tempfile.mkdtemp(prefix=".gpt2-", dir=directory()))
         try:

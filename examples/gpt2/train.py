@@ -56,6 +56,8 @@ def main(path: Path, steps: int, saved: Path | None, save_every: int, resume: bo
         text = read(path)
         if saved is not None and not os.access(saved.parent, os.W_OK):
             raise ModelError(f"no checkpoint can be written into {saved.parent}")
+        if saved is not None and saved.is_dir():
+            raise ModelError(f"{saved} is a folder, not a checkpoint")
         if resume:
             if saved is None:
                 raise ModelError("--resume needs --checkpoint FILE")
@@ -156,8 +158,9 @@ def shown(first: int, last: int, every: int) -> Iterator[Any]:
                 click.echo(f"step {step} loss {loss:.4f}")
         yield line
         return
-    with click.progressbar(length=max(last - first, 0), label="training", show_pos=True,
-                           item_show_func=lambda loss: "" if loss is None else f"loss {loss:.4f}") as bar:
+    wanted: Any = click.progressbar(length=max(last - first, 0), label="training", show_pos=True,
+                                    item_show_func=lambda loss: "" if loss is None else f"loss {loss:.4f}")
+    with wanted as bar:
         yield lambda step, loss: bar.update(1, loss)
 
 

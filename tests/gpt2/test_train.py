@@ -113,6 +113,7 @@ def test_bad_texts(tmp_path: Path, data: bytes | None, message: str) -> None:
     (("--resume",), "--resume needs --checkpoint"),
     (("--heads", 3), "C = 64, H = 3"),
     (("--checkpoint", "nowhere/at/all.npz"), "no checkpoint can be written into nowhere/at"),
+    (("--checkpoint", PROSE.parent), "is a folder, not a checkpoint"),
 ])
 def test_bad_options(args: tuple[object, ...], message: str) -> None:
     status, _, err = run("--steps", 1, *args)
