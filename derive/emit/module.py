@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from derive.emit.cuda import STORAGE, Printer, neutral
 from derive.emit.templates import render
 from derive.plan import ir
@@ -78,6 +80,7 @@ def promises(plan: Plan) -> list[str]:
         )
     bits = "the same bits at every run" if c.deterministic else "atomics: bits vary"
     lines.append(f"Sums are kept in {c.accumulation}; {bits}.")
+    lines += [f"{note[:1].upper()}{note[1:]}." for note in c.notes]
     return lines
 
 
@@ -85,7 +88,7 @@ def _kernel(k: Kernel, plan: Plan) -> str:
     printer = Printer(plan.dtype, {b.name: b for b in (*k.reads, *k.writes, *k.scratch)})
     template = TEMPLATES[type(k.shape)]
     writes_rows = isinstance(k.shape, Row) and "writer" in set().union(*(ir.names_in(b) for b in ir.blocks_in(k.shape)))
-    return render(
+    text = render(
         template,
         k=k,
         shape=k.shape,
@@ -95,6 +98,7 @@ def _kernel(k: Kernel, plan: Plan) -> str:
         join=printer.join,
         writes_rows=writes_rows,
     ).rstrip("\n")
+    return re.sub(r"\n\n+( *[^ \n])", r"\n\1", text) if isinstance(k.shape, Attention) else text
 
 
 def _parameters(k: Kernel, printer: Printer) -> list[tuple[str, str]]:

@@ -248,7 +248,8 @@ class Rewriter:
             if total.free - set(order):
                 raise NotFusedError("a sum outside its statement's indices")
             name = self.fresh(f"{root.name if root else self.site.name}_sum")
-            indices = tuple(i for i in order if i in total.free)
+            first = (*self.row_order(access, ()), key, *order)
+            indices = tuple(i for i in dict.fromkeys(first) if i in total.free)
         statement = Statement(name, indices, total)
         self.names.define(total, name, indices)
         self.out.append(
