@@ -11,13 +11,18 @@ from derive.program import Statement
 WHOLE = ("floordiv", "mod")  # index arithmetic
 
 
-def flops(statements: Iterable[Statement]) -> Expr:
-    """Operations that the statements carry out, each distinct term of one statement once."""
-    return E.add(*(_term_flops(s.expr) for s in statements))
+def flops(statements: Iterable[Statement], together: bool = False) -> Expr:
+    """Operations that the statements carry out, each distinct term of one statement once.
 
-
-def _term_flops(e: Expr) -> Expr:
+    Args:
+        together: whether they are one kernel, which computes a term that several of them have once.
+    """
     counted: dict[Expr, Expr] = {}
+    return E.add(*(_term_flops(s.expr, counted if together else {}) for s in statements))
+
+
+def _term_flops(e: Expr, counted: dict[Expr, Expr]) -> Expr:
+    before = set(counted)
 
     def walk(x: Expr) -> None:
         if x in counted or not _real(x):
@@ -27,7 +32,7 @@ def _term_flops(e: Expr) -> Expr:
             walk(c)
 
     walk(e)
-    return E.add(*counted.values())
+    return E.add(*(n for x, n in counted.items() if x not in before))
 
 
 def _real(x: Expr) -> bool:

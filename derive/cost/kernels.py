@@ -23,7 +23,12 @@ def kernel_flops(k: Kernel, program: Program) -> Expr | None:
     extents = dict(program.letters)
     lines = []
     for c in k.computes:
-        line = re.sub(r"(?<![\w~])d(\w+)", lambda m: m[0] if m[0] in extents else f"D_{m[1]}", c.split(", of each")[0])
+        def renamed(m: re.Match[str]) -> str:
+            return m[0] if m[0] in extents else f"D_{m[1]}"
+
+        line = re.sub(r"(?<![\w~])d([A-Za-z_]\w*)", renamed, c.split(", of each")[0])
+        for name, letter, _ in re.findall(r"softmax\(((\w+?)(\d+)),", line):
+            line = re.sub(rf"\b{name}\b", letter, line)  # the softmax's own letter, as the notation writes it
         line = re.sub(r"\bsize\((\w+)\)", r"N_\1", line)  # a number here, whichever index it belongs to
         lines.append(re.sub(r"~(\w+?)(\d+)\b", r"\1_\2", line))
     try:
@@ -33,11 +38,12 @@ def kernel_flops(k: Kernel, program: Program) -> Expr | None:
     classes: dict[str, str] = {}
     for letter, extent in read.letters:
         base = letter.rsplit("_", 1)[0]
-        found = extents.get(letter) or extents.get(base) or (base if base in program.extents else None)
+        names = (letter, base, base.rstrip("0123456789"))
+        found = next((extents[n] for n in names if n in extents), base if base in program.extents else None)
         if found is None:
             return None
         classes.setdefault(extent, found)
-    return _renamed(flops(read.statements), classes)
+    return _renamed(flops(read.statements, together=True), classes)
 
 
 def _renamed(e: Expr, classes: dict[str, str]) -> Expr:

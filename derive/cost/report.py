@@ -16,7 +16,6 @@ from derive.expr import Expr
 from derive.extents import solve
 from derive.operation import Operation
 from derive.plan import make_plan
-from derive.plan.fuse import MENU
 from derive.plan.records import Buffer, Pass, Plan
 from derive.program import Program
 
@@ -182,7 +181,7 @@ def report(op: Operation, sizes: Mapping[str, int] | None = None, dtype: str = "
     plan = make_plan(d.forward, backward, dtype)
     found = _counted(op, plan, sizes or {}, gpu)
     if any(k.plan == "attention" for k in found.kernels):
-        plain = make_plan(d.forward, backward, dtype, tuple(m for m in MENU if m != "attention"))
+        plain = make_plan(d.forward, backward, dtype, attention="unfused")
         found = replace(found, unfused=_counted(op, plain, sizes or {}, gpu))
     return found
 
