@@ -119,7 +119,7 @@ def power(base: Expr, exponent: Expr) -> Expr:
             return power(base.base, mul(base.exponent, exponent))
     elif isinstance(exponent, Num) and isinstance(base, Mul):  # √(2/π) = √2/√π, for factors that are positive
         positive = [f for f in base.args if _is_positive(f)]
-        if positive and len(positive) < len(base.args) or len(positive) > 1:
+        if (positive and len(positive) < len(base.args)) or len(positive) > 1:
             rest = [f for f in base.args if f not in positive]
             return mul(*(power(f, exponent) for f in positive), *([power(mul(*rest), exponent)] if rest else []))
     return Pow(base, exponent)
