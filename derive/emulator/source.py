@@ -122,10 +122,10 @@ def find_kernels(text: str) -> list[KernelText]:
 def _at_file_scope(seen: str, position: int) -> bool:
     """Whether only `extern "C" {` braces are open here (the literal is blank in `seen`)."""
     open_braces: list[int] = []
-    for i in range(position):
-        if seen[i] == "{":
-            open_braces.append(i)
-        elif seen[i] == "}" and open_braces:
+    for brace in re.finditer("[{}]", seen[:position]):
+        if brace[0] == "{":
+            open_braces.append(brace.start())
+        elif open_braces:
             open_braces.pop()
     return all(re.search(r"\bextern\s*$", seen[:i]) for i in open_braces)
 
