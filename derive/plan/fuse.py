@@ -65,6 +65,9 @@ def _place(s: Statement, alone: Group, groups: list[Group], menu: tuple[str, ...
             if taken is not None:
                 groups[after] = taken
                 return
+        if not s.indices and alone.plan == "pointwise":  # early, so that it keeps no two others apart
+            groups.insert(after + 1, alone)
+            return
     groups.append(alone)
 
 

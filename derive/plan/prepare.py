@@ -10,6 +10,8 @@ where e(x) is 0 for a masked score (at or below -5e29) and exp(x) otherwise, so 
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -17,6 +19,8 @@ from fractions import Fraction
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Reduce, Softmax, Where
 from derive.program import Program, Statement
+
+MOST_TERMS = 4  # of a sum that is written out inside a map
 
 
 def ready(program: Program, fresh: Callable[[str], str], apart: Collection[str] = ()) -> list[Statement]:
@@ -74,6 +78,19 @@ def plain(e: Expr) -> bool:
     return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
 
 
+def written_out(e: Reduce, avoid: Collection[Index]) -> Expr | None:
+    """A sum over extents that the formula fixes, term by term; None if there are many terms or it is no sum."""
+    extents = [i.extent for i in e.indices]
+    if e.op != "sum" or not all(x.startswith("=") for x in extents):
+        return None
+    counts = [int(x[1:]) for x in extents]
+    if math.prod(counts) > MOST_TERMS:
+        return None
+    indices, body = E.open_binder(e, avoid=avoid)
+    points = itertools.product(*(range(n) for n in counts))
+    return E.add(*(E.substitute(body, {i: E.num(k) for i, k in zip(indices, p, strict=True)}) for p in points))
+
+
 @dataclass
 class _Puller:
     """Moves reductions out of expressions; equal ones (up to the names of free indices) share a statement."""
@@ -100,6 +117,9 @@ class _Puller:
                 self.pull(e.other, stem, order, guards if ours else (*guards, E.negate(cond))),
             )
         if isinstance(e, Reduce):
+            terms = written_out(e, order)
+            if terms is not None:
+                return self.pull(terms, stem, order, guards)
             if guards and not plain(e):
                 if e.op != "sum":
                     return e
