@@ -133,7 +133,8 @@ def _name(node: ast.Name, scope: Scope) -> Expr:
 
 def _unbound(node: ast.AST, name: str, scope: Scope) -> NotationError:
     return scope.line.error(f"index {name} is not bound here", node, value=name,
-                            hint=f"put it on the left side, or reduce over it: sum({name}, ...)")
+                            hint=f"put it on the left side, reduce over it: sum({name}, ...), or, if it is a single "
+                            f"number that is given, declare it: input {name}")
 
 
 def _access(node: ast.Subscript, scope: Scope) -> Expr:
