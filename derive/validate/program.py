@@ -24,6 +24,7 @@ from derive.validate.data import Sample
 Array = np.ndarray[Any, Any]
 
 erf = np.vectorize(math.erf, otypes=[float])
+AMPLIFIED = 1024.0  # float64's own roundoff would be lost in float64: its noise is larger, and counted for less
 EXACT = (ast.FloorDiv, ast.Mod)
 ROUNDING = {"exp", "log", "log1p", "expm1", "tanh", "sqrt", "sin", "cos", "erf", "sum", "mean", "einsum", "power"}
 
@@ -92,8 +93,11 @@ class Runnable:
         return self._run(self.plain, {n: a.copy() for n, a in sample.arrays.items()}, sample)
 
     def perturbed(self, sample: Sample, dtype: str, seed: int) -> dict[str, Array]:
-        """The same with the rounding of kernels of that type: 16-bit ones compute in float32 and round outputs."""
-        roundoff = 2.0**-53 if dtype == "float64" else 2.0**-24
+        """The same with the rounding of kernels of that type: 16-bit ones compute in float32 and round outputs.
+
+        In float64 the noise is `AMPLIFIED` times as large.
+        """
+        roundoff = 2.0**-53 * AMPLIFIED if dtype == "float64" else 2.0**-24
         half, kept = dtype in ("float16", "bfloat16"), storage(dtype)
         space = {n: a.copy() if half else moved(a, roundoff, seed) for n, a in sample.arrays.items()}
         space["noisy"] = lambda x: moved(x, roundoff, seed)
