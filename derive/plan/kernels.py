@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from derive.errors import PlanError
 from derive.plan.attention.kernels import attention_kernels
 from derive.plan.column import column_kernels
@@ -27,6 +29,8 @@ def build(group: Group, context: Context, stored: set[str], direction: str, grad
         "scatter": scatter_kernels,
         "attention": attention_kernels,
     }
+    if group.ids is not None and context.buffers[group.ids.tensor].dtype != "ids":
+        group = replace(group, plan="nest")  # real numbers compared with an index: they need be no places
     if group.plan not in builders:
         raise PlanError(f"no plan called {group.plan}")
     return builders[group.plan](group, context, stored, name, gradients & stored)

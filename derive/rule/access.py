@@ -6,16 +6,17 @@ from abc import abstractmethod
 from collections.abc import Iterable
 
 from derive import expr as E
-from derive.expr import Cmp, Expr, Get, Index, Logic, Num, Reduce, Where
+from derive.expr import Cmp, Expr, Get, Index, Num, Reduce, Where
 from derive.program import Statement, Tensor
 from derive.rule.arrays import ATOM, MUL, Array, aligned, union
+from derive.rule.places import Places, conjuncts
 
 
 class AccessPrinter:
     """The part of the NumPy printer that reads and writes tensors at computed places."""
 
-    def __init__(self, inputs: Iterable[Tensor], names: set[str]):
-        self.inputs, self.names, self.made = tuple(inputs), names, 0
+    def __init__(self, inputs: Iterable[Tensor], names: set[str], places: Places):
+        self.inputs, self.names, self.places, self.made = tuple(inputs), names, places, 0
 
     @abstractmethod
     def array(self, e: Expr, scope: tuple[Index, ...], guarded: bool = False) -> Array: ...
@@ -78,7 +79,7 @@ class AccessPrinter:
 
     def scatters(self, t: Expr, s: Statement) -> bool:
         """Whether a term sums over data-dependent places: `Σ where(v == ids[...], ..., 0)`."""
-        parts = _scatter_parts(t, s)
+        parts = _scatter_parts(t, s, self.places)
         return parts is not None
 
     def scatter(self, s: Statement, terms: list[Expr]) -> list[str]:
@@ -91,7 +92,7 @@ class AccessPrinter:
             a = self.array(rest, s.indices)
             lines = [f"{s.name} = {start} + {aligned(a, s.indices).at(MUL)}"]
         for t in terms:
-            parts = _scatter_parts(t, s)
+            parts = _scatter_parts(t, s, self.places)
             assert parts is not None
             lines.append(self._add_at(s, *parts))
         return lines
@@ -127,7 +128,8 @@ class AccessPrinter:
         return a
 
 
-def _scatter_parts(t: Expr, s: Statement) -> tuple[dict[Index, Expr], tuple[Index, ...], Expr] | None:
+def _scatter_parts(t: Expr, s: Statement, known: Places
+                   ) -> tuple[dict[Index, Expr], tuple[Index, ...], Expr] | None:
     """(subscript for each scattered index, summed letters, value) of a scattered term."""
     coefficient, reduced = E.coefficient(t)
     outer: list[Expr] = [E.num(coefficient)]
@@ -138,17 +140,19 @@ def _scatter_parts(t: Expr, s: Statement) -> tuple[dict[Index, Expr], tuple[Inde
     inner, body = E.open_binder(sums[0], avoid=s.indices)
     if not isinstance(body, Where) or body.other is not E.ZERO:
         return None
-    conditions = body.cond.args if isinstance(body.cond, Logic) and body.cond.op == "and" else (body.cond,)
+    conditions = conjuncts(body.cond)
     places: dict[Index, Expr] = {}
     rest: list[Expr] = []
     for c in conditions:
         pair = _equation(c, s.indices, inner)
-        if pair is not None and pair[0] not in places:
+        if pair is not None and pair[0] not in places and known.whole(pair[1]):
             places[pair[0]] = pair[1]
         else:
             rest.append(c)
     if not places or any(set(places) & p.free for p in places.values()):
         return None
+    for i, e in places.items():
+        rest += known.missing(e, i.extent, rest)
     values: dict[Expr, Expr] = {i: e for i, e in places.items()}  # noqa: C416
     value = E.where(E.logic("and", *rest), E.mul(*outer, body.then), E.ZERO)
     return places, inner, E.substitute(value, values)

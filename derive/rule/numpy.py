@@ -34,6 +34,7 @@ from derive.rule.access import AccessPrinter
 from derive.rule.arrays import ADD, ATOM, MUL, POW, UNARY, Array, aligned, literal, number, transposed, union
 from derive.rule.contract import contraction
 from derive.rule.letters import visible_means
+from derive.rule.places import Places
 
 UFUNCS = {"erf": "erf", **{fn: f"np.{fn}" for fn in (
     "exp", "log", "log1p", "expm1", "tanh", "sin", "cos", "abs", "sign", "maximum", "minimum")}}
@@ -257,7 +258,7 @@ def numpy_program(program: Program, given: Program | None = None) -> list[str]:
         program: forward or backward.
         given: the forward program, when `program` is the backward one: its inputs give the sizes of unlettered axes.
     """
-    printer = NumPyPrinter(program.inputs, names=program.names | (given.names if given else set()))
+    printer = NumPyPrinter(program.inputs, program.names | (given.names if given else set()), Places(given or program))
     lines: list[str] = []
     for s in program.statements:
         lines += _statement(printer, s)
