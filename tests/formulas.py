@@ -293,6 +293,25 @@ add("gather_pairs", "Y[n] = A[r[n],c[n]]**2", "n=11 p=3 q=2; n=1 p=1 q=5", ints=
 add("gather_masked", "Y[n,d] = where(i0[n] >= 0, X[i0[n],d], 0)*2", "n=7 d=3 m=4; n=1 d=2 m=1", ints={"i0": (-3, "m")}, axes={"X": "m d"})
 add("graph_convolution", "Y[e,o] = relu(sum(i, (X[src[e],i] - X[dst[e],i])*W[i,o]))", "e=7 i=3 o=2 n=4; e=1 i=2 o=5 n=1",
     ints={"src": (0, "n"), "dst": (0, "n")}, axes={"X": "n i"})
+add("edge_softmax", """
+S[e] = sum(d, X[src[e],d]*Z[dst[e],d])
+M[n] = logsumexp(e, where(dst[e] == n, S[e], -1e30))
+A[e] = exp(S[e] - M[dst[e]])
+Y[n,d] = sum(e, where(dst[e] == n, A[e]*X[src[e],d], 0))""", "e=11 d=2 n=4; e=1 d=1 n=1",
+    ints={"src": (0, "n"), "dst": (0, "n")}, axes={"X": "n d", "Z": "n d"}, give="n")
+add("edge_softmax_quotient", """
+S[e] = X[src[e]]*Z[dst[e]]
+E[e] = exp(S[e])
+A[e] = E[e]/sum(f, where(dst[f] == dst[e], E[f], 0))
+Y[n] = sum(e, where(dst[e] == n, A[e]*X[src[e]], 0))""", "e=11 f=11 n=4; e=1 f=1 n=1",
+    ints={"src": (0, "n"), "dst": (0, "n")}, axes={"X": "n", "Z": "n"}, give="n")
+add("segment_sum_by_numbers", "Y[s,c] = sum(n, where(seg[n] == s, X[n,c], 0))*v[c]", "n=7 s=2 c=2; n=1 s=1 c=1",
+    kinds={"seg": "ties"}, fixed="seg", give="s")
+add("segment_sum_by_reals", "Y[s] = sum(n, where(seg[n] == s, X[n], 0)) + X[s]", "n=7 s=7; n=1 s=1", fixed="seg")
+add("segment_sum_out_of_range", "Y[s] = sum(n, where(seg[n] == s, X[n], 0)) + where(seg[s] >= 0, w[seg[s]], 0)",
+    "n=7 s=7 m=9; n=1 s=1 m=4", ints={"seg": (-3, "m")}, axes={"w": "m"})
+add("one_hot_out_of_range", "Y[n] = sum(s, where(seg[n] == s, E[s]*X[n], 0)) + where(seg[n] >= 0, w[seg[n]], 0)",
+    "n=7 s=2 m=5; n=1 s=1 m=4", ints={"seg": (-3, "m")}, axes={"w": "m"})
 
 # ---- attention
 

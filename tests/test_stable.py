@@ -7,19 +7,21 @@ from derive.rule.text import program_text
 
 FAMILIES = {
     "sigmoid": ["sigmoid(X[i])", "1/(1 + exp(-X[i]))", "exp(X[i])/(1 + exp(X[i]))", "exp(X[i])/(exp(X[i]) + 1)",
-                "1 - 1/(1 + exp(X[i]))", "1 - sigmoid(-X[i])", "(1 + exp(-X[i]))**-1", "3/(3 + 3*exp(-X[i]))"],
+                "1 - 1/(1 + exp(X[i]))", "1 - sigmoid(-X[i])", "(1 + exp(-X[i]))**-1", "3/(3 + 3*exp(-X[i]))",
+                "1/(2 + expm1(-X[i]))", "rsqrt((1 + exp(-X[i]))**2)"],
     "tanh": ["tanh(X[i])", "(exp(X[i]) - exp(-X[i]))/(exp(X[i]) + exp(-X[i]))", "(exp(2*X[i]) - 1)/(exp(2*X[i]) + 1)",
-             "(1 - exp(-2*X[i]))/(1 + exp(-2*X[i]))", "2*sigmoid(2*X[i]) - 1", "1 - 2/(1 + exp(2*X[i]))"],
+             "(1 - exp(-2*X[i]))/(1 + exp(-2*X[i]))", "2*sigmoid(2*X[i]) - 1", "1 - 2/(1 + exp(2*X[i]))",
+             "expm1(2*X[i])/(expm1(2*X[i]) + 2)", "-expm1(-2*X[i])/(1 + exp(-2*X[i]))"],
     "softplus": ["log(1 + exp(X[i]))", "log1p(exp(X[i]))", "-log(sigmoid(-X[i]))", "-log(1 - sigmoid(X[i]))",
                  "maximum(X[i], 0) + log1p(exp(-abs(X[i])))", "relu(X[i]) + log(1 + exp(-abs(X[i])))",
-                 "log(exp(X[i]) + 1)"],
+                 "log(exp(X[i]) + 1)", "0.5*log((1 + exp(X[i]))**2)"],
     "silu": ["X[i]*sigmoid(X[i])", "X[i]/(1 + exp(-X[i]))", "X[i]*exp(X[i])/(1 + exp(X[i]))"],
 }
 ROWS = {
     "softmax": ["Y[i,j] = softmax(j, X[i,j])", "Y[i,j] = exp(X[i,j])/sum(k, exp(X[i,k]))",
                 "E[i,j] = exp(X[i,j])\nZ[i] = sum(j, E[i,j])\nY[i,j] = E[i,j]/Z[i]",
                 "M[i] = max(j, X[i,j])\nE[i,j] = exp(X[i,j] - M[i])\nY[i,j] = E[i,j]/sum(k, E[i,k])",
-                "Z[i] = logsumexp(j, X[i,j])\nY[i,j] = exp(X[i,j] - Z[i])"],
+                "Z[i] = logsumexp(j, X[i,j])\nY[i,j] = exp(X[i,j] - Z[i])", "Y[i,j] = 1/sum(k, exp(X[i,k] - X[i,j]))"],
     "logsumexp": ["Y[i] = logsumexp(j, X[i,j])", "Y[i] = log(sum(j, exp(X[i,j])))",
                   "M[i] = max(j, X[i,j])\nY[i] = M[i] + log(sum(j, exp(X[i,j] - M[i])))"],
 }

@@ -35,7 +35,7 @@ class _Hoist:
 
     def root(self, e: Expr) -> Expr:
         s = self.statement
-        if isinstance(e, Softmax) and len(set(e.at)) == len(e.at) and all(a in s.indices for a in e.at):
+        if isinstance(e, Softmax) and _whole(e, s.indices):
             indices, body = E.open_binder(e, avoid=s.indices)
             return E.softmax(indices, self._name_all(body, ()), e.at)
         if isinstance(e, Reduce) and e.op != "sum":
@@ -133,6 +133,12 @@ def rounding(e: Expr) -> int:
 
 def _reduces(e: Expr) -> bool:
     return e._height > 0
+
+
+def _whole(e: Softmax, indices: tuple[Index, ...]) -> bool:
+    """Whether a softmax is asked for at all its places, not at an entry that its own body names, as `P[i,i]`."""
+    free = e.body.free - set(e.indices)
+    return len(set(e.at)) == len(e.at) and all(a in indices and a not in free for a in e.at)
 
 
 def _plain_linear(term: Expr) -> bool:

@@ -11,6 +11,9 @@
     relu(u) + softplus(−|u|)                ->  softplus(u)
     exp(u_j) / Σ_l exp(u_l)                 ->  softmax(l, u_l) at j
     exp(u_j)·w / Σ_l exp(u_l)·w_l           ->  softmax·w / Σ softmax·w
+    1 / Σ_l exp(u_l − u_j)                  ->  softmax(l, u_l) at j
+    expm1(u) + 1                            ->  exp(u)
+    (a^m)^n                                 ->  a^(m·n)                            a a sum or product of exponentials
     log Σ_l exp(u_l)                        ->  logsumexp(l, u_l)
     log(softmax(l, u_l) at j)               ->  u_j − logsumexp(l, u_l)
     tanh(−u)                                ->  −tanh(u)                           also erf and sin
@@ -92,7 +95,10 @@ def exponent_of(e: Expr) -> Expr | None:
 
 
 def _two_exponentials(e: Expr) -> tuple[Fraction, Fraction, Expr, Expr] | None:
-    """(a, b, u, v) of `a·exp(u) + b·exp(v)` with a > 0; a bare number is a multiple of exp(0)."""
+    """(a, b, u, v) of `a·exp(u) + b·exp(v)` with a > 0; a bare number is a multiple of exp(0), expm1(u) exp(u) − 1."""
+    if isinstance(e, Call) and e.fn == "expm1":
+        return Fraction(1), Fraction(-1), e.args[0], E.ZERO
+    e = _without_expm1(e)
     if not (isinstance(e, Add) and len(e.args) == 2):
         return None
     found = []
@@ -108,6 +114,16 @@ def _two_exponentials(e: Expr) -> tuple[Fraction, Fraction, Expr, Expr] | None:
     return (a, b, u, v) if a > 0 else (b, a, v, u)
 
 
+def _without_expm1(e: Expr) -> Expr:
+    """c·expm1(u) + n as c·exp(u) + (n − c), which loses nothing for n >= c > 0."""
+    n = next((t.value for t in E.terms(e) if isinstance(t, Num)), Fraction(0))
+    for t in E.terms(e):
+        c, s = E.coefficient(t)
+        if isinstance(s, Call) and s.fn == "expm1" and n >= c > 0:
+            return E.add(e, E.neg(t), E.num(-c), E.mul(E.num(c), E.call("exp", s.args[0])))
+    return e
+
+
 def _exp(x: Call) -> Expr:
     u = x.args[0]
     if isinstance(u, Call) and u.fn == "log":
@@ -117,7 +133,7 @@ def _exp(x: Call) -> Expr:
         if c == -1 and isinstance(rest, Reduce) and rest.op == "logsumexp":
             top = E.add(u, rest)
             at = _place(rest, top)
-            if at is not None:
+            if at is not None and not rest.free.intersection(at):  # one entry of its own row is as stable as it stands
                 return E.softmax(*_open(rest), at)
     return x
 
@@ -125,8 +141,12 @@ def _exp(x: Call) -> Expr:
 def _power(x: Pow) -> Expr:
     if isinstance(x.base, Call) and x.base.fn == "exp":
         return E.call("exp", E.mul(x.exponent, x.base.args[0]))
+    if isinstance(x.base, Pow) and isinstance(x.base.exponent, Num) and _positive(x.base.base):
+        return E.power(x.base.base, E.mul(x.exponent, x.base.exponent))
     if not (isinstance(x.exponent, Num) and x.exponent.value < 0 and x.exponent.value.denominator == 1):
         return x
+    if isinstance(x.base, Reduce) and x.exponent is E.MINUS_ONE:
+        return _softmax_reciprocal(x, x.base)
     pair = _two_exponentials(x.base)
     if pair is None or pair[0] != pair[1]:
         return x
@@ -181,6 +201,9 @@ def _sum(x: Add) -> Expr:
                     return E.mul(one, E.call("sigmoid", E.neg(u)))
                 if c == -2 * one.value:  # 2c·sigmoid(u) − c
                     return E.mul(E.neg(one), E.call("tanh", E.mul(E.HALF, u)))
+    opened = _without_expm1(x)
+    if opened is not x:
+        return opened
     for t in x.args:  # relu(u) + softplus(−|u|)
         c, s = E.coefficient(t)
         if isinstance(s, Call) and s.fn == "softplus":
@@ -228,6 +251,8 @@ def _positive(e: Expr) -> bool:
         return _positive(e.base)
     if isinstance(e, Call):
         return e.fn in ("exp", "sigmoid")
+    if isinstance(e, (Add, Mul)):
+        return all(_positive(a) for a in e.args)
     if isinstance(e, Reduce):
         return e.op == "sum" and exponent_of(e.body) is not None
     return isinstance(e, (Size, Softmax))
@@ -279,6 +304,18 @@ def _softmax_quotient(x: Mul) -> Expr | None:
             if new is not None:
                 return E.mul(*(r for r in rest if r is not g), new, below)
     return None
+
+
+def _softmax_reciprocal(x: Pow, below: Reduce) -> Expr:
+    """1 / Σ_l exp(u_l − u_j)."""
+    over, body = _open(below)
+    u = exponent_of(body) if below.op == "sum" else None
+    if u is None:
+        return x
+    kept, shift = _without_constant(u, over)
+    binder = E.reduction("logsumexp", over, kept)
+    at = _place(binder, E.neg(shift)) if shift is not E.ZERO and isinstance(binder, Reduce) else None
+    return x if at is None or binder.free.intersection(at) else E.softmax(over, kept, at)
 
 
 def _numerator(g: Expr, binder: Reduce) -> Expr | None:

@@ -61,7 +61,7 @@ def _is_contraction(e: Expr) -> bool:
 def _exposed(e: Expr) -> bool:
     """Whether a right side has something that respelling may want to see."""
     for x in E.subterms(e):
-        if isinstance(x, Call) and x.fn in ("exp", "log", "log1p", "sigmoid", "softplus"):
+        if isinstance(x, Call) and x.fn in ("exp", "expm1", "log", "log1p", "sigmoid", "softplus"):
             return True
         if isinstance(x, Softmax) or (isinstance(x, Reduce) and x.op in ("logsumexp", "max")):
             return True
