@@ -110,7 +110,7 @@ def _pass(
     given = {b.tensor for b in context.buffers.values() if b.role == "cotangent"} if name == "backward" else set()
     statements, aliases = _without_aliases(ready(program, context.fresh_tensor, fused.units), given, results)
     gradients = set(results) if name == "backward" else set()
-    groups = fuse(write_in(statements, menu, fused.units), results, menu, fused.groups)
+    groups = fuse(write_in(statements, menu, fused.units, results), results, menu, fused.groups)
     groups += [classify(s, ()) for s in aliases]
     kernels: list[Kernel] = []
     for n, g in enumerate(groups):
