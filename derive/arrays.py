@@ -144,6 +144,11 @@ def _accesses(e: Expr, guards: tuple[Expr, ...]) -> Iterator[tuple[tuple[Expr, .
         yield from _accesses(e.then, (*guards, e.cond))
         yield from _accesses(e.other, (*guards, E.negate(e.cond)))
         return
+    if isinstance(e, E.Logic) and e.op != "not":  # the first operands guard the rest
+        for c in e.args:
+            yield from _accesses(c, guards)
+            guards = (*guards, c if e.op == "and" else E.negate(c))
+        return
     if isinstance(e, Get):
         yield guards, e
     for c in e.children:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from derive.errors import ShapeError
-from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Size, Where, subterms
+from derive.expr import Add, Call, Expr, Get, Index, Logic, Mul, Num, Size, Where, subterms
 from derive.program import Program
 
 LIMIT = 1 << 40
@@ -188,5 +188,7 @@ def _check_ranges(program: Program, sizes: Sizes) -> None:
 
 
 def _unguarded(e: Expr) -> list[Get]:
-    guarded = {x for w in subterms(e) if isinstance(w, Where) for b in (w.then, w.other) for x in subterms(b)}
+    kept = [b for w in subterms(e) if isinstance(w, Where) for b in (w.then, w.other)]
+    kept += [c for w in subterms(e) if isinstance(w, Logic) for c in w.args[1:]]  # the first operand guards the rest
+    guarded = {x for b in kept for x in subterms(b)}
     return [x for x in subterms(e) if isinstance(x, Get) and x not in guarded]

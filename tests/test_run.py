@@ -36,6 +36,14 @@ def test_a_missing_cotangent_of_several_is_zero() -> None:
     np.testing.assert_allclose(found["dX"], np.full((3, 4), 2))
 
 
+@pytest.mark.parametrize("test", [
+    "i[t] >= 0 and X[i[t]] > 0", "not (i[t] < 0 or X[i[t]] <= 0)", "0 < t and t <= 2 and X[t-1] > 0"])
+def test_the_first_operands_of_and_and_or_guard_the_rest(test: str) -> None:
+    arrays = {"X": np.array([1.0, -1]), "Z": np.ones(3), "i": np.array([-1, 0, 1])}
+    found = emulate(f"Y[t] = where({test}, Z[t] + 0*i[t], 0) + where(i[t] >= 0, 0*X[i[t]], 0)", arrays)
+    assert found["Y"].tolist() == [0, 1, 0]
+
+
 def test_guarded_labels_may_be_anything_where_the_guard_fails() -> None:
     found = emulate(LOSS, {"X": X, "labels": np.array([1, -100, 3])}, dtype="float64")
     assert np.isfinite(found["dX"]).all()
