@@ -30,7 +30,8 @@ ROUNDING = {"exp", "log", "log1p", "expm1", "tanh", "sqrt", "sin", "cos", "erf",
 
 
 class _Noisy(ast.NodeTransformer):
-    """`a*b` becomes `noisy(a*b)`, and so do sums and functions; an output's last definition becomes `written(...)`."""
+    """`a*b` becomes `noisy(a*b)`, and so do sums and functions; `y = e` becomes `y = named(e)`, or, where it is an
+    output's last definition, `y = written(e)`."""
 
     def __init__(self, last: dict[str, ast.Assign]):
         self.last = last
@@ -38,8 +39,7 @@ class _Noisy(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         kept = any(node is a for a in self.last.values())
         self.generic_visit(node)
-        if kept:
-            node.value = _call("written", node.value)
+        node.value = _call("written" if kept else "named", node.value)
         return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
@@ -92,16 +92,24 @@ class Runnable:
         """Outputs by name and gradients as `d<input>`, in float64."""
         return self._run(self.plain, {n: a.copy() for n, a in sample.arrays.items()}, sample)
 
-    def perturbed(self, sample: Sample, dtype: str, seed: int) -> dict[str, Array]:
+    def perturbed(self, sample: Sample, dtype: str, seed: int, plain: bool = False) -> dict[str, Array]:
         """The same with the rounding of kernels of that type: 16-bit ones compute in float32 and round outputs.
 
         In float64 the noise is `AMPLIFIED` times as large.
+
+        Args:
+            plain: round every named value to 16 bits, as a program that is written in that type does; kernels that
+                are no worse than it are right.
         """
         roundoff = 2.0**-53 * AMPLIFIED if dtype == "float64" else 2.0**-24
         half, kept = dtype in ("float16", "bfloat16"), storage(dtype)
         space = {n: a.copy() if half else moved(a, roundoff, seed) for n, a in sample.arrays.items()}
         space["noisy"] = lambda x: moved(x, roundoff, seed)
-        space["written"] = lambda x: np.asarray(x).astype(kept).astype(float) if half else x
+
+        def written(x: Any) -> Any:
+            return np.asarray(x).astype(kept).astype(float) if half and np.asarray(x).dtype.kind == "f" else x
+
+        space["written"], space["named"] = written, written if plain else lambda x: x
         return self._run(self.noisy, space, sample)
 
     def _run(self, code: list[CodeType], space: dict[str, Any], sample: Sample) -> dict[str, Array]:
