@@ -65,6 +65,8 @@ def cast(name: str, array: Array, dtype: str, integer: bool = False) -> Array:
                 value=f"dtype {array.dtype}",
                 hint="give it as int32 or int64",
             )
+        if kind == "u" and np.any(array > np.iinfo(np.int64).max):
+            raise ShapeError(f"a value of {name} is beyond int64", value=int(array.max()))
         wanted = array.dtype if array.dtype in (np.int32, np.int64) else np.dtype(np.int64)
         return np.array(array, dtype=wanted, order="C", copy=None)
     if kind not in "fiub" and array.dtype != storage("bfloat16"):

@@ -44,6 +44,11 @@ def test_the_first_operands_of_and_and_or_guard_the_rest(test: str) -> None:
     assert found["Y"].tolist() == [0, 1, 0]
 
 
+def test_labels_beyond_int64_do_not_wrap_into_what_a_guard_ignores() -> None:
+    with pytest.raises(ShapeError, match="beyond int64"):
+        emulate(LOSS, {"X": X, "labels": np.array([1, 2**63, 3], np.uint64)})
+
+
 def test_guarded_labels_may_be_anything_where_the_guard_fails() -> None:
     found = emulate(LOSS, {"X": X, "labels": np.array([1, -100, 3])}, dtype="float64")
     assert np.isfinite(found["dX"]).all()
