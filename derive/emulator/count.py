@@ -1,4 +1,8 @@
-"""Count mode: what a launch asked of memory, as numbers, with lines of the user's source."""
+"""Count mode: what a launch asked of memory, as numbers, with lines of the user's source.
+
+An access is one of the source's, as the C++ compiler leaves it: where a GPU's compiler joins neighbouring loads into a
+vector, a device makes fewer requests than are counted here, and its bank conflicts may be others.
+"""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from derive.emit import sources
+from derive.errors import RunError
 from derive.plan import Plan
 from derive.plan.names import clean
 from derive.validate.compile import ARCHITECTURES, NoNvrtcError, Usage, compile_text
@@ -28,7 +29,7 @@ def usages(name: str, plan: Plan) -> dict[str, list[Usage]] | None:
     """By kernel, one for each architecture; None without NVRTC.
 
     Raises:
-        ValueError: NVRTC refuses the text.
+        RunError: NVRTC refuses the text.
     """
     code = sources(name, plan)[f"{clean(name)}.cu"]
     found: dict[str, list[Usage]] = {}
@@ -38,6 +39,9 @@ def usages(name: str, plan: Plan) -> dict[str, list[Usage]] | None:
                 found.setdefault(u.kernel, []).append(u)
     except NoNvrtcError:
         return None
+    except ValueError as e:
+        first = next((line for line in str(e).splitlines() if "error" in line), str(e).partition("\n")[0])
+        raise RunError("NVRTC refuses the kernels", value=first) from e
     return found
 
 
