@@ -43,6 +43,7 @@ FORMULAS = [
     ("Y[i] = X[i,i,i] + X[i,i]", ["X"]),
     ("Y[i] = X[i/2]", ["integer"]),
     ("Y[i] = X[2.5*i]", ["integer"]),
+    ("Y[i] = X[i,-1]", ["-1", "count from 0"]),
     ("Y[i] = max(0, X[i])", ["maximum"]),
     ("Y[i] = min(X[i], 1)", ["minimum"]),
     ("Y[i] = sum(X[i])", ["sum"]),

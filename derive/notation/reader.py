@@ -160,6 +160,8 @@ def subscript(node: ast.expr, scope: Scope) -> Expr:
     if bad is not None:
         raise scope.line.error("a subscript must be an integer", node, value=ast.unparse(node),
                                hint="use letters, integers, + - *, // and %, or an integer tensor")
+    if isinstance(value, E.Num) and value.value < 0:
+        raise scope.line.error("subscripts count from 0", node, value=ast.unparse(node))
     return value
 
 
