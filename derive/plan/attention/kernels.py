@@ -6,6 +6,8 @@ from them element by element, and the weights go through shared memory into the 
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Reduce
 from derive.plan import ir
@@ -16,7 +18,7 @@ from derive.plan.attention.sums import PAIR, TileSum, linear_in, vanishes
 from derive.plan.attention.units import ONLINE, AttentionGroup, Unit
 from derive.plan.context import Context
 from derive.plan.group import Group
-from derive.plan.ir import INT, REAL, Local
+from derive.plan.ir import BOOL, INT, REAL, Literal, Local
 from derive.plan.lower import Scope
 from derive.plan.records import Kernel, Launch
 from derive.plan.spell import statement
@@ -54,6 +56,7 @@ class _Builder:
             assert isinstance(local, Local)
             self.looped.stmts.append(ir.Let(local.name, value))
         self.guard = self._guard()
+        self.peak, self.scale = (self.looped.namer.fresh(local_name(s.name)) for s in unit.norm)
 
     def _place(self, i: Index) -> str:
         name = self.outer.namer.fresh(letter(i))
@@ -80,10 +83,10 @@ class _Builder:
         weights = self._weights(pair)
         stores = self._stores(pair)
         shared = tuple(pair.stmts)
-        lse = self._lse()
+        norm = self._norm()
         parts: list[ir.Block] = [
             bounds,
-            lse,
+            norm,
             stores,
             *(b for p in products for b in (p.own, p.other)),
             *(b for w in weights for b in (w.value, *(x for _, _, x in (*w.totals, *w.paired)))),
@@ -136,7 +139,9 @@ class _Builder:
                 shared,
                 weights,
                 unit.kind == ONLINE,
-                lse,
+                norm,
+                self.peak,
+                self.scale,
                 stores,
                 wide,
             ),
@@ -213,8 +218,14 @@ class _Builder:
         if unit.kind == ONLINE:
             pair.stmts.append(ir.Assign("value", score))
             return
-        less = ir.Binary(REAL, "-", score, pair.real(unit.lse.target))
-        pair.memo[site.weights.target] = pair.let(local_name(site.name), ir.Apply(REAL, "exp", (less,)))
+        # The test also keeps a compiler from contracting `factor*product - peak`: the score is rounded as it was when
+        # the peak was taken, else every weight would be off by that rounding.
+        if not isinstance(score, Local):
+            score = pair.let("score", score)
+        score = ir.Choose(REAL, ir.Binary(BOOL, "<=", score, _real(E.MASKED)), _real(E.NEGATIVE_INFINITY), score)
+        peak, scale = (pair.real(s.target) for s in unit.norm)
+        power = ir.Apply(REAL, "exp", (ir.Binary(REAL, "-", score, peak),))
+        pair.memo[site.weights.target] = pair.let(local_name(site.name), ir.Binary(REAL, "*", power, scale))
 
     def _weights(self, pair: Scope) -> tuple[Weight, ...]:
         access = self.unit.site.weights.target
@@ -290,28 +301,33 @@ class _Builder:
                 )
         return tuple(scope.stmts)
 
-    def _lse(self) -> ir.Block:
-        if self.unit.kind != ONLINE or self.unit.lse.name not in self.stored:
+    def _norm(self) -> ir.Block:
+        """Stores what normalises a row, where the backward needs it."""
+        if self.unit.kind != ONLINE:
             return ()
         scope = self.outer.child()
-        scope.memo[self.unit.lse.target] = Local(REAL, "value")
-        scope.store(self.unit.lse)
+        for s, local in zip(self.unit.norm, (self.peak, self.scale), strict=True):
+            scope.memo[s.target] = Local(REAL, local)
+            if s.name in self.stored:
+                scope.store(s)
         return tuple(scope.stmts)
 
     def _computes(self) -> tuple[str, ...]:
         """The comment: what is made of each pair, then what is summed over."""
         site, unit = self.unit.site, self.unit
         target = site.weights.target
-        value: Expr = E.call("exp", E.sub(site.score, unit.lse.target))
-        lines = [statement(Statement(site.name, site.weights.indices, value))]
+        lines = [statement(Statement(site.name, site.weights.indices, unit.weights))]
         if unit.kind == ONLINE:
             bound = Index("~key", site.key.extent)
             soft = E.softmax((bound,), E.substitute(site.score, {site.key: bound}), (site.key,))
             lines = [statement(Statement(site.name, target.subs, soft))]  # type: ignore[arg-type]
-            if unit.lse.name in self.stored:
-                lines.append(statement(unit.lse))
+            lines += [statement(s) for s in unit.norm if s.name in self.stored]
         lines += [f"{axis.name} = {statement(Statement('', (), e))[3:]}" for axis, e in unit.lets]
         return (*lines, *(statement(Statement(c.stored.name, c.stored.indices, c.whole)) for c in self.sums))
+
+
+def _real(value: Fraction) -> Literal:
+    return Literal(REAL, value)
 
 
 def _along(e: Expr, inner: tuple[Index, ...]) -> bool:

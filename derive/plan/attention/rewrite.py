@@ -72,7 +72,7 @@ def fuse_attention(
             rewriter = Rewriter(site, made, fresh, outputs)
             ahead = rewriter.program(forward, outputs)
             behind = rewriter.program(backward, gradients)
-            forward, backward, new = arrange(site, ahead, behind, rewriter.lse, (*outputs, *gradients))
+            forward, backward, new = arrange(site, ahead, behind, rewriter.norm, (*outputs, *gradients))
         except NotFusedError as why:
             kept.append(f"{name} keeps its [{', '.join(i.name for i in site.weights.indices)}] tensor: {why}")
             continue
@@ -101,7 +101,7 @@ class Rewriter:
         if exposed:
             raise NotFusedError(f"{exposed[0]} is an output")
         self.pairs[site.name] = Statement(site.name, site.weights.indices, site.weights.target)
-        self.lse = self.fresh(f"{site.name}_lse")
+        self.norm = (self.fresh(f"{site.name}_max"), self.fresh(f"{site.name}_scale"))
 
     def program(self, statements: list[Statement], results: tuple[str, ...]) -> list[Statement | TileSum]:
         """The statements of one direction, with sums over pairs as tile sums."""

@@ -67,7 +67,8 @@ class Attention(Shape):
         products: tile products, scores first.
         pair: the statements of a pair of places that all weights share.
         weights: what is made of each pair.
-        online: whether the weights are a softmax that is normalised on the way; `lse` then stores its log-sum-exp.
+        online: whether the weights are a softmax that is normalised on the way; `norm` then stores what normalises a
+            row, its greatest score and one over its sum, which stand in the locals `peak` and `scale`.
         stores: statements that store the value of each pair.
         wide: whether blocks share the columns of outputs, or the tiles of `other`, between them.
     """
@@ -88,7 +89,9 @@ class Attention(Shape):
     pair: Block
     weights: tuple[Weight, ...]
     online: bool
-    lse: Block
+    norm: Block
+    peak: str
+    scale: str
     stores: Block
     wide: bool
 

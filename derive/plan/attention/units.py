@@ -1,7 +1,7 @@
 """Which tile sums share a kernel, and the order of everything.
 
-The sums of the forward that are linear in P share one kernel, which also makes the log-sum-exp of each row.  All
-others take `P = exp(S - lse)`: those over keys share kernels, those over queries share others, and one that needs
+The sums of the forward that are linear in P share one kernel, which also makes what normalises each row.  All
+others take `P = exp(S - max)*scale`: those over keys share kernels, those over queries share others, and one that needs
 another's result comes after it.
 """
 
@@ -26,12 +26,12 @@ class Unit:
 
     Attributes:
         site: the softmax.
-        kind: ONLINE, ROW (over keys, with the log-sum-exp given), KEY (over queries), or PAIR (a value for each pair,
-            summed over heads).
+        kind: ONLINE, ROW (over keys, with what normalises it given), KEY (over queries), or PAIR (a value for each
+            pair, summed over heads).
         sums: what it makes.
         batch, turns: indices of a block, and of the loop inside it.
         lets: indices of the site that those determine, as `h = j + 2*i`.
-        lse: the statement `lse[...] = logsumexp(s, S[..., s])`.
+        norm: what normalises a row: `max[...] = max(s, S[..., s])`, `scale[...] = 1/sum(s, exp(S[..., s] - max[...]))`.
     """
 
     site: Site
@@ -40,7 +40,7 @@ class Unit:
     batch: tuple[Index, ...]
     turns: tuple[Index, ...]
     lets: tuple[tuple[Index, Expr], ...]
-    lse: Statement
+    norm: tuple[Statement, Statement]
 
     @property
     def own(self) -> Index:
@@ -57,13 +57,19 @@ class Unit:
             bound = Index("~key", site.key.extent)
             weights = E.softmax((bound,), E.substitute(site.score, {site.key: bound}), (site.key,))
         else:
-            weights = E.call("exp", E.sub(site.score, self.lse.target))
+            weights = self.weights
         back: dict[Expr, Expr] = {**dict(self.lets)}
-        out = [self.lse] if self.kind == ONLINE else []
+        out = list(self.norm) if self.kind == ONLINE else []
         for c in self.sums:
             whole = E.transform(c.whole, lambda x: self._written_out(x, weights))
             out.append(Statement(c.stored.name, c.stored.indices, E.substitute(whole, back)))
         return tuple(out)
+
+    @property
+    def weights(self) -> Expr:
+        """P from the scores and what normalises their row."""
+        peak, scale = self.norm
+        return E.mul(E.call("exp", E.sub(self.site.score, peak.target)), scale.target)
 
     def _written_out(self, x: Expr, weights: Expr) -> Expr:
         if not isinstance(x, Get) or x.tensor != self.site.name:
@@ -86,12 +92,18 @@ Item = Statement | TileSum | Unit
 
 
 def arrange(
-    site: Site, ahead: list[Statement | TileSum], behind: list[Statement | TileSum], lse: str, results: tuple[str, ...]
+    site: Site,
+    ahead: list[Statement | TileSum],
+    behind: list[Statement | TileSum],
+    norm: tuple[str, str],
+    results: tuple[str, ...],
 ) -> tuple[list[Statement], list[Statement], dict[str, Unit]]:
     """Both directions with their units, as statements in order, and the unit of each statement that has one."""
     key = Index("~key", site.key.extent)
     body = E.substitute(site.score, {site.key: key})
-    total = Statement(lse, site.rows, E.reduction("logsumexp", (key,), body))
+    peak = Statement(norm[0], site.rows, E.reduction("max", (key,), body))
+    whole = E.summation((key,), E.call("exp", E.sub(body, peak.target)))
+    total = (peak, Statement(norm[1], site.rows, E.div(E.ONE, whole)))
     ahead, behind = _absorb(ahead, behind, results)
     first, front = _units(site, ahead, total, True)
     _, back = _units(site, behind, total, False)
@@ -114,17 +126,17 @@ def _without(indices: tuple[Index, ...], i: Index) -> tuple[Index, ...]:
 
 
 def _units(
-    site: Site, items: list[Statement | TileSum], lse: Statement, forward: bool
+    site: Site, items: list[Statement | TileSum], norm: tuple[Statement, Statement], forward: bool
 ) -> tuple[Unit | None, list[Unit]]:
     online: Unit | None = None
     units: list[Unit] = []
     needs = _needs(items)
     for c in (x for x in items if isinstance(x, TileSum)):
         row = c.kind != KEY
-        alone = _lettered(site, c, lse)
+        alone = _lettered(site, c, norm)
         linear = forward and row and c.kind != PAIR and linear_in(c.weight, c.access) is not None
         if linear and not needs[c.stored.name] & {s.stored.name for s in (online.sums if online else ())}:
-            online = Unit(site, ONLINE, (*(online.sums if online else ()), *alone.sums), alone.batch, (), (), lse)
+            online = Unit(site, ONLINE, (*(online.sums if online else ()), *alone.sums), alone.batch, (), (), norm)
             continue
         for n, u in enumerate(units):
             if (u.kind, u.batch, u.turns, u.lets) == (alone.kind, alone.batch, alone.turns, alone.lets) and not any(
@@ -137,7 +149,7 @@ def _units(
     return online, units
 
 
-def _lettered(site: Site, c: TileSum, lse: Statement) -> Unit:
+def _lettered(site: Site, c: TileSum, norm: tuple[Statement, Statement]) -> Unit:
     """A unit of one sum, in the letters of the site."""
     axes = site.weights.indices
     names: dict[Index, Index] = {}
@@ -171,7 +183,7 @@ def _lettered(site: Site, c: TileSum, lse: Statement) -> Unit:
         tuple(i for i in batch if i not in determined),
         new.turns,
         lets,
-        lse,
+        norm,
     )
 
 
