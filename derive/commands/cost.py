@@ -54,9 +54,10 @@ def table(r: Report) -> str:
         for k in j["kernels"]:
             if k["direction"] == d:
                 time = f"  {k['estimated_seconds'] * 1e6:10.1f} us (estimate)" if "estimated_seconds" in k else ""
-                out.append(f"  {k['name']:32}{k['plan']:12}{_number(k['flops']):>14} FLOP{_size(k['bytes']):>14}"
-                           f"{k['intensity'] if k['intensity'] is not None else '':>10}{time}")
-    if r.unfused is not None:
+                numbers = f"{_number(k['flops']):>14} FLOP{_size(k['bytes']):>14}"
+                numbers += f"{k['intensity'] if k['intensity'] is not None else '':>10}{time}"
+                out.append(f"  {k['name']:32}{k['plan']:12}{numbers if r.sizes is not None else ''}".rstrip())
+    if r.unfused is not None and r.sizes is not None:
         u = r.unfused.json()
         out += ["", f"without the fused kernels: bytes {_size(u['bytes']['forward'])} and "
                     f"{_size(u['bytes']['backward'])}, saved {_size(u['saved_bytes'])}"]

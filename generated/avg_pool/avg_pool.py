@@ -1,0 +1,147 @@
+"""avg_pool: forward and backward through CuPy, float32.
+
+    size p = 2
+    size q = 2
+    Y[b,c,y,x] = mean(p, q, X[b,c,2*y+p,2*x+q])
+
+    dX[b,c,i,j] = sum(p, q, where(0 == (i - p)%2 and 0 <= i - p and (i - p)//2 < size(y) and 0 == (j - q)%2 and 0 <= j - q and (j - q)//2 < size(x), dY[b,c,(i - p)//2,(j - q)//2]/2**2, 0))
+
+Saved for the backward: nothing beyond inputs and outputs.
+Sums are kept in float32; the same bits at every run.
+
+Made by `derive emit avg_pool`; do not edit.
+"""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("avg_pool.cu")
+
+
+def load(cp=None):
+    """The kernels on CuPy, or on any module with its interface."""
+    if cp is None:
+        import cupy as cp
+    return Kernels(cp)
+
+
+def blocks(count, threads, most=65535):
+    """How many blocks cover `count` elements; the kernels stride over what is left."""
+    return min(-(-count // threads), most)
+
+
+class Kernels:
+    """The compiled kernels; a module is compiled at its first use.
+
+    Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+    """
+
+    def __init__(self, cp):
+        self.cp = cp
+        self.modules = {}
+        self.dtypes = {
+            "T": cp.dtype(cp.float32),
+            "compute": cp.dtype(cp.float32),
+            "index": cp.dtype(cp.int32),
+        }
+
+    def avg_pool_forward(self, X, *, size_y, size_x, stream=None):
+        """The outputs of avg_pool.
+
+        Args:
+            X: [b, c, X_2, X_3], float32
+            size_y: size of y
+            size_x: size of x
+        
+        Returns:
+            Y: [b, c, y, x]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_b, size_c, size_X_2, size_X_3 = self.check("X", X, "T", (None, None, None, None))
+        with stream or nullcontext():
+            Y = cp.empty((size_b, size_c, size_y, size_x), dtypes["T"])
+            module, index = self.module(max(size_b*size_c*size_X_2*size_X_3, size_b*size_c*size_y*size_x), ())
+            self.launch(module, "forward_Y", (blocks(size_b*size_c*size_y*size_x, 256), 1, 1), (256, 1, 1),
+                        (X, Y, index(size_b), index(size_c), index(size_y), index(size_x), index(size_X_2), index(size_X_3),))
+        return Y
+
+    def avg_pool_backward(self, dY, *, size_X_2, size_X_3, out=None, accumulate=False, stream=None):
+        """The gradients of avg_pool.
+
+        Args:
+            dY: [b, c, y, x], float32
+            size_X_2: size of X.2
+            size_X_3: size of X.3
+            out: gradient arrays to write into, in the order they are returned
+            accumulate: add to what `out` holds
+        
+        Returns:
+            dX: [b, c, X_2, X_3]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_b, size_c, size_y, size_x = self.check("dY", dY, "T", (None, None, None, None))
+        with stream or nullcontext():
+            if out is None:
+                if accumulate:
+                    raise ValueError("accumulate=True needs out=: the arrays to add to")
+                dX = cp.empty((size_b, size_c, size_X_2, size_X_3), dtypes["T"])
+            else:
+                dX, = out
+                self.check("dX", dX, "T", (size_b, size_c, size_X_2, size_X_3))
+            module, index = self.module(max(size_b*size_c*size_X_2*size_X_3, size_b*size_c*size_y*size_x), ())
+            self.launch(module, "backward_dX", (blocks(size_b*size_c*size_X_2*size_X_3, 256), 1, 1), (256, 1, 1),
+                        (dY, dX, index(size_b), index(size_c), index(size_y), index(size_x), index(size_X_2), index(size_X_3), cp.int32(accumulate),))
+        return dX
+
+    def module(self, count, ids):
+        """The module for tensors of up to `count` elements, and its integer type for sizes."""
+        wide = count >= 2**30
+        defines = [("INDEX", "long long")] if wide else []
+        defines += [(f"{name}_t", "long long") for name, array in ids if array.dtype == self.cp.int64]
+        key = tuple(defines)
+        if key not in self.modules:
+            code = "".join(f"#define {name} {value}\n" for name, value in defines) + SOURCE.read_text()
+            self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
+        return self.modules[key], self.cp.int64 if wide else self.cp.int32
+
+    def launch(self, module, name, grid, block, args, shared=0):
+        """Launch a kernel, unless there is nothing to do."""
+        if 0 not in grid:
+            kernel = module.get_function(name)
+            if shared > 48 * 1024:
+                kernel.max_dynamic_shared_size_bytes = shared
+            kernel(grid, block, args, shared_mem=shared)
+
+    def check(self, name, array, dtype, shape):
+        """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""
+        cp = self.cp
+        if not isinstance(array, cp.ndarray):
+            raise TypeError(f"{name} must be an array of {cp.__name__}, not {type(array).__name__}")
+        kinds = (cp.int32, cp.int64) if dtype == "ids" else (self.dtypes[dtype],)
+        if array.dtype not in kinds:
+            raise TypeError(f"{name} must be {' or '.join(str(cp.dtype(k)) for k in kinds)}, not {array.dtype}")
+        if len(array.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape)):
+            expected = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ValueError(f"{name} must have shape ({expected}), not {array.shape}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be C-contiguous: pass cupy.ascontiguousarray({name})")
+        device = getattr(array, "device", None)
+        if hasattr(device, "id") and device.id != cp.cuda.Device().id:
+            raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
+        return array.shape
+
+
+def avg_pool_forward(*args, **options):
+    """`Kernels.avg_pool_forward` on CuPy."""
+    return _default().avg_pool_forward(*args, **options)
+
+
+def avg_pool_backward(*args, **options):
+    """`Kernels.avg_pool_backward` on CuPy."""
+    return _default().avg_pool_backward(*args, **options)
+
+
+def _default(cache=[]):
+    if not cache:
+        cache.append(load())
+    return cache[0]

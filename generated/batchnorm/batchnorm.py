@@ -1,0 +1,197 @@
+"""batchnorm: forward and backward through CuPy, float32.
+
+    param eps = 1e-5
+    M[c] = mean(b, t, X[b,c,t])
+    V[c] = mean(b, t, (X[b,c,t] - M[c])**2)
+    Y[b,c,t] = (X[b,c,t] - M[c])/sqrt(V[c] + eps)*gamma[c] + beta[c]
+
+    dX = diag(gamma ∘ rstd) (dY − dbeta 1ᵀ / (|b| |t|) − diag(dgamma) xhat / (|b| |t|))
+    dgamma = einsum(bct,bct->c; dY, xhat)
+    dbeta = einsum(bct->c; dY)
+
+Saved for the backward: M, V.  Computed again: rstd, xhat.
+Sums are kept in float32; the same bits at every run.
+
+Made by `derive emit batchnorm`; do not edit.
+"""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("batchnorm.cu")
+
+
+def load(cp=None):
+    """The kernels on CuPy, or on any module with its interface."""
+    if cp is None:
+        import cupy as cp
+    return Kernels(cp)
+
+
+def blocks(count, threads, most=65535):
+    """How many blocks cover `count` elements; the kernels stride over what is left."""
+    return min(-(-count // threads), most)
+
+
+def row_threads(count):
+    """Threads along a row of `count` elements, and rows a block."""
+    if count > 1024:
+        return (256, 1) if count <= 16384 else (1024, 1)
+    along = 32
+    while along > 1 and along >= 2*count:
+        along //= 2
+    return along, 128 // along
+
+
+def row_blocks(rows, count):
+    """Blocks that hold `rows` rows of `count` elements."""
+    return -(-rows // row_threads(count)[1])
+
+
+class Kernels:
+    """The compiled kernels; a module is compiled at its first use.
+
+    Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+    """
+
+    def __init__(self, cp):
+        self.cp = cp
+        self.modules = {}
+        self.dtypes = {
+            "T": cp.dtype(cp.float32),
+            "compute": cp.dtype(cp.float32),
+            "index": cp.dtype(cp.int32),
+        }
+
+    def batchnorm_forward(self, X, gamma, beta, *, stream=None):
+        """The outputs of batchnorm.
+
+        Args:
+            X: [b, c, t], float32
+            gamma: [c], float32
+            beta: [c], float32
+        
+        Returns:
+            Y: [b, c, t]
+            M: [c], saved for the backward
+            V: [c], saved for the backward
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_b, size_c, size_t = self.check("X", X, "T", (None, None, None))
+        self.check("gamma", gamma, "T", (size_c,))
+        self.check("beta", beta, "T", (size_c,))
+        with stream or nullcontext():
+            Y = cp.empty((size_b, size_c, size_t), dtypes["T"])
+            M = cp.empty((size_c,), dtypes["compute"])
+            V = cp.empty((size_c,), dtypes["compute"])
+            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c), ())
+            self.launch(module, "forward_M_V_Y", (row_blocks(size_c, size_b*size_t), 1, 1), (*row_threads(size_b*size_t), 1),
+                        (X, gamma, beta, Y, M, V, index(size_c), index(size_b), index(size_t),))
+        return Y, M, V
+
+    def batchnorm_backward(self, dY, X, gamma, M, V, *, out=None, accumulate=False, stream=None):
+        """The gradients of batchnorm.
+
+        Args:
+            dY: [b, c, t], float32
+            X: [b, c, t], float32
+            gamma: [c], float32
+            M: [c], float32
+            V: [c], float32
+            out: gradient arrays to write into, in the order they are returned
+            accumulate: add to what `out` holds
+        
+        Returns:
+            dX: [b, c, t]
+            dgamma: [c]
+            dbeta: [c]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_b, size_c, size_t = self.check("dY", dY, "T", (None, None, None))
+        self.check("X", X, "T", (size_b, size_c, size_t))
+        self.check("gamma", gamma, "T", (size_c,))
+        self.check("M", M, "compute", (size_c,))
+        self.check("V", V, "compute", (size_c,))
+        with stream or nullcontext():
+            if out is None:
+                if accumulate:
+                    raise ValueError("accumulate=True needs out=: the arrays to add to")
+                dX = cp.empty((size_b, size_c, size_t), dtypes["T"])
+                dgamma = cp.empty((size_c,), dtypes["T"])
+                dbeta = cp.empty((size_c,), dtypes["T"])
+            else:
+                dX, dgamma, dbeta = out
+                self.check("dX", dX, "T", (size_b, size_c, size_t))
+                self.check("dgamma", dgamma, "T", (size_c,))
+                self.check("dbeta", dbeta, "T", (size_c,))
+            if accumulate:
+                given_dgamma = dgamma
+                dgamma = cp.empty((size_c,), dtypes["T"])
+            if accumulate:
+                given_dbeta = dbeta
+                dbeta = cp.empty((size_c,), dtypes["T"])
+            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c), ())
+            self.launch(module, "backward_dgamma_dbeta_dX", (row_blocks(size_c, size_b*size_t), 1, 1), (*row_threads(size_b*size_t), 1),
+                        (X, gamma, M, V, dY, dX, dgamma, dbeta, index(size_c), index(size_b), index(size_t), cp.int32(accumulate),))
+            if accumulate:
+                self.launch(module, "add_into", (blocks(size_c, 256), 1, 1), (256, 1, 1),
+                            (dgamma, given_dgamma, index(size_c)))
+                dgamma = given_dgamma
+            if accumulate:
+                self.launch(module, "add_into", (blocks(size_c, 256), 1, 1), (256, 1, 1),
+                            (dbeta, given_dbeta, index(size_c)))
+                dbeta = given_dbeta
+        return dX, dgamma, dbeta
+
+    def module(self, count, ids):
+        """The module for tensors of up to `count` elements, and its integer type for sizes."""
+        wide = count >= 2**30
+        defines = [("INDEX", "long long")] if wide else []
+        defines += [(f"{name}_t", "long long") for name, array in ids if array.dtype == self.cp.int64]
+        key = tuple(defines)
+        if key not in self.modules:
+            code = "".join(f"#define {name} {value}\n" for name, value in defines) + SOURCE.read_text()
+            self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
+        return self.modules[key], self.cp.int64 if wide else self.cp.int32
+
+    def launch(self, module, name, grid, block, args, shared=0):
+        """Launch a kernel, unless there is nothing to do."""
+        if 0 not in grid:
+            kernel = module.get_function(name)
+            if shared > 48 * 1024:
+                kernel.max_dynamic_shared_size_bytes = shared
+            kernel(grid, block, args, shared_mem=shared)
+
+    def check(self, name, array, dtype, shape):
+        """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""
+        cp = self.cp
+        if not isinstance(array, cp.ndarray):
+            raise TypeError(f"{name} must be an array of {cp.__name__}, not {type(array).__name__}")
+        kinds = (cp.int32, cp.int64) if dtype == "ids" else (self.dtypes[dtype],)
+        if array.dtype not in kinds:
+            raise TypeError(f"{name} must be {' or '.join(str(cp.dtype(k)) for k in kinds)}, not {array.dtype}")
+        if len(array.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape)):
+            expected = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ValueError(f"{name} must have shape ({expected}), not {array.shape}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be C-contiguous: pass cupy.ascontiguousarray({name})")
+        device = getattr(array, "device", None)
+        if hasattr(device, "id") and device.id != cp.cuda.Device().id:
+            raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
+        return array.shape
+
+
+def batchnorm_forward(*args, **options):
+    """`Kernels.batchnorm_forward` on CuPy."""
+    return _default().batchnorm_forward(*args, **options)
+
+
+def batchnorm_backward(*args, **options):
+    """`Kernels.batchnorm_backward` on CuPy."""
+    return _default().batchnorm_backward(*args, **options)
+
+
+def _default(cache=[]):
+    if not cache:
+        cache.append(load())
+    return cache[0]

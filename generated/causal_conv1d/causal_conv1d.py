@@ -1,0 +1,177 @@
+"""causal_conv1d: forward and backward through CuPy, float32.
+
+    input X[b,c,t]
+    Y[b,c,t] = sum(r, where(t - r >= 0, X[b,c,t-r], 0)*W[c,r]) + k[c]
+
+    dX[b,c,t] = sum(r, where(0 <= r + t and r + t < size(t) and 0 <= t, W[c,r]*dY[b,c,r + t], 0))
+    dW[c,r] = sum(b, t, where(0 <= t - r, X[b,c,t - r]*dY[b,c,t], 0))
+    dk = einsum(bct->c; dY)
+
+Saved for the backward: nothing beyond inputs and outputs.
+Sums are kept in float32; the same bits at every run.
+
+Made by `derive emit causal_conv1d`; do not edit.
+"""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("causal_conv1d.cu")
+
+
+def load(cp=None):
+    """The kernels on CuPy, or on any module with its interface."""
+    if cp is None:
+        import cupy as cp
+    return Kernels(cp)
+
+
+def blocks(count, threads, most=65535):
+    """How many blocks cover `count` elements; the kernels stride over what is left."""
+    return min(-(-count // threads), most)
+
+
+def row_threads(count):
+    """Threads along a row of `count` elements, and rows a block."""
+    if count > 1024:
+        return (256, 1) if count <= 16384 else (1024, 1)
+    along = 32
+    while along > 1 and along >= 2*count:
+        along //= 2
+    return along, 128 // along
+
+
+def row_blocks(rows, count):
+    """Blocks that hold `rows` rows of `count` elements."""
+    return -(-rows // row_threads(count)[1])
+
+
+class Kernels:
+    """The compiled kernels; a module is compiled at its first use.
+
+    Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+    """
+
+    def __init__(self, cp):
+        self.cp = cp
+        self.modules = {}
+        self.dtypes = {
+            "T": cp.dtype(cp.float32),
+            "compute": cp.dtype(cp.float32),
+            "index": cp.dtype(cp.int32),
+        }
+
+    def causal_conv1d_forward(self, X, W, k, *, stream=None):
+        """The outputs of causal_conv1d.
+
+        Args:
+            X: [b, c, t], float32
+            W: [c, r], float32
+            k: [c], float32
+        
+        Returns:
+            Y: [b, c, t]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_b, size_c, size_t = self.check("X", X, "T", (None, None, None))
+        _, size_r = self.check("W", W, "T", (size_c, None))
+        self.check("k", k, "T", (size_c,))
+        with stream or nullcontext():
+            Y = cp.empty((size_b, size_c, size_t), dtypes["T"])
+            module, index = self.module(max(size_b*size_c*size_t, size_c, size_c*size_r), ())
+            self.launch(module, "forward_Y", (blocks(size_b*size_c*size_t, 256), 1, 1), (256, 1, 1),
+                        (X, W, k, Y, index(size_b), index(size_c), index(size_t), index(size_r),))
+        return Y
+
+    def causal_conv1d_backward(self, dY, X, W, *, out=None, accumulate=False, stream=None):
+        """The gradients of causal_conv1d.
+
+        Args:
+            dY: [b, c, t], float32
+            X: [b, c, t], float32
+            W: [c, r], float32
+            out: gradient arrays to write into, in the order they are returned
+            accumulate: add to what `out` holds
+        
+        Returns:
+            dX: [b, c, t]
+            dW: [c, r]
+            dk: [c]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_b, size_c, size_t = self.check("dY", dY, "T", (None, None, None))
+        self.check("X", X, "T", (size_b, size_c, size_t))
+        _, size_r = self.check("W", W, "T", (size_c, None))
+        with stream or nullcontext():
+            if out is None:
+                if accumulate:
+                    raise ValueError("accumulate=True needs out=: the arrays to add to")
+                dX = cp.empty((size_b, size_c, size_t), dtypes["T"])
+                dW = cp.empty((size_c, size_r), dtypes["T"])
+                dk = cp.empty((size_c,), dtypes["T"])
+            else:
+                dX, dW, dk = out
+                self.check("dX", dX, "T", (size_b, size_c, size_t))
+                self.check("dW", dW, "T", (size_c, size_r))
+                self.check("dk", dk, "T", (size_c,))
+            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c, size_c*size_r), ())
+            self.launch(module, "backward_dX", (blocks(size_b*size_c*size_t, 256), 1, 1), (256, 1, 1),
+                        (W, dY, dX, index(size_b), index(size_c), index(size_t), index(size_r), cp.int32(accumulate),))
+            self.launch(module, "backward_dW", (blocks(size_c*size_r, 256), 1, 1), (256, 1, 1),
+                        (X, dY, dW, index(size_b), index(size_c), index(size_t), index(size_r), cp.int32(accumulate),))
+            self.launch(module, "backward_dk", (row_blocks(size_c, size_b*size_t), 1, 1), (*row_threads(size_b*size_t), 1),
+                        (dY, dk, index(size_b), index(size_c), index(size_t), cp.int32(accumulate),))
+        return dX, dW, dk
+
+    def module(self, count, ids):
+        """The module for tensors of up to `count` elements, and its integer type for sizes."""
+        wide = count >= 2**30
+        defines = [("INDEX", "long long")] if wide else []
+        defines += [(f"{name}_t", "long long") for name, array in ids if array.dtype == self.cp.int64]
+        key = tuple(defines)
+        if key not in self.modules:
+            code = "".join(f"#define {name} {value}\n" for name, value in defines) + SOURCE.read_text()
+            self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
+        return self.modules[key], self.cp.int64 if wide else self.cp.int32
+
+    def launch(self, module, name, grid, block, args, shared=0):
+        """Launch a kernel, unless there is nothing to do."""
+        if 0 not in grid:
+            kernel = module.get_function(name)
+            if shared > 48 * 1024:
+                kernel.max_dynamic_shared_size_bytes = shared
+            kernel(grid, block, args, shared_mem=shared)
+
+    def check(self, name, array, dtype, shape):
+        """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""
+        cp = self.cp
+        if not isinstance(array, cp.ndarray):
+            raise TypeError(f"{name} must be an array of {cp.__name__}, not {type(array).__name__}")
+        kinds = (cp.int32, cp.int64) if dtype == "ids" else (self.dtypes[dtype],)
+        if array.dtype not in kinds:
+            raise TypeError(f"{name} must be {' or '.join(str(cp.dtype(k)) for k in kinds)}, not {array.dtype}")
+        if len(array.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape)):
+            expected = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ValueError(f"{name} must have shape ({expected}), not {array.shape}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be C-contiguous: pass cupy.ascontiguousarray({name})")
+        device = getattr(array, "device", None)
+        if hasattr(device, "id") and device.id != cp.cuda.Device().id:
+            raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
+        return array.shape
+
+
+def causal_conv1d_forward(*args, **options):
+    """`Kernels.causal_conv1d_forward` on CuPy."""
+    return _default().causal_conv1d_forward(*args, **options)
+
+
+def causal_conv1d_backward(*args, **options):
+    """`Kernels.causal_conv1d_backward` on CuPy."""
+    return _default().causal_conv1d_backward(*args, **options)
+
+
+def _default(cache=[]):
+    if not cache:
+        cache.append(load())
+    return cache[0]

@@ -1,0 +1,207 @@
+// matmul_batched: forward and backward, float32.  Made by `derive emit matmul_batched`; do not edit.
+//
+//     Y[b,m,n] = sum(k, A[b,m,k]*B[b,k,n])
+//
+//     dA = dY Bᵀ
+//     dB = Aᵀ dY
+//
+// Saved for the backward: nothing beyond inputs and outputs.
+// Sums are kept in float32; the same bits at every run.
+
+#ifndef INDEX
+#define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
+#endif
+
+// Y[b,m,n] = sum(k, A[b,m,k]*B[b,k,n])
+extern "C" __global__ void forward_Y(
+    const float* __restrict__ A,  // [b, m, k]
+    const float* __restrict__ B,  // [b, k, n]
+    float* __restrict__ Y,  // [b, m, n]
+    INDEX size_b,
+    INDEX size_m,
+    INDEX size_n,
+    INDEX size_k
+)
+{
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    __shared__ float As[16][68], Bs[16][68];
+    const INDEX rows = size_m, columns = size_n, length = size_k;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX b = (INDEX)blockIdx.x/across/down;
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float acc[4][4] = {};
+    for (INDEX begin = 0; begin < length; begin += 16) {
+        for (int part = 0; part < 4; ++part) {
+            const int at = thread/16 + part*16, step = thread%16;
+            const INDEX m = top + at, k = begin + step;
+            float value = 0;
+            if (m < rows && k < length) {
+                value = A[(b*size_m + m)*size_k + k];
+            }
+            As[step][at] = value;
+        }
+        for (int part = 0; part < 4; ++part) {
+            const int at = thread%64, step = thread/64 + part*4;
+            const INDEX n = left + at, k = begin + step;
+            float value = 0;
+            if (n < columns && k < length) {
+                value = B[(b*size_k + k)*size_n + n];
+            }
+            Bs[step][at] = value;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) {
+                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
+                }
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int over = 0; over < 4; ++over) {
+#pragma unroll
+        for (int along = 0; along < 4; ++along) {
+            const INDEX m = top + my_row + over, n = left + my_column + along;
+            if (m < rows && n < columns) {
+                const float y = acc[over][along];
+                Y[(b*size_m + m)*size_n + n] = y;
+            }
+        }
+    }
+}
+
+// dA[b,m,k] = sum(n, B[b,k,n]*dY[b,m,n])
+extern "C" __global__ void backward_dA(
+    const float* __restrict__ B,  // [b, k, n]
+    const float* __restrict__ dY,  // [b, m, n]
+    float* __restrict__ dA,  // [b, m, k]
+    INDEX size_b,
+    INDEX size_m,
+    INDEX size_n,
+    INDEX size_k,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    __shared__ float As[16][68], Bs[16][68];
+    const INDEX rows = size_m, columns = size_k, length = size_n;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX b = (INDEX)blockIdx.x/across/down;
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float acc[4][4] = {};
+    for (INDEX begin = 0; begin < length; begin += 16) {
+        for (int part = 0; part < 4; ++part) {
+            const int at = thread/16 + part*16, step = thread%16;
+            const INDEX m = top + at, n = begin + step;
+            float value = 0;
+            if (m < rows && n < length) {
+                value = dY[(b*size_m + m)*size_n + n];
+            }
+            As[step][at] = value;
+        }
+        for (int part = 0; part < 4; ++part) {
+            const int at = thread/16 + part*16, step = thread%16;
+            const INDEX k = left + at, n = begin + step;
+            float value = 0;
+            if (k < columns && n < length) {
+                value = B[(b*size_k + k)*size_n + n];
+            }
+            Bs[step][at] = value;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) {
+                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
+                }
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int over = 0; over < 4; ++over) {
+#pragma unroll
+        for (int along = 0; along < 4; ++along) {
+            const INDEX m = top + my_row + over, k = left + my_column + along;
+            if (m < rows && k < columns) {
+                const float da = acc[over][along];
+                dA[(b*size_m + m)*size_k + k] = accumulate ? dA[(b*size_m + m)*size_k + k] + da : da;
+            }
+        }
+    }
+}
+
+// dB[b,k,n] = sum(m, A[b,m,k]*dY[b,m,n])
+extern "C" __global__ void backward_dB(
+    const float* __restrict__ A,  // [b, m, k]
+    const float* __restrict__ dY,  // [b, m, n]
+    float* __restrict__ dB,  // [b, k, n]
+    INDEX size_b,
+    INDEX size_m,
+    INDEX size_n,
+    INDEX size_k,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    __shared__ float As[16][68], Bs[16][68];
+    const INDEX rows = size_k, columns = size_n, length = size_m;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX b = (INDEX)blockIdx.x/across/down;
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float acc[4][4] = {};
+    for (INDEX begin = 0; begin < length; begin += 16) {
+        for (int part = 0; part < 4; ++part) {
+            const int at = thread%64, step = thread/64 + part*4;
+            const INDEX k = top + at, m = begin + step;
+            float value = 0;
+            if (k < rows && m < length) {
+                value = A[(b*size_m + m)*size_k + k];
+            }
+            As[step][at] = value;
+        }
+        for (int part = 0; part < 4; ++part) {
+            const int at = thread%64, step = thread/64 + part*4;
+            const INDEX n = left + at, m = begin + step;
+            float value = 0;
+            if (n < columns && m < length) {
+                value = dY[(b*size_m + m)*size_n + n];
+            }
+            Bs[step][at] = value;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) {
+                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
+                }
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int over = 0; over < 4; ++over) {
+#pragma unroll
+        for (int along = 0; along < 4; ++along) {
+            const INDEX k = top + my_row + over, n = left + my_column + along;
+            if (k < rows && n < columns) {
+                const float db = acc[over][along];
+                dB[(b*size_k + k)*size_n + n] = accumulate ? dB[(b*size_k + k)*size_n + n] + db : db;
+            }
+        }
+    }
+}

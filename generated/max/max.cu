@@ -1,0 +1,110 @@
+// max: forward and backward, float32.  Made by `derive emit max`; do not edit.
+//
+//     Y[i] = max(j, X[i,j])
+//
+//     dX = (dY ∘ ([X = Y] 1)⁻¹) 1ᵀ ∘ [X = Y]
+//
+// Saved for the backward: nothing beyond inputs and outputs.
+// Sums are kept in float32; the same bits at every run.
+
+#ifndef INDEX
+#define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
+#endif
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
+#endif
+
+// The sum of x over the threads of a row, known to all of them.
+__device__ inline float row_sum(float x) {
+    for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
+        const float other = __shfl_xor_sync(0xffffffff, x, apart);
+        x = x + other;
+    }
+    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
+        __shared__ float part[32];
+        __syncthreads();
+        if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
+        __syncthreads();
+        x = part[0];
+        for (int warp = 1; warp < blockDim.x/32; ++warp) {
+            const float other = part[warp];
+            x = x + other;
+        }
+    }
+    return x;
+}
+
+// The greatest of x over the threads of a row, known to all of them.
+__device__ inline float row_max(float x) {
+    for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
+        const float other = __shfl_xor_sync(0xffffffff, x, apart);
+        x = fmaxf(x, other);
+    }
+    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
+        __shared__ float part[32];
+        __syncthreads();
+        if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
+        __syncthreads();
+        x = part[0];
+        for (int warp = 1; warp < blockDim.x/32; ++warp) {
+            const float other = part[warp];
+            x = fmaxf(x, other);
+        }
+    }
+    return x;
+}
+
+// Y[i] = max(j, X[i,j])
+extern "C" __global__ void forward_Y(
+    const float* __restrict__ X,  // [i, j]
+    float* __restrict__ Y,  // [i]
+    INDEX size_i,
+    INDEX size_j
+)
+{
+    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
+    const INDEX rows = size_i, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX i = group < rows ? group : rows - 1;
+    const INDEX stop = group < rows ? size_j : 0;
+    const bool writer = group < rows && threadIdx.x == 0;
+
+    float y = -INFINITY;
+    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
+        y = fmaxf(y, X[i*size_j + j]);
+    }
+    y = row_max(y);
+    if (writer) {
+        Y[i] = y;
+    }
+}
+
+// dX_sum[i] = sum(j, where(X[i,j] == Y[i], 1, 0))
+// dX[i,j] = where(X[i,j] == Y[i], dY[i]/dX_sum[i], 0)
+extern "C" __global__ void backward_dX(
+    const float* __restrict__ X,  // [i, j]
+    const float* __restrict__ Y,  // [i]
+    const float* __restrict__ dY,  // [i]
+    float* __restrict__ dX,  // [i, j]
+    INDEX size_i,
+    INDEX size_j,
+    int accumulate
+)
+{
+    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
+    const INDEX rows = size_i, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX i = group < rows ? group : rows - 1;
+    const INDEX stop = group < rows ? size_j : 0;
+
+    float dx_sum = 0;
+    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
+        if (X[i*size_j + j] == Y[i]) {
+            dx_sum = dx_sum + 1.0f;
+        }
+    }
+    dx_sum = row_sum(dx_sum);
+
+    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
+        const float dx = X[i*size_j + j] == Y[i] ? dY[i] / dx_sum : 0.0f;
+        dX[i*size_j + j] = accumulate ? dX[i*size_j + j] + dx : dx;
+    }
+}

@@ -1,0 +1,45 @@
+// relu: forward and backward, float32.  Made by `derive emit relu`; do not edit.
+//
+//     Y[i,j] = relu(X[i,j])
+//
+//     dX = dY ∘ [0 < X]
+//
+// Saved for the backward: nothing beyond inputs and outputs.
+// Sums are kept in float32; the same bits at every run.
+
+#ifndef INDEX
+#define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
+#endif
+
+__device__ inline float relu(float x) { return x < 0 ? 0 : x; }
+
+// Y[i,j] = relu(X[i,j])
+extern "C" __global__ void forward_Y(
+    const float* __restrict__ X,  // [i, j]
+    float* __restrict__ Y,  // [i, j]
+    INDEX size_i,
+    INDEX size_j
+)
+{
+    const INDEX count = size_i*size_j;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Y[element] = relu(X[element]);
+    }
+}
+
+// dX[i,j] = where(0 < X[i,j], dY[i,j], 0)
+extern "C" __global__ void backward_dX(
+    const float* __restrict__ X,  // [i, j]
+    const float* __restrict__ dY,  // [i, j]
+    float* __restrict__ dX,  // [i, j]
+    INDEX size_i,
+    INDEX size_j,
+    int accumulate
+)
+{
+    const INDEX count = size_i*size_j;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        const float dx = 0.0f < X[element] ? dY[element] : 0.0f;
+        dX[element] = accumulate ? dX[element] + dx : dx;
+    }
+}

@@ -1,0 +1,143 @@
+"""relu: forward and backward through CuPy, float32.
+
+    Y[i,j] = relu(X[i,j])
+
+    dX = dY ∘ [0 < X]
+
+Saved for the backward: nothing beyond inputs and outputs.
+Sums are kept in float32; the same bits at every run.
+
+Made by `derive emit relu`; do not edit.
+"""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("relu.cu")
+
+
+def load(cp=None):
+    """The kernels on CuPy, or on any module with its interface."""
+    if cp is None:
+        import cupy as cp
+    return Kernels(cp)
+
+
+def blocks(count, threads, most=65535):
+    """How many blocks cover `count` elements; the kernels stride over what is left."""
+    return min(-(-count // threads), most)
+
+
+class Kernels:
+    """The compiled kernels; a module is compiled at its first use.
+
+    Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+    """
+
+    def __init__(self, cp):
+        self.cp = cp
+        self.modules = {}
+        self.dtypes = {
+            "T": cp.dtype(cp.float32),
+            "compute": cp.dtype(cp.float32),
+            "index": cp.dtype(cp.int32),
+        }
+
+    def relu_forward(self, X, *, stream=None):
+        """The outputs of relu.
+
+        Args:
+            X: [i, j], float32
+        
+        Returns:
+            Y: [i, j]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_i, size_j = self.check("X", X, "T", (None, None))
+        with stream or nullcontext():
+            Y = cp.empty((size_i, size_j), dtypes["T"])
+            module, index = self.module(max(size_i*size_j, 0), ())
+            self.launch(module, "forward_Y", (blocks(size_i*size_j, 256), 1, 1), (256, 1, 1),
+                        (X, Y, index(size_i), index(size_j),))
+        return Y
+
+    def relu_backward(self, dY, X, *, out=None, accumulate=False, stream=None):
+        """The gradients of relu.
+
+        Args:
+            dY: [i, j], float32
+            X: [i, j], float32
+            out: gradient arrays to write into, in the order they are returned
+            accumulate: add to what `out` holds
+        
+        Returns:
+            dX: [i, j]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_i, size_j = self.check("dY", dY, "T", (None, None))
+        self.check("X", X, "T", (size_i, size_j))
+        with stream or nullcontext():
+            if out is None:
+                if accumulate:
+                    raise ValueError("accumulate=True needs out=: the arrays to add to")
+                dX = cp.empty((size_i, size_j), dtypes["T"])
+            else:
+                dX, = out
+                self.check("dX", dX, "T", (size_i, size_j))
+            module, index = self.module(max(size_i*size_j, 0), ())
+            self.launch(module, "backward_dX", (blocks(size_i*size_j, 256), 1, 1), (256, 1, 1),
+                        (X, dY, dX, index(size_i), index(size_j), cp.int32(accumulate),))
+        return dX
+
+    def module(self, count, ids):
+        """The module for tensors of up to `count` elements, and its integer type for sizes."""
+        wide = count >= 2**30
+        defines = [("INDEX", "long long")] if wide else []
+        defines += [(f"{name}_t", "long long") for name, array in ids if array.dtype == self.cp.int64]
+        key = tuple(defines)
+        if key not in self.modules:
+            code = "".join(f"#define {name} {value}\n" for name, value in defines) + SOURCE.read_text()
+            self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
+        return self.modules[key], self.cp.int64 if wide else self.cp.int32
+
+    def launch(self, module, name, grid, block, args, shared=0):
+        """Launch a kernel, unless there is nothing to do."""
+        if 0 not in grid:
+            kernel = module.get_function(name)
+            if shared > 48 * 1024:
+                kernel.max_dynamic_shared_size_bytes = shared
+            kernel(grid, block, args, shared_mem=shared)
+
+    def check(self, name, array, dtype, shape):
+        """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""
+        cp = self.cp
+        if not isinstance(array, cp.ndarray):
+            raise TypeError(f"{name} must be an array of {cp.__name__}, not {type(array).__name__}")
+        kinds = (cp.int32, cp.int64) if dtype == "ids" else (self.dtypes[dtype],)
+        if array.dtype not in kinds:
+            raise TypeError(f"{name} must be {' or '.join(str(cp.dtype(k)) for k in kinds)}, not {array.dtype}")
+        if len(array.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape)):
+            expected = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ValueError(f"{name} must have shape ({expected}), not {array.shape}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be C-contiguous: pass cupy.ascontiguousarray({name})")
+        device = getattr(array, "device", None)
+        if hasattr(device, "id") and device.id != cp.cuda.Device().id:
+            raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
+        return array.shape
+
+
+def relu_forward(*args, **options):
+    """`Kernels.relu_forward` on CuPy."""
+    return _default().relu_forward(*args, **options)
+
+
+def relu_backward(*args, **options):
+    """`Kernels.relu_backward` on CuPy."""
+    return _default().relu_backward(*args, **options)
+
+
+def _default(cache=[]):
+    if not cache:
+        cache.append(load())
+    return cache[0]

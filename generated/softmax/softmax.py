@@ -1,0 +1,158 @@
+"""softmax: forward and backward through CuPy, float32.
+
+    P[i,j] = softmax(j, S[i,j])
+
+    dS = P ∘ (dP − (P ∘ dP) 1 1ᵀ)
+
+Saved for the backward: nothing beyond inputs and outputs.
+Sums are kept in float32; the same bits at every run.
+
+Made by `derive emit softmax`; do not edit.
+"""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("softmax.cu")
+
+
+def load(cp=None):
+    """The kernels on CuPy, or on any module with its interface."""
+    if cp is None:
+        import cupy as cp
+    return Kernels(cp)
+
+
+def blocks(count, threads, most=65535):
+    """How many blocks cover `count` elements; the kernels stride over what is left."""
+    return min(-(-count // threads), most)
+
+
+def row_threads(count):
+    """Threads along a row of `count` elements, and rows a block."""
+    if count > 1024:
+        return (256, 1) if count <= 16384 else (1024, 1)
+    along = 32
+    while along > 1 and along >= 2*count:
+        along //= 2
+    return along, 128 // along
+
+
+def row_blocks(rows, count):
+    """Blocks that hold `rows` rows of `count` elements."""
+    return -(-rows // row_threads(count)[1])
+
+
+class Kernels:
+    """The compiled kernels; a module is compiled at its first use.
+
+    Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+    """
+
+    def __init__(self, cp):
+        self.cp = cp
+        self.modules = {}
+        self.dtypes = {
+            "T": cp.dtype(cp.float32),
+            "compute": cp.dtype(cp.float32),
+            "index": cp.dtype(cp.int32),
+        }
+
+    def softmax_forward(self, S, *, stream=None):
+        """The outputs of softmax.
+
+        Args:
+            S: [i, j], float32
+        
+        Returns:
+            P: [i, j]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_i, size_j = self.check("S", S, "T", (None, None))
+        with stream or nullcontext():
+            P = cp.empty((size_i, size_j), dtypes["T"])
+            module, index = self.module(max(size_i*size_j, size_j), ())
+            self.launch(module, "forward_P", (row_blocks(size_i, size_j), 1, 1), (*row_threads(size_j), 1),
+                        (S, P, index(size_i), index(size_j),))
+        return P
+
+    def softmax_backward(self, dP, P, *, out=None, accumulate=False, stream=None):
+        """The gradients of softmax.
+
+        Args:
+            dP: [i, j], float32
+            P: [i, j], float32
+            out: gradient arrays to write into, in the order they are returned
+            accumulate: add to what `out` holds
+        
+        Returns:
+            dS: [i, j]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_i, size_j = self.check("dP", dP, "T", (None, None))
+        self.check("P", P, "T", (size_i, size_j))
+        with stream or nullcontext():
+            if out is None:
+                if accumulate:
+                    raise ValueError("accumulate=True needs out=: the arrays to add to")
+                dS = cp.empty((size_i, size_j), dtypes["T"])
+            else:
+                dS, = out
+                self.check("dS", dS, "T", (size_i, size_j))
+            module, index = self.module(max(size_i*size_j, size_j), ())
+            self.launch(module, "backward_dS", (row_blocks(size_i, size_j), 1, 1), (*row_threads(size_j), 1),
+                        (P, dP, dS, index(size_i), index(size_j), cp.int32(accumulate),))
+        return dS
+
+    def module(self, count, ids):
+        """The module for tensors of up to `count` elements, and its integer type for sizes."""
+        wide = count >= 2**30
+        defines = [("INDEX", "long long")] if wide else []
+        defines += [(f"{name}_t", "long long") for name, array in ids if array.dtype == self.cp.int64]
+        key = tuple(defines)
+        if key not in self.modules:
+            code = "".join(f"#define {name} {value}\n" for name, value in defines) + SOURCE.read_text()
+            self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
+        return self.modules[key], self.cp.int64 if wide else self.cp.int32
+
+    def launch(self, module, name, grid, block, args, shared=0):
+        """Launch a kernel, unless there is nothing to do."""
+        if 0 not in grid:
+            kernel = module.get_function(name)
+            if shared > 48 * 1024:
+                kernel.max_dynamic_shared_size_bytes = shared
+            kernel(grid, block, args, shared_mem=shared)
+
+    def check(self, name, array, dtype, shape):
+        """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""
+        cp = self.cp
+        if not isinstance(array, cp.ndarray):
+            raise TypeError(f"{name} must be an array of {cp.__name__}, not {type(array).__name__}")
+        kinds = (cp.int32, cp.int64) if dtype == "ids" else (self.dtypes[dtype],)
+        if array.dtype not in kinds:
+            raise TypeError(f"{name} must be {' or '.join(str(cp.dtype(k)) for k in kinds)}, not {array.dtype}")
+        if len(array.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape)):
+            expected = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ValueError(f"{name} must have shape ({expected}), not {array.shape}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be C-contiguous: pass cupy.ascontiguousarray({name})")
+        device = getattr(array, "device", None)
+        if hasattr(device, "id") and device.id != cp.cuda.Device().id:
+            raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
+        return array.shape
+
+
+def softmax_forward(*args, **options):
+    """`Kernels.softmax_forward` on CuPy."""
+    return _default().softmax_forward(*args, **options)
+
+
+def softmax_backward(*args, **options):
+    """`Kernels.softmax_backward` on CuPy."""
+    return _default().softmax_backward(*args, **options)
+
+
+def _default(cache=[]):
+    if not cache:
+        cache.append(load())
+    return cache[0]

@@ -1,0 +1,151 @@
+"""swiglu: forward and backward through CuPy, float32.
+
+    Y[n,h] = A[n,h]*sigmoid(A[n,h])*B[n,h]
+
+    dA = B ∘ g ∘ (A ∘ (1 − s) + 1)
+    dB = A ∘ g
+
+Saved for the backward: nothing beyond inputs and outputs.  Computed again: s.
+Sums are kept in float32; the same bits at every run.
+
+Made by `derive emit swiglu`; do not edit.
+"""
+
+from contextlib import nullcontext
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("swiglu.cu")
+
+
+def load(cp=None):
+    """The kernels on CuPy, or on any module with its interface."""
+    if cp is None:
+        import cupy as cp
+    return Kernels(cp)
+
+
+def blocks(count, threads, most=65535):
+    """How many blocks cover `count` elements; the kernels stride over what is left."""
+    return min(-(-count // threads), most)
+
+
+class Kernels:
+    """The compiled kernels; a module is compiled at its first use.
+
+    Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+    """
+
+    def __init__(self, cp):
+        self.cp = cp
+        self.modules = {}
+        self.dtypes = {
+            "T": cp.dtype(cp.float32),
+            "compute": cp.dtype(cp.float32),
+            "index": cp.dtype(cp.int32),
+        }
+
+    def swiglu_forward(self, A, B, *, stream=None):
+        """The outputs of swiglu.
+
+        Args:
+            A: [n, h], float32
+            B: [n, h], float32
+        
+        Returns:
+            Y: [n, h]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_n, size_h = self.check("A", A, "T", (None, None))
+        self.check("B", B, "T", (size_n, size_h))
+        with stream or nullcontext():
+            Y = cp.empty((size_n, size_h), dtypes["T"])
+            module, index = self.module(max(size_n*size_h, 0), ())
+            self.launch(module, "forward_Y", (blocks(size_n*size_h, 256), 1, 1), (256, 1, 1),
+                        (A, B, Y, index(size_n), index(size_h),))
+        return Y
+
+    def swiglu_backward(self, dY, A, B, *, out=None, accumulate=False, stream=None):
+        """The gradients of swiglu.
+
+        Args:
+            dY: [n, h], float32
+            A: [n, h], float32
+            B: [n, h], float32
+            out: gradient arrays to write into, in the order they are returned
+            accumulate: add to what `out` holds
+        
+        Returns:
+            dA: [n, h]
+            dB: [n, h]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_n, size_h = self.check("dY", dY, "T", (None, None))
+        self.check("A", A, "T", (size_n, size_h))
+        self.check("B", B, "T", (size_n, size_h))
+        with stream or nullcontext():
+            if out is None:
+                if accumulate:
+                    raise ValueError("accumulate=True needs out=: the arrays to add to")
+                dA = cp.empty((size_n, size_h), dtypes["T"])
+                dB = cp.empty((size_n, size_h), dtypes["T"])
+            else:
+                dA, dB = out
+                self.check("dA", dA, "T", (size_n, size_h))
+                self.check("dB", dB, "T", (size_n, size_h))
+            module, index = self.module(max(size_n*size_h, 0), ())
+            self.launch(module, "backward_dA_dB", (blocks(size_n*size_h, 256), 1, 1), (256, 1, 1),
+                        (A, B, dY, dA, dB, index(size_n), index(size_h), cp.int32(accumulate),))
+        return dA, dB
+
+    def module(self, count, ids):
+        """The module for tensors of up to `count` elements, and its integer type for sizes."""
+        wide = count >= 2**30
+        defines = [("INDEX", "long long")] if wide else []
+        defines += [(f"{name}_t", "long long") for name, array in ids if array.dtype == self.cp.int64]
+        key = tuple(defines)
+        if key not in self.modules:
+            code = "".join(f"#define {name} {value}\n" for name, value in defines) + SOURCE.read_text()
+            self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
+        return self.modules[key], self.cp.int64 if wide else self.cp.int32
+
+    def launch(self, module, name, grid, block, args, shared=0):
+        """Launch a kernel, unless there is nothing to do."""
+        if 0 not in grid:
+            kernel = module.get_function(name)
+            if shared > 48 * 1024:
+                kernel.max_dynamic_shared_size_bytes = shared
+            kernel(grid, block, args, shared_mem=shared)
+
+    def check(self, name, array, dtype, shape):
+        """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""
+        cp = self.cp
+        if not isinstance(array, cp.ndarray):
+            raise TypeError(f"{name} must be an array of {cp.__name__}, not {type(array).__name__}")
+        kinds = (cp.int32, cp.int64) if dtype == "ids" else (self.dtypes[dtype],)
+        if array.dtype not in kinds:
+            raise TypeError(f"{name} must be {' or '.join(str(cp.dtype(k)) for k in kinds)}, not {array.dtype}")
+        if len(array.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape)):
+            expected = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ValueError(f"{name} must have shape ({expected}), not {array.shape}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be C-contiguous: pass cupy.ascontiguousarray({name})")
+        device = getattr(array, "device", None)
+        if hasattr(device, "id") and device.id != cp.cuda.Device().id:
+            raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
+        return array.shape
+
+
+def swiglu_forward(*args, **options):
+    """`Kernels.swiglu_forward` on CuPy."""
+    return _default().swiglu_forward(*args, **options)
+
+
+def swiglu_backward(*args, **options):
+    """`Kernels.swiglu_backward` on CuPy."""
+    return _default().swiglu_backward(*args, **options)
+
+
+def _default(cache=[]):
+    if not cache:
+        cache.append(load())
+    return cache[0]

@@ -1,0 +1,93 @@
+// variance: forward and backward, float32.  Made by `derive emit variance`; do not edit.
+//
+//     M[i] = mean(j, X[i,j])
+//     Y[i] = mean(j, (X[i,j] - M[i])**2)
+//
+//     dX = 2 diag(dY) (X − M 1ᵀ) / |j|
+//
+// Saved for the backward: M.
+// Sums are kept in float32; the same bits at every run.
+
+#ifndef INDEX
+#define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
+#endif
+
+__device__ inline float square(float x) { return x*x; }
+
+// The sum of x over the threads of a row, known to all of them.
+__device__ inline float row_sum(float x) {
+    for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
+        const float other = __shfl_xor_sync(0xffffffff, x, apart);
+        x = x + other;
+    }
+    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
+        __shared__ float part[32];
+        __syncthreads();
+        if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
+        __syncthreads();
+        x = part[0];
+        for (int warp = 1; warp < blockDim.x/32; ++warp) {
+            const float other = part[warp];
+            x = x + other;
+        }
+    }
+    return x;
+}
+
+// M_sum[i] = sum(j, X[i,j])
+// M[i] = M_sum[i]/size(j)
+// Y_sum[i] = sum(j, (X[i,j] - M[i])**2)
+// Y[i] = Y_sum[i]/size(j)
+extern "C" __global__ void forward_M_Y(
+    const float* __restrict__ X,  // [i, j]
+    float* __restrict__ Y,  // [i]
+    float* __restrict__ M,  // [i]
+    INDEX size_i,
+    INDEX size_j
+)
+{
+    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
+    const INDEX rows = size_i, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX i = group < rows ? group : rows - 1;
+    const INDEX stop = group < rows ? size_j : 0;
+    const bool writer = group < rows && threadIdx.x == 0;
+
+    float m_sum = 0;
+    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
+        m_sum = m_sum + X[i*size_j + j];
+    }
+    m_sum = row_sum(m_sum);
+    const float m = m_sum / (float)size_j;
+    if (writer) {
+        M[i] = m;
+    }
+
+    float y_sum = 0;
+    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
+        y_sum = y_sum + square(X[i*size_j + j] - m);
+    }
+    y_sum = row_sum(y_sum);
+    const float y = y_sum / (float)size_j;
+    if (writer) {
+        Y[i] = y;
+    }
+}
+
+// dX[i,j] = 2*dY[i]*(X[i,j] - M[i])/size(j)
+extern "C" __global__ void backward_dX(
+    const float* __restrict__ X,  // [i, j]
+    const float* __restrict__ M,  // [i]
+    const float* __restrict__ dY,  // [i]
+    float* __restrict__ dX,  // [i, j]
+    INDEX size_i,
+    INDEX size_j,
+    int accumulate
+)
+{
+    const INDEX count = size_i*size_j;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        const INDEX i = element/size_j;
+        const float dx = 2.0f*dY[i]*(X[element] - M[i]) / (float)size_j;
+        dX[element] = accumulate ? dX[element] + dx : dx;
+    }
+}
