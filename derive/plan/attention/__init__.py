@@ -6,10 +6,8 @@
     bounds    which tiles a mask leaves
     kernels   the freeze: a unit becomes a kernel
 
-The forward keeps a running maximum and a running sum a row and saves them, the log-sum-exp in two parts: a single one
-would be rounded to a relative 1e-5 for scores of 200, and every weight with it.  The backward computes
-`P = exp(S - max)*scale` again, tile by tile, and takes `Σ_s P·dP` as `Σ_v dO·O`.  No atomics: each result has one
-owner.
+The forward keeps a running maximum and a running sum a row and saves their log-sum-exp; the backward computes
+`P = exp(S - lse)` again, tile by tile, and takes `Σ_s P·dP` as `Σ_v dO·O`.  No atomics: each result has one owner.
 """
 
 from derive.plan.attention.rewrite import Fused, fuse_attention

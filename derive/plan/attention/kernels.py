@@ -56,7 +56,7 @@ class _Builder:
             assert isinstance(local, Local)
             self.looped.stmts.append(ir.Let(local.name, value))
         self.guard = self._guard()
-        self.peak, self.scale = (self.looped.namer.fresh(local_name(s.name)) for s in unit.norm)
+        self.norm = self.looped.namer.fresh(local_name(unit.norm.name))
 
     def _place(self, i: Index) -> str:
         name = self.outer.namer.fresh(letter(i))
@@ -140,8 +140,7 @@ class _Builder:
                 weights,
                 unit.kind == ONLINE,
                 norm,
-                self.peak,
-                self.scale,
+                self.norm,
                 stores,
                 wide,
             ),
@@ -218,14 +217,13 @@ class _Builder:
         if unit.kind == ONLINE:
             pair.stmts.append(ir.Assign("value", score))
             return
-        # The test also keeps a compiler from contracting `factor*product - peak`: the score is rounded as it was when
-        # the peak was taken, else every weight would be off by that rounding.
+        # The test also keeps a compiler from contracting `factor*product - lse`: the score is rounded as it was in the
+        # forward, else every weight would be off by that rounding.
         if not isinstance(score, Local):
             score = pair.let("score", score)
         score = ir.Choose(REAL, ir.Binary(BOOL, "<=", score, _real(E.MASKED)), _real(E.NEGATIVE_INFINITY), score)
-        peak, scale = (pair.real(s.target) for s in unit.norm)
-        power = ir.Apply(REAL, "exp", (ir.Binary(REAL, "-", score, peak),))
-        pair.memo[site.weights.target] = pair.let(local_name(site.name), ir.Binary(REAL, "*", power, scale))
+        less = ir.Binary(REAL, "-", score, pair.real(unit.norm.target))
+        pair.memo[site.weights.target] = pair.let(local_name(site.name), ir.Apply(REAL, "exp", (less,)))
 
     def _weights(self, pair: Scope) -> tuple[Weight, ...]:
         access = self.unit.site.weights.target
@@ -303,13 +301,12 @@ class _Builder:
 
     def _norm(self) -> ir.Block:
         """Stores what normalises a row, where the backward needs it."""
-        if self.unit.kind != ONLINE:
+        norm = self.unit.norm
+        if self.unit.kind != ONLINE or norm.name not in self.stored:
             return ()
         scope = self.outer.child()
-        for s, local in zip(self.unit.norm, (self.peak, self.scale), strict=True):
-            scope.memo[s.target] = Local(REAL, local)
-            if s.name in self.stored:
-                scope.store(s)
+        scope.memo[norm.target] = Local(REAL, self.norm)
+        scope.store(norm)
         return tuple(scope.stmts)
 
     def _computes(self) -> tuple[str, ...]:
@@ -321,7 +318,7 @@ class _Builder:
             bound = Index("~key", site.key.extent)
             soft = E.softmax((bound,), E.substitute(site.score, {site.key: bound}), (site.key,))
             lines = [statement(Statement(site.name, target.subs, soft))]  # type: ignore[arg-type]
-            lines += [statement(s) for s in unit.norm if s.name in self.stored]
+            lines += [statement(unit.norm)] if unit.norm.name in self.stored else []
         lines += [f"{axis.name} = {statement(Statement('', (), e))[3:]}" for axis, e in unit.lets]
         return (*lines, *(statement(Statement(c.stored.name, c.stored.indices, c.whole)) for c in self.sums))
 

@@ -101,7 +101,7 @@ class Rewriter:
         if exposed:
             raise NotFusedError(f"{exposed[0]} is an output")
         self.pairs[site.name] = Statement(site.name, site.weights.indices, site.weights.target)
-        self.norm = (self.fresh(f"{site.name}_max"), self.fresh(f"{site.name}_scale"))
+        self.norm = self.fresh(f"{site.name}_lse")
 
     def program(self, statements: list[Statement], results: tuple[str, ...]) -> list[Statement | TileSum]:
         """The statements of one direction, with sums over pairs as tile sums."""

@@ -67,8 +67,8 @@ class Attention(Shape):
         products: tile products, scores first.
         pair: the statements of a pair of places that all weights share.
         weights: what is made of each pair.
-        online: whether the weights are a softmax that is normalised on the way; `norm` then stores what normalises a
-            row, its greatest score and one over its sum, which stand in the locals `peak` and `scale`.
+        online: whether the weights are a softmax that is normalised on the way; `norm` then stores the
+            log-sum-exp of a row, which stands in the local `lse`.
         stores: statements that store the value of each pair.
         wide: whether blocks share the columns of outputs, or the tiles of `other`, between them.
     """
@@ -90,8 +90,7 @@ class Attention(Shape):
     weights: tuple[Weight, ...]
     online: bool
     norm: Block
-    peak: str
-    scale: str
+    lse: str
     stores: Block
     wide: bool
 

@@ -1,7 +1,7 @@
 """Which tile sums share a kernel, and the order of everything.
 
 The sums of the forward that are linear in P share one kernel, which also makes what normalises each row.  All
-others take `P = exp(S - max)*scale`: those over keys share kernels, those over queries share others, and one that needs
+others take `P = exp(S - lse)`: those over keys share kernels, those over queries share others, and one that needs
 another's result comes after it.
 """
 
@@ -31,7 +31,7 @@ class Unit:
         sums: what it makes.
         batch, turns: indices of a block, and of the loop inside it.
         lets: indices of the site that those determine, as `h = j + 2*i`.
-        norm: what normalises a row: `max[...] = max(s, S[..., s])`, `scale[...] = 1/sum(s, exp(S[..., s] - max[...]))`.
+        norm: what normalises a row: `lse[...] = logsumexp(s, S[..., s])`.
     """
 
     site: Site
@@ -40,7 +40,7 @@ class Unit:
     batch: tuple[Index, ...]
     turns: tuple[Index, ...]
     lets: tuple[tuple[Index, Expr], ...]
-    norm: tuple[Statement, Statement]
+    norm: Statement
 
     @property
     def own(self) -> Index:
@@ -59,7 +59,7 @@ class Unit:
         else:
             weights = self.weights
         back: dict[Expr, Expr] = {**dict(self.lets)}
-        out = list(self.norm) if self.kind == ONLINE else []
+        out = [self.norm] if self.kind == ONLINE else []
         for c in self.sums:
             whole = E.transform(c.whole, lambda x: self._written_out(x, weights))
             out.append(Statement(c.stored.name, c.stored.indices, E.substitute(whole, back)))
@@ -68,8 +68,7 @@ class Unit:
     @property
     def weights(self) -> Expr:
         """P from the scores and what normalises their row."""
-        peak, scale = self.norm
-        return E.mul(E.call("exp", E.sub(self.site.score, peak.target)), scale.target)
+        return E.call("exp", E.sub(self.site.score, self.norm.target))
 
     def _written_out(self, x: Expr, weights: Expr) -> Expr:
         if not isinstance(x, Get) or x.tensor != self.site.name:
@@ -95,15 +94,13 @@ def arrange(
     site: Site,
     ahead: list[Statement | TileSum],
     behind: list[Statement | TileSum],
-    norm: tuple[str, str],
+    norm: str,
     results: tuple[str, ...],
 ) -> tuple[list[Statement], list[Statement], dict[str, Unit]]:
     """Both directions with their units, as statements in order, and the unit of each statement that has one."""
     key = Index("~key", site.key.extent)
     body = E.substitute(site.score, {site.key: key})
-    peak = Statement(norm[0], site.rows, E.reduction("max", (key,), body))
-    whole = E.summation((key,), E.call("exp", E.sub(body, peak.target)))
-    total = (peak, Statement(norm[1], site.rows, E.div(E.ONE, whole)))
+    total = Statement(norm, site.rows, E.reduction("logsumexp", (key,), body))
     ahead, behind = _absorb(ahead, behind, results)
     first, front = _units(site, ahead, total, True)
     _, back = _units(site, behind, total, False)
@@ -126,7 +123,7 @@ def _without(indices: tuple[Index, ...], i: Index) -> tuple[Index, ...]:
 
 
 def _units(
-    site: Site, items: list[Statement | TileSum], norm: tuple[Statement, Statement], forward: bool
+    site: Site, items: list[Statement | TileSum], norm: Statement, forward: bool
 ) -> tuple[Unit | None, list[Unit]]:
     online: Unit | None = None
     units: list[Unit] = []
@@ -149,7 +146,7 @@ def _units(
     return online, units
 
 
-def _lettered(site: Site, c: TileSum, norm: tuple[Statement, Statement]) -> Unit:
+def _lettered(site: Site, c: TileSum, norm: Statement) -> Unit:
     """A unit of one sum, in the letters of the site."""
     axes = site.weights.indices
     names: dict[Index, Index] = {}
