@@ -14,8 +14,10 @@ from derive.cost import report
 from derive.emit import sources
 from derive.errors import FileError
 from derive.export import document, rendered
+from derive.extents import small
 from derive.plan import make_plan
 from derive.plan.names import clean
+from derive.rule.numpy import value_of
 
 Files = Mapping[str, str]
 
@@ -29,8 +31,10 @@ def folder_of(source: Source, dtype: str) -> tuple[str, Files]:
     if dtype != "float32":
         command += f" --dtype {dtype}"
     rules = [g.matrix for g in op.gradients.values()]
-    return clean(op.name), sources(op.name, plan, rules=rules, numpy_forward=op.forward_numpy,
-                                   derivation=_derivation(source, dtype), command=command)
+    constants = [f"{n} = {value_of(v)!r}" for n, v in derivation.forward.params]
+    return clean(op.name), sources(op.name, plan, rules=rules, numpy_forward=[*constants, *op.forward_numpy],
+                                   sizes=small(derivation.forward), derivation=_derivation(source, dtype),
+                                   command=command)
 
 
 def _derivation(source: Source, dtype: str) -> str:

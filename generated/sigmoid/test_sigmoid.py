@@ -1,0 +1,93 @@
+"""Test of sigmoid.py: the kernels against a plain NumPy forward and its finite differences.
+
+Runs wherever CuPy has a GPU: `python -m pytest test_sigmoid.py`, or `python test_sigmoid.py`.
+
+Made by `derive emit sigmoid`; do not edit.
+"""
+
+import importlib.util
+import math
+from pathlib import Path
+
+import numpy as np
+
+SIZES = {'i': 3, 'j': 5}
+REAL = {'X': (3, 5)}  # input: the sizes of its axes
+INTEGER = {}  # input: the sizes of its axes, and how many values it may take
+SCALE = 1e-4  # tolerance, relative to the largest entry
+
+
+def forward(X):
+    """The formula in NumPy; the outputs in order."""
+    erf = np.vectorize(math.erf, otypes=[float])
+    size_i = 3
+    size_j = 5
+    Y = 1/(1 + np.exp(-X))
+    return (Y,)
+
+
+def inputs():
+    """Random arrays, the same at every run."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for name, shape in REAL.items():
+        found[name] = rng.uniform(0.3, 1.3, shape)
+    for name, (shape, top) in INTEGER.items():
+        found[name] = rng.integers(0, top, shape)
+    return found
+
+
+def module():
+    path = Path(__file__).with_name("sigmoid.py")
+    spec = importlib.util.spec_from_file_location("sigmoid", path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def close(name, got, expected):
+    got, expected = np.asarray(got, dtype=float), np.asarray(expected, dtype=float)
+    assert got.shape == expected.shape, (name, got.shape, expected.shape)
+    worst = np.abs(got - expected).max(initial=0)
+    assert worst <= SCALE*max(np.abs(expected).max(initial=0), 0.1), (name, worst)
+
+
+def as_tuple(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+def test_sigmoid(cp=None):
+    if cp is None:
+        import cupy as cp
+    kernels = module().load(cp)
+    host = inputs()
+    host = {n: np.asarray(cp.asnumpy(cp.asarray(a, kernels.dtypes["T"]))).astype(float) if n in REAL else a
+            for n, a in host.items()}
+    device = {n: cp.asarray(a, kernels.dtypes["T"]) if n in REAL else cp.asarray(a) for n, a in host.items()}
+    expected = as_tuple(forward(**host))
+    results = as_tuple(kernels.sigmoid_forward(device["X"]))
+    for name, got, value in zip(('Y',), results, expected):
+        close(name, cp.asnumpy(got), value)
+
+    # Σ outputs·cotangents, differentiated by central differences in every element of every real input
+    rng = np.random.default_rng(1)
+    cotangents = [rng.standard_normal(np.shape(value)) for value in expected]
+    device |= {n: cp.asarray(np.asarray(c), kernels.dtypes["T"]) for n, c in zip(('dY',), cotangents)}
+    cotangents = [np.asarray(cp.asnumpy(device[n])).astype(float) for n in ('dY',)]
+    device |= dict(zip(('Y',), results))
+    gradients = as_tuple(kernels.sigmoid_backward(device["dY"], device["Y"]))
+    for name, got in zip(('X',), gradients):
+        numeric = np.zeros(host[name].shape)
+        for place in np.ndindex(numeric.shape):
+            sides = []
+            for step in (1e-5, -1e-5):
+                moved = {n: a.copy() for n, a in host.items()}
+                moved[name][place] += step
+                sides.append(sum((v*c).sum() for v, c in zip(as_tuple(forward(**moved)), cotangents)))
+            numeric[place] = (sides[0] - sides[1])/2e-5
+        close("d" + name, cp.asnumpy(got), numeric)
+
+
+if __name__ == "__main__":
+    test_sigmoid()
+    print("sigmoid: right")
