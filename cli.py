@@ -73,6 +73,8 @@ def main() -> None:
 
 dtype_option = click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True,
                             help="Type of the real arrays.")
+plan_option = click.option("--plan", type=click.Choice(["fused", "unfused"]), default="fused", show_default=True,
+                           help="Attention in tiles, or with its scores in memory.")
 size_option = click.option("--size", "size", multiple=True, metavar="LETTER=N",
                            help="Extent of an index, as t=5; may be repeated.")
 
@@ -124,7 +126,8 @@ def rule(op: str, wrt: tuple[str, ...], steps: bool, form: str) -> None:
 @click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR",
               help="Where the operations' folders go.")
 @dtype_option
-def emit(op: tuple[str, ...], folder: Path, dtype: str) -> None:
+@plan_option
+def emit(op: tuple[str, ...], folder: Path, dtype: str, plan: str) -> None:
     """Write CUDA kernels and a CuPy wrapper for each OP.
 
     Each gets a folder DIR/OP that needs derive no more.
@@ -135,7 +138,7 @@ def emit(op: tuple[str, ...], folder: Path, dtype: str) -> None:
     texts = {}
     for n, argument in enumerate(op):
         progress.show(f"emit {n + 1} of {len(op)}: {argument}")
-        name, files = write.folder_of(source.find(argument), dtype)
+        name, files = write.folder_of(source.find(argument), dtype, plan)
         texts[name] = files
     progress.clear()
     for path in write.write(folder, texts):
@@ -151,7 +154,8 @@ def emit(op: tuple[str, ...], folder: Path, dtype: str) -> None:
 @dtype_option
 @click.option("--executor", type=click.Choice(["auto", "cupy", "emulator"]), default="auto", show_default=True)
 @size_option
-def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tuple[str, ...]) -> None:
+@plan_option
+def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tuple[str, ...], plan: str) -> None:
     """Run the emitted kernels of OP on given arrays.
 
     IN.npz holds each input by name and, to run the backward too, the cotangent of an output Y as dY.
@@ -160,7 +164,7 @@ def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tu
     from derive.run import run_files
 
     found = source.find(op)
-    results = run_files(found.op, inputs, output, dtype, source.sizes(size), executor)
+    results = run_files(found.op, inputs, output, dtype, source.sizes(size), executor, plan)
     if sys.stdout.isatty():
         click.echo(f"{output}: " + ", ".join(f"{n} {list(a.shape)}" for n, a in results.items()))
 

@@ -215,10 +215,11 @@ def run_files(
     dtype: str = "float32",
     sizes: Mapping[str, int] | None = None,
     executor: str = "auto",
+    attention: str = "fused",
 ) -> dict[str, Array]:
     """`run` from one `.npz` file to another; nothing is written when anything is wrong."""
     found = read_arrays(Path(source))
-    operation = compile(op, dtype, executor)
+    operation = compile(op, dtype, executor, attention=attention)
     marked = set(operation.cotangents) - {t.name for t in operation.forward_program.inputs}
     results = operation.run(
         {n: a for n, a in found.items() if n not in marked}, {n: a for n, a in found.items() if n in marked}, sizes

@@ -195,3 +195,11 @@ def test_doctor() -> None:
     text = succeed("doctor")
     for word in ("Python", "C++ compiler", "NVRTC", "CuPy", "GPU", "TeX", "cache"):
         assert word in text
+
+
+def test_attention_can_be_kept_unfused(tmp_path: Path) -> None:
+    for plan, tiles in (("fused", True), ("unfused", False)):
+        done = command("emit", "attention", "-o", tmp_path / plan, "--plan", plan)
+        assert done.exit_code == 0, done.output
+        text = (tmp_path / plan / "attention" / "attention.cu").read_text()
+        assert ("forward_P_lse_O" in text) is tiles
