@@ -112,6 +112,8 @@ def _pass(
     gradients = set(results) if name == "backward" else set()
     groups = fuse(write_in(statements, menu, fused.units, results), results, menu, fused.groups)
     groups += [classify(s, ()) for s in aliases]
+    # A gradient that another sum reads, in its own kernel or a later one, is made alone and added at the end.
+    reread = {t for g in groups for task in g.tasks for t in E.tensors(task.body)} & gradients
     kernels: list[Kernel] = []
     for n, g in enumerate(groups):
         later = {t for h in groups[n + 1 :] for task in h.tasks for t in E.tensors(task.body)}
@@ -119,7 +121,7 @@ def _pass(
         for s in g.statements:
             if s.name in stored:
                 context.add(s.name, tuple(i.extent for i in s.indices), "compute", "temporary")
-        kernels += build(g, context, stored, name, gradients - later)
+        kernels += build(g, context, stored, name, gradients - reread)
     made = [b for b in context.buffers.values() if any(b in k.writes or b in k.scratch for k in kernels)]
     outs = tuple(context.buffers[r] for r in results)
     scratch = {b.name: b for k in kernels for b in k.writes if b not in made}
@@ -128,7 +130,6 @@ def _pass(
     needed = {a for b in (*outs, *temporaries) for a in b.axes} | {a for k in kernels for a in k.sizes}
     rules = size_rules(arguments, needed, context.sizes, forward)
     names = {t: context.buffers[t].name for t in results}
-    reread = {t for g in groups for task in g.tasks for t in E.tensors(task.body)} & gradients
     return Pass(
         name,
         arguments,

@@ -132,11 +132,11 @@ extern "C" __global__ void backward_dgamma_dbeta_dX(
     dgamma_sum_value = row_sum(dgamma_sum_value);
     dbeta_value = row_sum(dbeta_value);
     if (writer) {
-        dbeta[c] = accumulate ? dbeta[c] + dbeta_value : dbeta_value;
+        dbeta[c] = dbeta_value;
     }
     const float dgamma_value = dgamma_sum_value*rsqrtf(1e-5f + V[c]);
     if (writer) {
-        dgamma[c] = accumulate ? dgamma[c] + dgamma_value : dgamma_value;
+        dgamma[c] = dgamma_value;
     }
 
     for (INDEX element = threadIdx.x; element < stop; element += blockDim.x) {

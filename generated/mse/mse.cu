@@ -77,7 +77,7 @@ extern "C" __global__ void backward_dY_dT(
     const INDEX count = size_n*size_o;
     for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
         const float dy = 2.0f*dL[0]*(Y[element] - T[element]) / (float)size_n / (float)size_o;
-        dY[element] = accumulate ? dY[element] + dy : dy;
+        dY[element] = dy;
         const float dt = -dy;
         dT[element] = accumulate ? dT[element] + dt : dt;
     }
