@@ -162,12 +162,22 @@ def differentiate(e: Expr, atoms: list[Expr]) -> list[Expr]:
         return [t.back(sympy.diff(f, t.symbol(a))) for a in atoms]
 
 
-@cache
-def softmax_jacobian() -> tuple[Any, Any]:
-    """(diagonal, off-diagonal) factors of ∂P_j/∂u_l from P = e_j/Z with Z = Σ e: (P_j, −P_j P_l).
+def softmax_slopes(p: Expr) -> tuple[Expr, Expr]:
+    """(d, r) of the softmax's Jacobian ∂P_j/∂u_l = d(P_l)·δ_jl + d(P_l)·r(P_j), each at the value `p`.
 
-    SymPy differentiates e_j/Z by e_j and by Z, and ∂e_l/∂u_l = e_l, ∂Z/∂u_l = e_l close the chain.
+    SymPy differentiates P_j = e_j/Z by e_j and by Z; ∂e_l/∂u_l = e_l and ∂Z/∂u_l = e_l close the chain.
     """
+    t = Translation()
+    value = t.symbol(p)
+    return tuple(t.back(f.xreplace({_P: value})) for f in _softmax_slopes())  # type: ignore[return-value]
+
+
+_P = sympy.Symbol("P", real=True)
+
+
+@cache
+def _softmax_slopes() -> tuple[Any, Any]:
     ej, el, z = sympy.symbols("e_j e_l Z", positive=True)
-    p = ej / z
-    return sympy.diff(p, ej) * ej, sympy.diff(p, z) * el
+    diagonal = sympy.diff(ej/z, ej)*ej  # j = l
+    rest = sympy.diff(ej/z, z)*el  # every j
+    return diagonal.subs(ej, _P*z), (rest/(el/z)).subs(ej, _P*z)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from derive import expr as E
-from derive.calculus import differentiate
+from derive.calculus import differentiate, softmax_slopes
 from derive.expr import Expr, Get, Index, Reduce, Softmax
 from derive.program import Program, Statement
 
@@ -132,11 +132,11 @@ def _atoms(e: Expr) -> list[Expr]:
 
 
 def _through_softmax(s: Statement, e: Softmax, bar: Expr) -> tuple[Expr, Expr]:
-    """du_l = Σ_j dP_j · P_j (δ_jl − P_l) = P_l (dP_l − Σ_j P_j dP_j), with P named by the statement."""
+    """du_l = Σ_j dP_j · ∂P_j/∂u_l = P_l (dP_l − Σ_j P_j dP_j), with P named by the statement."""
     over = tuple(a for a in e.at if isinstance(a, Index))
     body = E.substitute(e.body, dict(zip(e.indices, over, strict=True)))  # l is written with the letters of P
-    weighted = E.summation(over, E.mul(s.target, bar))
-    return body, E.mul(s.target, E.sub(bar, weighted))
+    diagonal, rest = softmax_slopes(s.target)
+    return body, E.mul(diagonal, E.add(bar, E.summation(over, E.mul(rest, bar))))
 
 
 def tie_count(s: Statement) -> Statement | None:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import ast
-import io
-import tokenize
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -111,7 +109,3 @@ def _tree(body: str, code: str, number: int, kind: str) -> ast.stmt:
         raise NotationError("one statement a line, please", where=Where(code, 0, None, number))
     return module.body[0]
 
-
-def tokens(code: str) -> list[str]:
-    """Token strings of a piece of code, for finding numbers as they were written."""
-    return [t.string for t in tokenize.generate_tokens(io.StringIO(code).readline)]
