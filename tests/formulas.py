@@ -502,3 +502,9 @@ conv1d conv1d_stride conv1d_causal conv2d conv_transposed max_pool_overlapping_t
 lstm mixture_of_experts where_chain fully_masked_row outputs_scalar_and_tensor cpp_words kernel_words zero_gradient
 """.split()
 assert set(CORE) <= {e.name for e in ENTRIES}, sorted(set(CORE) - {e.name for e in ENTRIES})
+
+# ---- found by random formulas
+
+add("erf_of_a_difference", "Y[j] = erf(c - (d + sin(c)))*X[j]", "j=3; j=1")
+add("softmax_under_a_guard", "Y[i] = cos(sum(m, where(m != i, softmax(m, X[i]), D[i,m] + C[i])))", "i=2 m=2; i=3 m=5")
+add("extremum_of_a_product", "Y[i] = max(j, A[i]/(2 + sin(b))*tanh(b) + 0.25*j)", "i=3 j=4; i=1 j=1", give="j")
