@@ -14,6 +14,7 @@ from __future__ import annotations
 from derive import expr as E
 from derive.expr import Add, Call, Expr, Get, Index, Mul, Pow, Reduce, Softmax, Where
 from derive.program import Program, Statement
+from derive.simplify.names import presentable
 
 
 def hoist(program: Program) -> Program:
@@ -103,7 +104,7 @@ class _Hoist:
         guard = E.logic("and", *(g for g in guards if not _reduces(g) and g.free <= e.free))
         if guard is not E.TRUE and _may_fail(e):
             e = _guarded(e, guard)
-        letters = _presentable(indices, self.statement)
+        letters = presentable(indices, self.statement.indices)
         key = E.substitute(e, dict(zip(indices, letters, strict=True)))
         if key not in self.known:
             inner = _Hoist(Statement(self.statement.name, letters, key), self.names)
@@ -172,22 +173,6 @@ def _guarded(e: Expr, guard: Expr) -> Expr:
         indices, body = E.open_binder(e, avoid=guard.free)
         return E.softmax(indices, E.where(guard, body, E.ZERO), e.at)
     return E.where(guard, e, E.ZERO)
-
-
-def _presentable(indices: tuple[Index, ...], statement: Statement) -> tuple[Index, ...]:
-    """Index names for a new statement: a letter as it is, a bound index under its extent's letter if that is free."""
-    taken = {i.name for i in (*statement.indices, *indices)}
-    out: list[Index] = []
-    for i in indices:
-        name = i.name
-        if not name.isidentifier():
-            name = i.extent if i.extent.isidentifier() else "i"
-            n = 1
-            while name in taken:
-                n, name = n + 1, f"{i.extent}{n}" if i.extent.isidentifier() else f"i{n}"
-            taken.add(name)
-        out.append(Index(name, i.extent))
-    return tuple(out)
 
 
 def _unused(stem: str, names: set[str]) -> str:

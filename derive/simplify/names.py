@@ -241,9 +241,9 @@ def _written(e: Expr, chosen: Names, names: ForwardNames, needed: set[str], skip
     return walk(e)
 
 
-def presentable(indices: tuple[Index, ...]) -> tuple[Index, ...]:
+def presentable(indices: tuple[Index, ...], beside: tuple[Index, ...] = ()) -> tuple[Index, ...]:
     """The same indices under names that can be written: bound ones take their extent's letter, or a spare one."""
-    taken = {i.name for i in indices}
+    taken = {i.name for i in (*beside, *indices)}
     out: list[Index] = []
     for i in indices:
         name = i.name
