@@ -111,7 +111,7 @@ class _Hoist:
             inner.known = self.known
             root = inner.root(key)
             self.made += inner.made
-            name = _unused(self.statement.name, self.names)
+            name = _unused(f"{self.statement.name}_{_kind(root)}", self.names)
             self.made.append(Statement(name, letters, root, self.statement.line))
             self.known[key] = Get(name, letters)
         return Get(self.known[key].tensor, indices)
@@ -175,9 +175,18 @@ def _guarded(e: Expr, guard: Expr) -> Expr:
     return E.where(guard, e, E.ZERO)
 
 
-def _unused(stem: str, names: set[str]) -> str:
-    n = 1
-    while f"{stem}_{n}" in names:
-        n += 1
-    names.add(f"{stem}_{n}")
-    return f"{stem}_{n}"
+def _kind(root: Expr) -> str:
+    """What a reader may call the value of `root`: `L_lse` says more than `L_1`."""
+    if isinstance(root, Softmax):
+        return "softmax"
+    if isinstance(root, Reduce):
+        return {"logsumexp": "lse"}.get(root.op, root.op)
+    return "sum" if _plain_linear(root) else "in"
+
+
+def _unused(name: str, names: set[str]) -> str:
+    n, free = 1, name
+    while free in names:
+        n, free = n + 1, f"{name}_{n + 1}"
+    names.add(free)
+    return free
