@@ -1,4 +1,4 @@
-"""Options of the test suite."""
+"""Options of the test suite; slow tests run with `-m slow`."""
 
 import pytest
 
@@ -10,3 +10,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="core",
         help="which formulas of tests/formulas.py have their kernels compiled and run (default: core)",
     )
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if "slow" in config.option.markexpr:
+        return
+    for item in items:
+        if item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.skip(reason="slow: run with -m slow"))

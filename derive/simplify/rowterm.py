@@ -15,32 +15,51 @@ from collections.abc import Iterable
 
 from derive import expr as E
 from derive.expr import Expr, Index, Reduce
+from derive.guards import draw_guards
 from derive.patterns import Names
 from derive.program import Program, Statement
 
 
 def swapped(e: Expr, names: Names) -> Expr | None:
-    """`Σ_v g·T` for `e = Σ_s w·Σ_v f·g` when `names` calls `Σ_s w·f` T; None when it does not.
+    """`c·Σ_v g·T` for `e = c·Σ_s w·Σ_v f·g` when `names` calls `Σ_s w·f` T; None when it does not.
 
     Args:
-        e: a sum whose body has a sum among its factors.
-        names: sums that have a name.
+        e: a sum whose body has a sum among its factors, times what is free of both.
+        names: sums that have a name, defined by `name_sum`.
     """
-    if not isinstance(e, Reduce) or e.op != "sum":
+    sums = [f for f in E.factors(e) if isinstance(f, Reduce) and f.op == "sum"]
+    if len(sums) != 1:
         return None
-    outer, body = E.open_binder(e)
+    scale = [f for f in E.factors(e) if f is not sums[0]]
+    outer, body = E.open_binder(sums[0])
     bound = set(outer)
+    guard, body = _guarded(draw_guards(body))
     parts = E.factors(body)
     for inside in parts:
         if not isinstance(inside, Reduce) or inside.op != "sum":
             continue
-        inner, product = E.open_binder(inside, avoid=(*outer, *body.free))
+        inner, product = E.open_binder(inside, avoid=(*outer, *body.free, *guard.free))
         moving = [f for f in E.factors(product) if f.free & bound]
         staying = [f for f in E.factors(product) if not f.free & bound]
-        known = names.find(E.summation(outer, E.mul(*(f for f in parts if f is not inside), *moving)))
-        if known is not None:
-            return E.summation(inner, E.mul(*staying, known))
+        held = E.mul(*(f for f in parts if f is not inside), *moving)
+        whole = E.summation(outer, E.where(guard, held, E.ZERO))
+        for within, left in ((scale, []), ([], scale)):
+            known = names.find(E.mul(*within, whole))
+            if known is not None:
+                return E.mul(*left, E.summation(inner, E.mul(*staying, known)))
     return None
+
+
+def name_sum(names: Names, e: Expr, name: str, indices: tuple[Index, ...]) -> None:
+    """Let `name[indices]` stand for a sum, and for the same with its guards drawn outwards."""
+    if any(isinstance(f, Reduce) and f.op == "sum" for f in E.factors(e)):
+        names.define(e, name, indices)
+        names.define(draw_guards(e), name, indices)
+
+
+def _guarded(e: Expr) -> tuple[Expr, Expr]:
+    """`(c, x)` of `where(c, x, 0)`; the condition of anything else is true."""
+    return (e.cond, e.then) if isinstance(e, E.Where) and e.other is E.ZERO else (E.TRUE, e)
 
 
 def row_term(e: Expr, forward: Program, adjoints: Iterable[Statement] = ()) -> Expr:
@@ -53,8 +72,7 @@ def row_term(e: Expr, forward: Program, adjoints: Iterable[Statement] = ()) -> E
     """
     names = Names()
     for s in forward.statements:
-        if isinstance(s.expr, Reduce) and s.expr.op == "sum":
-            names.define(s.expr, s.name, s.indices)
+        name_sum(names, s.expr, s.name, s.indices)
     known = {s.name: s for s in adjoints if isinstance(s.expr, Reduce)}
 
     def written_out(x: Expr) -> Expr:

@@ -5,8 +5,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from ml_dtypes import bfloat16
 
 from derive.run import Operation, compile
+from tests.attention.spellings import SPELLINGS
 from tests.attention.variants import VARIANTS, Variant
 from tests.corpus import error
 from tests.oracle import differentiate
@@ -14,6 +16,11 @@ from tests.oracle import differentiate
 LENGTHS = (1, 2, 17, 63, 64, 65, 129, 257)
 QUICK = (1, 17, 64, 129)
 CORE = ("causal", "multihead", "grouped", "alibi", "window", "shared_bias", "projected")
+ALL = {**VARIANTS, **SPELLINGS}
+ALIKE = (  # they come to the plan of another one
+    *("scaled_by_size", "scaled_by_root", "scaled_by_power", "scaled_by_param", "scaled_inside", "scaled_sides"),
+    *("mask_in_place", "added_mask", "prefix", "blocks", "strided", "clamped", "one_line", "explicit", "other_letters"),
+)
 BOUND = {"float64": (2e-12, 1e-3), "float32": (2e-5, 0.1)}  # of the largest entry, and the least that counts as large
 
 
@@ -27,10 +34,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @cache
 def operation(name: str, dtype: str, attention: str = "fused") -> Operation:
-    return compile(VARIANTS[name].text, dtype, "emulator", attention=attention)
+    return compile(ALL[name].text, dtype, "emulator", attention=attention)
 
 
-def cotangents(name: str, arrays: dict[str, Any], variant: Variant) -> dict[str, Any]:
+def cotangents(name: str, arrays: dict[str, Any]) -> dict[str, Any]:
     op = operation(name, "float64")
     sizes = {e: n for t in op.forward_program.inputs for e, n in zip(t.axes, arrays[t.name].shape, strict=True)}
     rng = np.random.default_rng(5)
@@ -38,8 +45,8 @@ def cotangents(name: str, arrays: dict[str, Any], variant: Variant) -> dict[str,
 
 
 def compare(name: str, dtype: str, arrays: dict[str, Any], bound: float, floor: float) -> dict[str, Any]:
-    variant = VARIANTS[name]
-    given = cotangents(name, arrays, variant)
+    variant = ALL[name]
+    given = cotangents(name, arrays)
     wrt = [n for n, a in arrays.items() if a.dtype.kind == "f" and n not in variant.fixed]
     expected = differentiate(variant.text, arrays, given, wrt, {})
     found = operation(name, dtype).run(arrays, given)
@@ -50,10 +57,14 @@ def compare(name: str, dtype: str, arrays: dict[str, Any], bound: float, floor: 
     return found
 
 
+def lengths(variant: Variant, length: int) -> tuple[int, int]:
+    """Queries and keys: as many of both where the formula asks for it, else different ones."""
+    return length, length if variant.square else max(1, length - 3 if length % 2 else length + 5)
+
+
 @pytest.mark.parametrize("dtype", BOUND)
 def test_tiles_agree_with_an_independent_autodiff(variant: str, dtype: str, length: int) -> None:
-    keys = length if VARIANTS[variant].square else max(1, length - 3 if length % 2 else length + 5)
-    compare(variant, dtype, VARIANTS[variant].arrays(length, keys), *BOUND[dtype])
+    compare(variant, dtype, VARIANTS[variant].arrays(*lengths(VARIANTS[variant], length)), *BOUND[dtype])
 
 
 @pytest.mark.parametrize("name", [n for n in VARIANTS if n not in CORE])
@@ -61,9 +72,26 @@ def test_the_other_variants(name: str) -> None:
     compare(name, "float32", VARIANTS[name].arrays(65, 65), *BOUND["float32"])
 
 
+@pytest.mark.parametrize("name", [n for n in SPELLINGS if n not in ALIKE])
+def test_the_same_in_other_words(name: str) -> None:
+    compare(name, "float64", SPELLINGS[name].arrays(*lengths(SPELLINGS[name], 67)), *BOUND["float64"])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("dtype", [*BOUND, "float16", "bfloat16"])
+@pytest.mark.parametrize("name", ALL)
+def test_everything_at_every_length(name: str, dtype: str) -> None:
+    for length in LENGTHS:
+        arrays = ALL[name].arrays(*lengths(ALL[name], length))
+        if dtype in BOUND:
+            compare(name, dtype, arrays, *BOUND[dtype])
+        else:
+            narrow(name, dtype, arrays)
+
+
 def test_tiles_agree_with_the_unfused_plan(variant: str) -> None:
     arrays = VARIANTS[variant].arrays(66, 66)
-    given = cotangents(variant, arrays, VARIANTS[variant])
+    given = cotangents(variant, arrays)
     fused, unfused = (operation(variant, "float64", a).run(arrays, given) for a in ("fused", "unfused"))
     for key in unfused:
         assert error(fused[key], unfused[key]) < 1e-11, key
@@ -97,12 +125,25 @@ def test_a_row_that_is_masked_whole_gives_zeros(dtype: str) -> None:
     assert not found["dK"][2, 1:].any()
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
-def test_narrow_storage(dtype: str) -> None:
-    arrays = VARIANTS["causal"].arrays(65, 65)
-    given = cotangents("causal", arrays, VARIANTS["causal"])
-    narrow = operation("causal", dtype)
-    expected = operation("causal", "float64").run(arrays, given)
-    found = narrow.run(arrays, given)
+NARROW = {"float16": 4e-3, "bfloat16": 3e-2}
+
+
+def narrow(name: str, dtype: str, arrays: dict[str, Any]) -> None:
+    """16-bit kernels against float64 ones of the same rounded inputs."""
+    given = cotangents(name, arrays)
+    arrays, given = ({n: rounded(a, dtype) for n, a in group.items()} for group in (arrays, given))
+    expected = operation(name, "float64").run(arrays, given)
+    found = operation(name, dtype).run(arrays, given)
     for key, value in expected.items():
-        assert error(found[key].astype(float), value, 0.1) < (4e-3 if dtype == "float16" else 3e-2), key
+        assert error(found[key].astype(float), value, 0.1) < NARROW[dtype], key
+
+
+def rounded(a: Any, dtype: str) -> Any:
+    """What storage in 16 bits leaves of an array."""
+    return a.astype(bfloat16 if dtype == "bfloat16" else dtype).astype(float) if a.dtype.kind == "f" else a
+
+
+@pytest.mark.parametrize("n", LENGTHS)
+@pytest.mark.parametrize("dtype", NARROW)
+def test_narrow_storage(dtype: str, n: int) -> None:
+    narrow("causal", dtype, VARIANTS["causal"].arrays(n, n))

@@ -12,7 +12,10 @@ from derive.emit import sources
 from derive.operation import parse
 from derive.plan import Plan, make_plan
 from derive.run import _import, compile
+from tests.attention.spellings import SPELLINGS
 from tests.attention.variants import VARIANTS
+
+ALL = {**VARIANTS, **SPELLINGS}
 
 
 def plan_of(text: str, **options: Any) -> Plan:
@@ -33,9 +36,9 @@ def over_pairs(plan: Plan, given: tuple[str, ...] = ()) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("name", VARIANTS)
+@pytest.mark.parametrize("name", ALL)
 def test_no_buffer_has_two_sequence_axes(name: str) -> None:
-    variant = VARIANTS[name]
+    variant = ALL[name]
     plan = plan_of(variant.text)
     assert over_pairs(plan, variant.pairs) == []
     assert plan.contract.notes == ()

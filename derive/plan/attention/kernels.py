@@ -221,7 +221,8 @@ class _Builder:
         # forward, else every weight would be off by that rounding.
         if not isinstance(score, Local):
             score = pair.let("score", score)
-        score = ir.Choose(REAL, ir.Binary(BOOL, "<=", score, _real(E.MASKED)), _real(E.NEGATIVE_INFINITY), score)
+        # A masked score is far below the -1e30 that stands for the log-sum-exp of a row without any other.
+        score = ir.Choose(REAL, ir.Binary(BOOL, "<=", score, _real(E.MASKED)), _real(2*E.NEGATIVE_INFINITY), score)
         less = ir.Binary(REAL, "-", score, pair.real(unit.norm.target))
         pair.memo[site.weights.target] = pair.let(local_name(site.name), ir.Apply(REAL, "exp", (less,)))
 

@@ -19,7 +19,7 @@ from derive.plan.attention.sums import KEY, PAIR, ROW, NotFusedError, TileSum
 from derive.plan.attention.units import Unit, arrange, group_of
 from derive.plan.group import Group
 from derive.program import Statement
-from derive.simplify.rowterm import swapped
+from derive.simplify.rowterm import name_sum, swapped
 
 
 @dataclass(frozen=True)
@@ -65,11 +65,11 @@ def fuse_attention(
     kept: list[str] = []
     for name in [s.name for s in forward]:
         made = {s.name: s for s in forward}
-        site = find_site(made[name], made)
+        site = find_site(made[name], made) if name in made else None  # it may have been written into another's sums
         if site is None:
             continue
         try:
-            rewriter = Rewriter(site, made, fresh, outputs)
+            rewriter = Rewriter(site, made, fresh, outputs, tuple(units))
             ahead = rewriter.program(forward, outputs)
             behind = rewriter.program(backward, gradients)
             forward, backward, new = arrange(site, ahead, behind, rewriter.norm, (*outputs, *gradients))
@@ -83,13 +83,18 @@ def fuse_attention(
 
 @dataclass
 class Rewriter:
-    """One site's work: `pairs` are the statements over pairs that read P, `sums` what becomes kernels."""
+    """One site's work.
+
+    `pairs` are the statements over pairs that read P; `fused` names what the kernels of other sites make.
+    """
 
     site: Site
     made: Mapping[str, Statement]
     fresh: Callable[[str], str]
     outputs: tuple[str, ...]
+    fused: tuple[str, ...] = ()
     names: Names = field(default_factory=Names)
+    norms: Names = field(default_factory=Names)
     pairs: dict[str, Statement] = field(default_factory=dict)
     current: dict[str, Statement] = field(default_factory=dict)
     out: list[Statement | TileSum] = field(default_factory=list)
@@ -102,6 +107,7 @@ class Rewriter:
             raise NotFusedError(f"{exposed[0]} is an output")
         self.pairs[site.name] = Statement(site.name, site.weights.indices, site.weights.target)
         self.norm = self.fresh(f"{site.name}_lse")
+        self.norms.define(E.reduction("logsumexp", (site.key,), site.score), self.norm, site.rows)
 
     def program(self, statements: list[Statement], results: tuple[str, ...]) -> list[Statement | TileSum]:
         """The statements of one direction, with sums over pairs as tile sums."""
@@ -110,7 +116,9 @@ class Rewriter:
         for s in statements:
             if s.name == self.site.name:
                 continue
-            e = self.visit(s.expr, s.indices, s)
+            if s.name in self.fused and self.hot(s.expr):
+                raise NotFusedError(f"{s.name}, made by another attention's kernel, reads {self.site.name}")
+            e = self.visit(E.transform(s.expr, self.norm_read), s.indices, s)
             if e is None:
                 continue  # a sum that stands under its own name
             reads = [x for x in E.subterms(e) if isinstance(x, Get) and x.tensor in self.pairs]
@@ -118,8 +126,7 @@ class Rewriter:
             if reads:
                 self.pair(here, reads, s.name in results)
             else:
-                if isinstance(e, Reduce) and e.op == "sum":
-                    self.names.define(e, s.name, s.indices)
+                name_sum(self.names, e, s.name, s.indices)
                 self.out.append(here)
             self.current[s.name] = here
         return self.out
@@ -139,6 +146,18 @@ class Rewriter:
             self.out.append(TileSum(PAIR, Statement(s.name, s.indices, e), access, query, key, (), (), e, None, ()))
 
     # ------------------------------------------------------------------------------------------ walking
+
+    def norm_read(self, x: Expr) -> Expr:
+        """What normalises a row, where a formula asks for the log-sum-exp of its scores."""
+        if not isinstance(x, Reduce) or x.op != "logsumexp" or len(x.indices) != 1:
+            return x
+        (key,), body = E.open_binder(x)
+        for query in sorted(x.free, key=lambda i: i.key):
+            opened, _ = open_pairs(body, query, key, self.made)
+            found = self.norms.find(E.reduction("logsumexp", (key,), opened))
+            if found is not None:
+                return found
+        return x
 
     def hot(self, e: Expr) -> bool:
         return any(isinstance(x, Get) and x.tensor in self.pairs for x in E.subterms(e))
@@ -184,7 +203,8 @@ class Rewriter:
         body, access = self.open(body)
         if access is None or not access.free & set(inner):
             return e
-        if isinstance(body, E.Add) and any(i not in access.free for i in e.free):
+        body = self.parted(body)
+        if isinstance(body, E.Add) and (self.others(body) or any(i not in access.free for i in e.free)):
             return self.settle(E.add(*(E.summation(inner, t) for t in body.args)), order)
         known = self.names.find(E.summation(inner, body))
         if known is not None:
@@ -229,7 +249,8 @@ class Rewriter:
                 factors.append(self.product(part, query, key, access))
             else:
                 factors.append(self.named(part, f"{self.site.name}_side", (*order, *inner)))
-        columns = tuple(i for i in order if i in total.free and i not in pair)
+        bounded = frozenset().union(*(g.free for g in guards))
+        columns = tuple(i for i in order if i in total.free and i not in pair and i not in bounded)
         mine = [f for f in factors if f.free & set(columns)]
         operand = E.mul(*mine) if mine else None
         if kind == PAIR and columns:
@@ -237,6 +258,8 @@ class Rewriter:
         own, other = (key, query) if kind == KEY else (query, key)
         if operand is not None and (own in operand.free or self.hot(operand) or other not in operand.free):
             raise NotFusedError(f"a product with {self.site.name} is none of tiles")
+        if self.others(body):
+            raise NotFusedError(f"it is multiplied by {self.others(body)[0]}, the weights of another softmax")
         here = [g for g in guards if g.free & {query, key}]
         weight = E.mul(*(f for f in factors if f not in mine))
         if here:
@@ -251,7 +274,7 @@ class Rewriter:
             first = (*self.row_order(access, ()), key, *order)
             indices = tuple(i for i in dict.fromkeys(first) if i in total.free)
         statement = Statement(name, indices, total)
-        self.names.define(total, name, indices)
+        name_sum(self.names, total, name, indices)
         self.out.append(
             TileSum(
                 kind,
@@ -267,6 +290,22 @@ class Rewriter:
             )
         )
         return None if root is not None and name == root.name else statement.target
+
+    def others(self, e: Expr) -> list[str]:
+        """Softmaxes that `e` reads, but the site's."""
+        made = (self.current.get(x.tensor) for x in E.subterms(e) if isinstance(x, Get) and x.tensor != self.site.name)
+        return [s.name for s in made if s is not None and isinstance(s.expr, E.Softmax)]
+
+    def parted(self, body: Expr) -> Expr:
+        """`(P + R)·V` as `P·V + R·V` when R are the weights of another softmax, so that each is summed by itself."""
+        if isinstance(body, E.Where) and body.other is E.ZERO:
+            return E.add(*(E.where(body.cond, t, E.ZERO) for t in E.terms(self.parted(body.then))))
+        parts = E.factors(body)
+        for f in parts:
+            if isinstance(f, E.Add) and self.others(f):
+                mine, theirs = (E.add(*(t for t in f.args if self.hot(t) is hot)) for hot in (True, False))
+                return E.add(*(E.mul(side, *(x for x in parts if x is not f)) for side in (mine, theirs)))
+        return body
 
     # ------------------------------------------------------------------------------------------ pairs
 

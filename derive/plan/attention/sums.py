@@ -105,11 +105,16 @@ class TileSum:
 def linear_in(weight: Expr, access: Get) -> Expr | None:
     """`g` when `weight = P·g` with `g` free of P; None when it is not of that form."""
     parts = list(E.factors(weight))
-    if access not in parts:
+    mine = [f for f in parts if access in E.subterms(f)]
+    if len(mine) != 1:
         return None
-    parts.remove(access)
-    rest = E.mul(*parts)
-    return None if access in E.subterms(rest) else rest
+    rest = E.mul(*(f for f in parts if f is not mine[0]))
+    if mine[0] is access:
+        return rest
+    if isinstance(mine[0], E.Where) and mine[0].other is E.ZERO and access not in E.subterms(mine[0].cond):
+        inner = linear_in(mine[0].then, access)
+        return None if inner is None else E.mul(rest, E.where(mine[0].cond, inner, E.ZERO))
+    return None
 
 
 def vanishes(e: Expr, access: Get) -> bool:
