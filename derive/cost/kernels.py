@@ -15,9 +15,9 @@ from derive.program import Program
 def kernel_flops(k: Kernel, program: Program) -> Expr | None:
     """Operations of one kernel; None where its statements are not in the notation.
 
-    A kernel that only adds up partial results has the additions, which are few, left out.
+    A kernel that only adds up partial results, or makes them, has the additions, which are few, left out.
     """
-    if any("_partial" in b.name for b in k.reads):
+    if any("_partial" in b.name for b in k.reads) or all(b.role == "scratch" for b in k.writes):
         from derive import expr as E
         return E.ZERO
     extents = dict(program.letters)

@@ -38,7 +38,7 @@ class Printer:
         """The element type of a buffer."""
         if b.dtype == "ids":
             return f"{b.name}_t"
-        return {"T": STORAGE[self.dtype], "compute": self.compute, "index": "int"}[b.dtype]
+        return {"T": STORAGE[self.dtype], "compute": self.compute, "index": "INDEX"}[b.dtype]
 
     def parameter(self, b: Buffer, const: bool) -> str:
         return f"{'const ' if const else ''}{self.element(b)}* __restrict__ {b.name}"
@@ -130,9 +130,6 @@ class Printer:
                 return self._braces(
                     f"for (INDEX {i} = {self.scalar(s.start)}; {i} < {self.scalar(s.stop)}; {step})", s.body
                 )
-            case ir.Chase():
-                i = s.index
-                return self._braces(f"for (INDEX {i} = {self.scalar(s.start)}; {i} >= 0; {i} = {s.next}[{i}])", s.body)
             case ir.If():
                 lines = self._braces(f"if ({self.scalar(s.cond)})", s.then)
                 return lines[:-1] + self._braces("} else", s.other) if s.other else lines

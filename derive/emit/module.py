@@ -8,14 +8,19 @@ from derive.emit.cuda import STORAGE, Printer, neutral
 from derive.emit.templates import render
 from derive.plan import ir
 from derive.plan.attention.shape import Attention
-from derive.plan.records import Buffer, Column, Contraction, Kernel, Link, Nest, Plan, Row, Shape
+from derive.plan.records import Buffer, Column, Contraction, Kernel, Nest, Plan, Row, Shape
+from derive.plan.scatter.shape import CHUNK, PART, Merge, Parts, Rows, Scatter, Starts
 
 TEMPLATES: dict[type[Shape], str] = {
     Nest: "cuda/nest.cu.j2",
     Row: "cuda/row.cu.j2",
     Column: "cuda/column.cu.j2",
     Contraction: "cuda/contraction.cu.j2",
-    Link: "cuda/link.cu.j2",
+    Rows: "cuda/rows.cu.j2",
+    Merge: "cuda/merge.cu.j2",
+    Starts: "cuda/starts.cu.j2",
+    Parts: "cuda/parts.cu.j2",
+    Scatter: "cuda/scatter.cu.j2",
     Attention: "cuda/attention.cu.j2",
 }
 HEADERS = {"float16": ("cuda_fp16.h",), "bfloat16": ("cuda_bf16.h",)}
@@ -59,7 +64,7 @@ def _combine(kernels: list[Kernel], plan: Plan) -> list[tuple[str, str]]:
 
 def functions(shape: Shape) -> set[str]:
     """The helpers that a kernel calls."""
-    found: set[str] = set()
+    found = {"merge_strip"} if isinstance(shape, (Rows, Merge)) else set()
     for block in ir.blocks_in(shape):
         found |= ir.applied(block)
     return found
@@ -97,6 +102,8 @@ def _kernel(k: Kernel, plan: Plan) -> str:
         neutral=neutral,
         join=printer.join,
         writes_rows=writes_rows,
+        chunk=CHUNK,
+        part=PART,
     ).rstrip("\n")
     return re.sub(r"\n\n+( *[^ \n])", r"\n\1", text) if isinstance(k.shape, Attention) else text
 
@@ -112,4 +119,6 @@ def _parameters(k: Kernel, printer: Printer) -> list[tuple[str, str]]:
 
 def shape_letter(axis: str) -> str:
     """An axis in a comment: `d` for size_d, `chunks` for how many chunks of rows there are."""
-    return "chunks" if axis.startswith("column_chunks") else axis.replace("size_", "")
+    if axis.startswith("column_chunks"):
+        return "chunks"
+    return re.sub(r"size_|^\(|\)$", "", axis)

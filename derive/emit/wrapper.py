@@ -28,7 +28,7 @@ def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) ->
     passes = [p for p in (plan.forward, plan.backward) if p is not None]
     real = NUMPY.get(plan.dtype, 'getattr(cp, "bfloat16", None) or __import__("ml_dtypes").bfloat16')
     compute = "cp.float64" if plan.dtype == "float64" else "cp.float32"
-    dtypes = [("T", real), ("compute", compute), ("index", "cp.int32")]
+    dtypes = [("T", real), ("compute", compute)]
     return render(
         "python/module.py.j2",
         op=op,
@@ -114,21 +114,15 @@ def _checks(p: Pass) -> list[str]:
 
 
 def _body(p: Pass) -> list[str]:
-    lines = []
-    if p.name == "backward":
-        lines += _given_out(p)
-    else:
-        lines += [_empty(b) for b in p.results]
-    lines += [_empty(b) for b in p.temporaries]
-    everything = {b.count for b in (*p.arguments, *p.results, *p.temporaries)} | {
-        c for k in p.kernels for c in _counts(k)
-    }
+    everything = {b.count for b in (*p.arguments, *p.results, *p.temporaries)} | {_count(k) for k in p.kernels}
     ids = [b for b in p.arguments if b.dtype == "ids"]
     counts = ", ".join(sorted(everything))
-    lines.append(
+    lines = [
         f"module, index = self.module(max({counts}{', 0' if len(everything) == 1 else ''}), "
         f"({' '.join(f'({chr(34)}{b.name}{chr(34)}, {b.name}),' for b in ids)}))"
-    )
+    ]
+    lines += _given_out(p) if p.name == "backward" else [_empty(b) for b in p.results]
+    lines += [_empty(b) for b in p.temporaries]
     same = dict(p.aliases)
     for k in p.kernels:
         if any(b.name in same for b in k.writes):
@@ -146,8 +140,8 @@ def _body(p: Pass) -> list[str]:
     return lines
 
 
-def _counts(k: Kernel) -> list[str]:
-    return [getattr(k.shape, "count", "0")]
+def _count(k: Kernel) -> str:
+    return str(getattr(k.shape, "count", "1"))
 
 
 def _given_out(p: Pass) -> list[str]:
@@ -170,9 +164,8 @@ def _given_out(p: Pass) -> list[str]:
 
 
 def _empty(b: Buffer) -> str:
-    if b.role == "chain":  # -1 ends a chain
-        return f'{b.name} = cp.full({_tuple(list(b.axes))}, -1, dtypes["{b.dtype}"])'
-    return f'{b.name} = cp.empty({_tuple(list(b.axes))}, dtypes["{b.dtype}"])'
+    dtype = "index" if b.dtype == "index" else f'dtypes["{b.dtype}"]'
+    return f"{b.name} = cp.empty({_tuple(list(b.axes))}, {dtype})"
 
 
 def _launch(k: Kernel) -> list[str]:
@@ -180,7 +173,17 @@ def _launch(k: Kernel) -> list[str]:
     args += [f"index({s.split('=', 1)[-1]})" for s in k.sizes] + (["cp.int32(accumulate)"] if k.accumulates else [])
     grid, block = (_tuple([x for x in t if x]) for t in (k.launch.grid, k.launch.block))
     shared = f", {k.launch.shared}" if k.launch.shared != "0" else ""
-    return [f'self.launch(module, "{k.name}", {grid}, {block},', f"            ({', '.join(args)},){shared})"]
+    lines = [f'self.launch(module, "{k.name}", {grid}, {block},', f"            ({', '.join(args)},){shared})"]
+    again = k.launch.repeat
+    if again is None:
+        return lines
+    one, other = again.swapped
+    return [
+        f"{again.size} = {again.first}",
+        f"while {again.size} < {again.stop}:",
+        *("    " + line for line in lines),
+        f"    {one}, {other}, {again.size} = {other}, {one}, 2*{again.size}",
+    ]
 
 
 def _tuple(items: list[str]) -> str:

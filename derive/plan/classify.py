@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Cmp, Expr, Get, Index, Logic, Reduce, Where
+from derive.expr import Expr, Get, Index, Logic, Reduce, Where
 from derive.plan.group import Group, Task, opened
+from derive.plan.scatter.keys import scattered
 from derive.program import Statement
 
 
@@ -16,9 +17,9 @@ def classify(s: Statement, menu: tuple[str, ...]) -> Group:
         return Group("nest", s.indices, (Task(s, None, s.expr),))
     if op is None:
         return Group("pointwise", s.indices, (task,))
-    ids = scattered(s.indices, inner, body) if op == "sum" else None
-    if "scatter" in menu and ids is not None:
-        return Group("scatter", s.indices, (task,), inner, ids=ids)
+    keys = scattered(s.indices, inner, body) if op == "sum" else None
+    if "scatter" in menu and keys is not None:
+        return Group("scatter", s.indices, (task,), inner, keys=keys)
     sides = split(s.indices, inner, body) if op == "sum" else None
     if "contraction" in menu and sides is not None:
         return Group("contraction", s.indices, (task,), inner, factors=sides)
@@ -94,25 +95,3 @@ def direction(domain: tuple[Index, ...], body: Expr, inner: tuple[Index, ...]) -
 def gathered(s: Expr) -> bool:
     """Whether a subscript is read from an index tensor."""
     return isinstance(s, Get)
-
-
-def scattered(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -> Get | None:
-    """The access `ids[t]` in `Σ_t where(v == ids[t], ..., 0)` with v an index of the result; None for anything else."""
-    if not isinstance(body, Where) or body.other is not E.ZERO:
-        return None
-    for c in _conjuncts(body.cond):
-        if isinstance(c, Cmp) and c.op == "==":
-            for v, ids in ((c.left, c.right), (c.right, c.left)):
-                if (
-                    v in domain
-                    and isinstance(ids, Get)
-                    and ids.subs
-                    and set(ids.subs) <= set(inner)
-                    and len(set(ids.subs)) == len(ids.subs)
-                ):
-                    return ids
-    return None
-
-
-def _conjuncts(c: Expr) -> tuple[Expr, ...]:
-    return c.args if isinstance(c, Logic) and c.op == "and" else (c,)

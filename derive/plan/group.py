@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Reduce
+from derive.plan.scatter.keys import Keys
 from derive.program import Statement
 
 
@@ -39,7 +40,7 @@ class Group:
         tasks: what it computes, in order, all in terms of `domain` and `inner`.
         inner: indices that the kernel reduces over.
         factors: the two sides of a contraction.
-        ids: the access to the index tensor of a scatter.
+        keys: of a scatter, which row each place adds to.
     """
 
     plan: str
@@ -47,7 +48,7 @@ class Group:
     tasks: tuple[Task, ...]
     inner: tuple[Index, ...] = field(default=())
     factors: tuple[Expr, Expr] | None = None
-    ids: Get | None = None
+    keys: Keys | None = None
 
     @property
     def made(self) -> set[str]:

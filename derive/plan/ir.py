@@ -129,16 +129,6 @@ class For(Stmt):
 
 
 @dataclass(frozen=True)
-class Chase(Stmt):
-    """`for (index = start; index >= 0; index = next[index])`: the places of a chain."""
-
-    index: str
-    start: Scalar
-    next: str
-    body: tuple[Stmt, ...]
-
-
-@dataclass(frozen=True)
 class If(Stmt):
     cond: Scalar
     then: tuple[Stmt, ...]
@@ -171,7 +161,7 @@ def scalars(s: Stmt | Scalar) -> list[Scalar]:
 
 def blocks(s: Stmt) -> list[Block]:
     """The blocks directly under a statement."""
-    if isinstance(s, (For, Chase)):
+    if isinstance(s, For):
         return [s.body]
     return [s.then, s.other] if isinstance(s, If) else []
 
@@ -185,8 +175,6 @@ def names_in(node: Stmt | Scalar | Block) -> set[str]:
         if isinstance(node, Local)
         else {node.buffer}
         if isinstance(node, Load)
-        else {node.next}
-        if isinstance(node, Chase)
         else set()
     )
     for v in scalars(node):
@@ -225,8 +213,6 @@ def prune(block: Block, live: frozenset[str] = frozenset()) -> Block:
             continue
         if isinstance(s, For):
             s = For(s.index, s.stop, prune(s.body, frozenset(used)), s.start, s.step)
-        elif isinstance(s, Chase):
-            s = Chase(s.index, s.start, s.next, prune(s.body, frozenset(used)))
         elif isinstance(s, If):
             s = If(s.cond, prune(s.then, frozenset(used)), prune(s.other, frozenset(used)))
         kept.append(s)

@@ -13,7 +13,7 @@ from derive.plan.group import Group
 from derive.plan.nest import nest_kernels
 from derive.plan.records import Kernel
 from derive.plan.row import row_kernels
-from derive.plan.scatter import scatter_kernels
+from derive.plan.scatter.kernels import scatter_kernels
 
 
 def build(group: Group, context: Context, stored: set[str], direction: str, gradients: set[str]) -> list[Kernel]:
@@ -29,7 +29,7 @@ def build(group: Group, context: Context, stored: set[str], direction: str, grad
         "scatter": scatter_kernels,
         "attention": attention_kernels,
     }
-    if group.ids is not None and context.buffers[group.ids.tensor].dtype != "ids":
+    if group.keys is not None and any(context.buffers[t].dtype != "ids" for t in group.keys.integers):
         group = replace(group, plan="nest")  # real numbers compared with an index: they need be no places
     if group.plan not in builders:
         raise PlanError(f"no plan called {group.plan}")

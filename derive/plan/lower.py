@@ -92,7 +92,7 @@ class Scope:
     # ------------------------------------------------------------------------------------------ values
 
     def real(self, e: Expr) -> Scalar:
-        if is_integer(e, self.frame.memory) or isinstance(e, Size):
+        if is_integer(e, self.frame.memory):
             return _as_real(self.integer(e))
         found = self.find(e)
         if found is not None:
@@ -248,10 +248,11 @@ class Scope:
         raise PlanError(f"{type(e).__name__} is no condition", value=repr(e)[:200])
 
     def _chain(self, e: Logic) -> Scalar:
-        """`a && b && ...`, the first guards the reads of the rest."""
+        """`a && b && ...`, the first guards the reads of the rest; what reads at bare indices needs no guard."""
         op = "&&" if e.op == "and" else "||"
-        value = self.cond(e.args[0])
-        for a in e.args[1:]:
+        first, *rest = sorted(e.args, key=lambda a: not steady(a))
+        value = self.cond(first)
+        for a in rest:
             name = self.namer.fresh("holds", ours=True)
             inner = self.child()
             inner.share([a])
@@ -312,7 +313,10 @@ class Scope:
 
     def offset(self, g: Get) -> Scalar:
         """Where an element lies: ((i*n1 + j)*n2 + k), C layout; a run of indices with a counter is one step."""
-        subs, axes = g.subs, self.frame.memory[g.tensor].axes
+        return self.place(g.subs, self.frame.memory[g.tensor].axes)
+
+    def place(self, subs: tuple[Expr, ...], axes: tuple[str, ...]) -> Scalar:
+        """The number of an element in an array with these axes, in C layout."""
         value: Scalar | None = None
         n = 0
         while n < len(subs):

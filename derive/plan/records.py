@@ -18,8 +18,8 @@ class Buffer:
         name: how emitted text calls it.
         tensor: how the formula calls it.
         axes: size name of each axis, outermost first.
-        dtype: `T` (the operation's), `compute` (what sums are kept in), `ids` (an integer tensor), `index` (int32).
-        role: input, output, saved, cotangent, gradient or temporary.
+        dtype: `T` (the operation's), `compute` (what sums are kept in), `ids` (an integer tensor), `index` (INDEX).
+        role: input, output, saved, cotangent, gradient, temporary, or scratch: what kernels of one group share.
     """
 
     name: str
@@ -35,11 +35,22 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Launch:
-    """Grid, block and bytes of dynamic shared memory, as Python expressions over size names."""
+    """Grid, block and bytes of dynamic shared memory, as Python expressions over size names; how often, if not once."""
 
     grid: tuple[Text, Text, Text]
     block: tuple[Text, Text, Text]
     shared: Text = "0"
+    repeat: Doubling | None = None
+
+
+@dataclass(frozen=True)
+class Doubling:
+    """A kernel launched again and again: `size` is `first`, then twice that, below `stop`; then two buffers swap."""
+
+    size: str
+    first: Text
+    stop: Text
+    swapped: tuple[str, str]
 
 
 @dataclass(frozen=True)
@@ -138,17 +149,6 @@ class Contraction(Shape):
     right_fast: bool
     total: str
     after: Block
-
-
-@dataclass(frozen=True)
-class Link(Shape):
-    """Chains the places of equal ids: `first[v]` is the first one, `next[t]` the one after t, -1 ends."""
-
-    ids: str
-    count: Text
-    range: Text
-    first: str
-    next: str
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def is_integer(e: Expr, memory: Mapping[str, Memory]) -> bool:
     match e:
         case Num():
             return e.value.denominator == 1 and abs(e.value) < 2**31
-        case Index():
+        case Index() | Size():
             return True
         case Get():
             return e.tensor in memory and memory[e.tensor].integer

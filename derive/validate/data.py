@@ -60,7 +60,8 @@ class Drawer:
             if letter not in formula.letters:
                 raise ShapeError(f"{letter} is no index of the formula", value=f"{letter}={given[letter]}",
                                  hint="its indices are " + (", ".join(sorted(formula.letters)) or "none"))
-        self.low = dict.fromkeys(formula.integers, -2)  # below 0 where a guard allows it
+        self.low = -2  # of an integer tensor: below 0 where a guard allows it
+        self.share = 1  # of the rows that it may address: less where a formula adds to it
         self.kinds = dict(kinds)
         if not kinds:
             self.kinds = self._find_kinds()
@@ -140,8 +141,7 @@ class Drawer:
         for multiple in MULTIPLES:
             raised = {x: -(-n // multiple)*multiple if x not in self.given and x not in self.f.stated else n
                       for x, n in sizes.items()}
-            for low in (-2, 0):
-                self.low = dict.fromkeys(self.low, low)
+            for self.low, self.share in ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG)):
                 try:
                     return self._sample(raised, scale, number)
                 except ShapeError as e:
@@ -155,8 +155,8 @@ class Drawer:
         arrays = {}
         for name in self.f.inputs:
             if name in self.f.integers:
-                top = max(1, self._room(name, made, sizes))
-                arrays[name] = rng.integers(self.low[name], top, made[name])
+                top = max(1, self._room(name, made, sizes) // self.share)
+                arrays[name] = rng.integers(self.low, top, made[name])
                 arrays[name].flat[:2] = top - 1  # the last row, and one twice
             else:
                 arrays[name] = draw(rng, made[name], scale, self.kinds.get(name, "normal"))

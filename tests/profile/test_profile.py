@@ -77,11 +77,21 @@ def test_passes() -> None:
     assert forward["kernels"] == both["kernels"][:1]
 
 
-def test_what_the_wrapper_fills_counts() -> None:
-    """The gradient of a gather: two fills of integers, the chains, the sum."""
-    found = shown("embedding", "--size", "v=64", "--size", "d=32", "--size", "b=4", "--size", "s=16")
-    assert [k["name"] for k in found["kernels"]][:2] == ["fill", "fill"]
-    assert found["total"]["must_bytes"] == 64 * 8 + 64 * 32 * 4 + 64 * 32 * 4  # ids, dY, dE
+def test_a_gather_sorts_its_places() -> None:
+    """The gradient of a gather: rows in sorted chunks, starts, sums; merges where there is more than one chunk."""
+    sizes = ("--size", "v=64", "--size", "d=32", "--size", "b=4", "--size")
+    few, many = shown("embedding", *sizes, "s=16"), shown("embedding", *sizes, "s=3000")
+    assert [k["name"].removeprefix("backward_dE") for k in few["kernels"]] == ["_rows", "_starts", ""]
+    assert [k["name"] for k in many["kernels"]].count("backward_dE_merge") == 2  # 4096, 8192
+    assert few["total"]["must_bytes"] == 64 * 8 + 64 * 32 * 4 + 64 * 32 * 4  # ids, dY, dE
+
+
+def test_sorting_places_takes_a_few_accesses_a_place() -> None:
+    """T log T in place of T²: a pass over global memory for each doubling beyond 4096 places."""
+    for places, passes in ((1024, 0), (4096, 0), (16384, 2)):
+        found = shown("embedding", "--size", "v=256", "--size", "d=1", "--size", "b=1", "--size", f"s={places}")
+        asked = sum(k["requested_bytes"] for k in found["kernels"][:-1])
+        assert asked < 4 * places * (12 + 12 * passes) + 4 * 256 * 40
 
 
 def test_an_operation_without_gradients() -> None:
