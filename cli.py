@@ -75,6 +75,8 @@ dtype_option = click.option("--dtype", type=click.Choice(DTYPES), default="float
                             help="Type of the real arrays.")
 plan_option = click.option("--plan", type=click.Choice(["fused", "unfused"]), default="fused", show_default=True,
                            help="Attention in tiles, or with its scores in memory.")
+scatter_option = click.option("--scatter", type=click.Choice(["deterministic", "atomic"]), default="deterministic",
+                              show_default=True, help="Sums in order, or by atomics: faster, and bits vary.")
 size_option = click.option("--size", "size", multiple=True, metavar="LETTER=N",
                            help="Extent of an index, as t=5; may be repeated.")
 
@@ -127,7 +129,8 @@ def rule(op: str, wrt: tuple[str, ...], steps: bool, form: str) -> None:
               help="Where the operations' folders go.")
 @dtype_option
 @plan_option
-def emit(op: tuple[str, ...], folder: Path, dtype: str, plan: str) -> None:
+@scatter_option
+def emit(op: tuple[str, ...], folder: Path, dtype: str, plan: str, scatter: str) -> None:
     """Write CUDA kernels and a CuPy wrapper for each OP.
 
     Each gets a folder DIR/OP that needs derive no more.
@@ -138,7 +141,7 @@ def emit(op: tuple[str, ...], folder: Path, dtype: str, plan: str) -> None:
     texts = {}
     for n, argument in enumerate(op):
         progress.show(f"emit {n + 1} of {len(op)}: {argument}")
-        name, files = write.folder_of(source.find(argument), dtype, plan)
+        name, files = write.folder_of(source.find(argument), dtype, plan, scatter)
         texts[name] = files
     progress.clear()
     for path in write.write(folder, texts):
@@ -155,7 +158,9 @@ def emit(op: tuple[str, ...], folder: Path, dtype: str, plan: str) -> None:
 @click.option("--executor", type=click.Choice(["auto", "cupy", "emulator"]), default="auto", show_default=True)
 @size_option
 @plan_option
-def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tuple[str, ...], plan: str) -> None:
+@scatter_option
+def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tuple[str, ...], plan: str,
+        scatter: str) -> None:
     """Run the emitted kernels of OP on given arrays.
 
     IN.npz holds each input by name and, to run the backward too, the cotangent of an output Y as dY.
@@ -164,7 +169,7 @@ def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tu
     from derive.run import run_files
 
     found = source.find(op)
-    results = run_files(found.op, inputs, output, dtype, source.sizes(size), executor, plan)
+    results = run_files(found.op, inputs, output, dtype, source.sizes(size), executor, plan, scatter)
     if sys.stdout.isatty():
         click.echo(f"{output}: " + ", ".join(f"{n} {list(a.shape)}" for n, a in results.items()))
 

@@ -28,6 +28,7 @@ from derive.plan.records import Pass
 from derive.program import Program
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
+SCATTERS = ("deterministic", "atomic")
 
 
 @dataclass(frozen=True)
@@ -174,6 +175,7 @@ def compile(
     name: str = "op",
     menu: tuple[str, ...] | None = None,
     attention: str = "fused",
+    scatter: str = "deterministic",
 ) -> Operation:
     """Plan the kernels of a formula.
 
@@ -184,15 +186,18 @@ def compile(
         name: what the emitted files are called.
         menu: the kinds of kernel to choose from.
         attention: fused, or unfused to keep scores and weights in memory.
+        scatter: deterministic, or atomic: the gradient of a gather in less work and other bits at every run.
 
     Raises:
-        RunError: an unknown dtype or executor.
+        RunError: an unknown dtype, executor or scatter.
     """
+    if scatter not in SCATTERS:
+        raise RunError(f"unknown scatter {scatter}", value=scatter, hint="one of " + ", ".join(SCATTERS))
     if dtype not in DTYPES:
         raise RunError(f"unknown dtype {dtype}", value=dtype, hint="one of " + ", ".join(DTYPES))
     derivation = derive_text(op) if isinstance(op, str) else getattr(op, "derivation", op)
     backward = derivation.backward if derivation.backward.outputs else None
-    plan = make_plan(derivation.forward, backward, dtype, MENU if menu is None else menu, attention)
+    plan = make_plan(derivation.forward, backward, dtype, MENU if menu is None else menu, attention, scatter)
     return Operation(name, derivation.forward, plan, executor)
 
 
@@ -216,10 +221,11 @@ def run_files(
     sizes: Mapping[str, int] | None = None,
     executor: str = "auto",
     attention: str = "fused",
+    scatter: str = "deterministic",
 ) -> dict[str, Array]:
     """`run` from one `.npz` file to another; nothing is written when anything is wrong."""
     found = read_arrays(Path(source))
-    operation = compile(op, dtype, executor, attention=attention)
+    operation = compile(op, dtype, executor, attention=attention, scatter=scatter)
     marked = set(operation.cotangents) - {t.name for t in operation.forward_program.inputs}
     results = operation.run(
         {n: a for n, a in found.items() if n not in marked}, {n: a for n, a in found.items() if n in marked}, sizes

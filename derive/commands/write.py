@@ -22,17 +22,21 @@ from derive.rule.numpy import value_of
 Files = Mapping[str, str]
 
 
-def folder_of(source: Source, dtype: str, attention: str = "fused") -> tuple[str, Files]:
+def folder_of(
+    source: Source, dtype: str, attention: str = "fused", scatter: str = "deterministic"
+) -> tuple[str, Files]:
     """The folder's name and its files' texts."""
     op = source.op
     derivation = op.derivation
     plan = make_plan(derivation.forward, derivation.backward if derivation.backward.outputs else None, dtype,
-                     attention=attention)
+                     attention=attention, scatter=scatter)
     command = f"derive emit {shlex.quote(source.argument) if '=' not in source.argument else '-'}"
     if dtype != "float32":
         command += f" --dtype {dtype}"
     if attention != "fused":
         command += f" --plan {attention}"
+    if scatter != "deterministic":
+        command += f" --scatter {scatter}"
     rules = [g.matrix for g in op.gradients.values()]
     constants = [f"{n} = {value_of(v)!r}" for n, v in derivation.forward.params]
     return clean(op.name), sources(op.name, plan, rules=rules, numpy_forward=[*constants, *op.forward_numpy],

@@ -140,6 +140,8 @@ class Printer:
                     more = f"{self.scalar(ir.Load(REAL, s.buffer, s.offset))} + {self.scalar(s.value, 6)}"
                     value = f"accumulate ? {more} : {value}"
                 return [f"{place} = {self._narrow(s.buffer, value)};"]
+            case ir.AtomicAdd():
+                return [f"atomicAdd(&{s.buffer}[{self.scalar(s.offset)}], {self.scalar(s.value)});"]
         raise EmitError(f"cannot print {type(s).__name__}")
 
     def _narrow(self, buffer: str, text: str) -> str:

@@ -83,7 +83,9 @@ def promises(plan: Plan) -> list[str]:
             f"Saved for the backward: {', '.join(c.saved) or 'nothing beyond inputs and outputs'}."
             + (f"  Computed again: {', '.join(c.recomputed)}." if c.recomputed else "")
         )
-    bits = "the same bits at every run" if c.deterministic else "atomics: bits vary"
+    bits = "the same bits at every run"
+    if not c.deterministic:
+        bits = f"{' and '.join(c.atomics)} by atomics in no fixed order, so that bits vary from run to run"
     lines.append(f"Sums are kept in {c.accumulation}; {bits}.")
     lines += [f"{note[:1].upper()}{note[1:]}." for note in c.notes]
     return lines

@@ -19,6 +19,8 @@ class Context:
 
     namer: Namer
     sizes: dict[str, str]  # extent class -> size name
+    dtype: str = "float32"
+    scatter: str = "deterministic"  # or atomic
     buffers: dict[str, Buffer] = field(default_factory=dict)  # tensor -> buffer
     axes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # tensor -> extent classes
     tensors: set[str] = field(default_factory=set)  # every name that a formula or we gave
@@ -36,6 +38,10 @@ class Context:
             self.axes[tensor] = extents
             self.buffers[tensor] = Buffer(name, tensor, tuple(self.size(e) for e in extents), dtype, role)
         return self.buffers[tensor]
+
+    def unrounded(self, tensor: str) -> bool:
+        """Whether a tensor is kept in the type that sums are kept in."""
+        return self.buffers[tensor].dtype == "compute" or self.dtype in ("float32", "float64")
 
     def fresh_tensor(self, wish: str) -> str:
         """A tensor name that nothing has, for a statement of our own."""

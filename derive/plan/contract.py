@@ -2,21 +2,40 @@
 
 from __future__ import annotations
 
-from derive.plan.records import Contract, Pass, Plan
+from collections.abc import Iterator
+
+from derive.plan import ir
+from derive.plan.records import Contract, Kernel, Nest, Pass, Plan
 from derive.plan.work import work
 
 
 def contract(plan: Plan, recomputed: tuple[str, ...]) -> Contract:
     """What the plan keeps, moves and promises."""
+    passes = [p for p in (plan.forward, plan.backward) if p is not None]
+    added = tuple(dict.fromkeys(b.tensor for p in passes for k in p.kernels if adds_atomically(k) for b in k.writes))
     return Contract(
         saved=tuple(b.name for b in plan.forward.results if b.role == "saved"),
         recomputed=recomputed,
+        deterministic=not added,
+        atomics=added,
         accumulation="float64" if plan.dtype == "float64" else "float32",
         bytes_forward=_bytes(plan, plan.forward),
         bytes_backward=_bytes(plan, plan.backward) if plan.backward else "0",
         flops_forward=_flops(plan.forward),
         flops_backward=_flops(plan.backward) if plan.backward else "0",
     )
+
+
+def adds_atomically(kernel: Kernel) -> bool:
+    """Whether real numbers are added up in no fixed order."""
+    return isinstance(kernel.shape, Nest) and any(isinstance(s, ir.AtomicAdd) for s in _statements(kernel.shape.body))
+
+
+def _statements(block: ir.Block) -> Iterator[ir.Stmt]:
+    for s in block:
+        yield s
+        for inner in ir.blocks(s):
+            yield from _statements(inner)
 
 
 def _flops(p: Pass) -> str:

@@ -145,6 +145,15 @@ class Store(Stmt):
     accumulate: bool = False
 
 
+@dataclass(frozen=True)
+class AtomicAdd(Stmt):
+    """`atomicAdd(&buffer[offset], value)`."""
+
+    buffer: str
+    offset: Scalar
+    value: Scalar
+
+
 Block = tuple[Stmt, ...]
 
 

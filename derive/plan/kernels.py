@@ -13,6 +13,7 @@ from derive.plan.group import Group
 from derive.plan.nest import nest_kernels
 from derive.plan.records import Kernel
 from derive.plan.row import row_kernels
+from derive.plan.scatter.atomic import atomic_kernels
 from derive.plan.scatter.kernels import scatter_kernels
 
 
@@ -26,7 +27,7 @@ def build(group: Group, context: Context, stored: set[str], direction: str, grad
         "row": row_kernels,
         "column": column_kernels,
         "contraction": contraction_kernels,
-        "scatter": scatter_kernels,
+        "scatter": atomic_kernels if context.scatter == "atomic" else scatter_kernels,
         "attention": attention_kernels,
     }
     if group.keys is not None and any(context.buffers[t].dtype != "ids" for t in group.keys.integers):

@@ -26,6 +26,7 @@ def make_plan(
     dtype: str = "float32",
     menu: tuple[str, ...] = MENU,
     attention: str = "fused",
+    scatter: str = "deterministic",
 ) -> Plan:
     """Kernels for an operation.
 
@@ -35,11 +36,12 @@ def make_plan(
         dtype: float32, float64, float16 or bfloat16.
         menu: the kinds of kernel to choose from; `()` makes everything a nest.
         attention: fused keeps no tensor of queries times keys in memory; unfused plans each statement by itself.
+        scatter: deterministic sums places in order; atomic adds them as they come, and bits vary.
 
     Returns:
         The plan, made of ints and strings only.
     """
-    context = Context(Namer(), {})
+    context = Context(Namer(), {}, dtype, scatter)
     again: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
     after: list[Statement] = []

@@ -187,6 +187,7 @@ class Contract:
     in_place: tuple[str, ...] = ()
     accumulation: str = "float32"
     deterministic: bool = True
+    atomics: tuple[str, ...] = ()  # tensors that atomics add up: their bits vary from run to run
     index_width: str = "32-bit, 64-bit when a tensor has 2^30 elements or more"
     bytes_forward: Text = "0"
     bytes_backward: Text = "0"

@@ -1,5 +1,6 @@
 """The adjoint of a gather against `np.add.at`: long, hot, batched, several axes, windows, empty; bits that stay."""
 
+import json
 from collections.abc import Callable
 from typing import Any
 
@@ -7,6 +8,9 @@ import numpy as np
 import pytest
 
 from derive import emulator
+from derive.arrays import storage
+from derive.emit import sources
+from derive.errors import DeriveError
 from derive.operation import parse
 from derive.plan import Plan, make_plan
 from derive.run import compile
@@ -17,9 +21,9 @@ Array = np.ndarray[Any, Any]
 RNG = np.random.default_rng(0)
 
 
-def plan(text: str, dtype: str = "float64") -> Plan:
+def plan(text: str, dtype: str = "float64", scatter: str = "deterministic") -> Plan:
     d = parse(text).derivation
-    return make_plan(d.forward, d.backward, dtype)
+    return make_plan(d.forward, d.backward, dtype, scatter=scatter)
 
 
 def gradient(text: str, arrays: dict[str, Array], dy: Array, wrt: str, dtype: str = "float64", **options: Any) -> Array:
@@ -59,8 +63,9 @@ CASES: dict[str, Case] = {  # formula, real arrays, index arrays, where dY goes
 }
 
 
+@pytest.mark.parametrize("scatter", ["deterministic", "atomic"])
 @pytest.mark.parametrize("name", CASES)
-def test_against_add_at(name: str) -> None:
+def test_against_add_at(name: str, scatter: str) -> None:
     text, reals, places, where = CASES[name]
     rng = np.random.default_rng(len(name))
     arrays: dict[str, Array] = {n: rng.standard_normal(s) for n, s in reals.items()}
@@ -68,7 +73,7 @@ def test_against_add_at(name: str) -> None:
     forward = arrays["X"][where(**ids)]
     dy = rng.standard_normal(forward.shape)
     sizes = {"r": 3} if "+r" in text or "-r" in text else None
-    found = compile(text, "float64", "emulator").run({**arrays, **ids}, {"Y": dy}, sizes)
+    found = compile(text, "float64", "emulator", scatter=scatter).run({**arrays, **ids}, {"Y": dy}, sizes)
     np.testing.assert_array_equal(found["Y"], forward)
     np.testing.assert_allclose(found["dX"], added(reals["X"], where(**ids), dy), atol=1e-13)
     kernels = plan(text).backward
@@ -134,3 +139,37 @@ def test_a_guard_stands_before_the_reads_of_an_index_tensor(text: str) -> None:
         made = make_plan(d.forward, d.backward, "float64", **({} if menu is None else {"menu": menu}))
         run = Emitted("op", d.forward, made, Poisoned(emulator, check=True)).run(sample)
         assert run["dE"][:, 0].tolist() == [0, 1, 1, 0] if "w[" not in text else [0, 2, 2, 0]
+
+
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+def test_atomics_add_in_the_compute_type_and_say_so(dtype: str) -> None:
+    text = "Y[t,c] = E[ids[t],c]*F[ids[t],c]"
+    op = parse(text)
+    made = plan(text, dtype, "atomic")
+    assert not made.contract.deterministic
+    assert set(made.contract.atomics) == {"dE", "dF"}
+    added_to = {b.dtype for k in made.backward.kernels if "by atomics" in k.computes[0] for b in k.writes}
+    assert added_to == {"compute" if dtype in ("float16", "bfloat16") else "T"}
+    rng = np.random.default_rng(1)
+    arrays = {"E": rng.standard_normal((5, 3)), "F": rng.standard_normal((5, 3)), "ids": rng.integers(0, 5, 300)}
+    sample = Sample(arrays, {"Y": rng.standard_normal((300, 3))}, {"t": 300, "c": 3, "E.0": 5}, "")
+    held = {"dE": np.zeros((5, 3), storage(dtype)), "dF": np.ones((5, 3), storage(dtype))}
+    checked = Poisoned(emulator, check=True)
+    got = Emitted("op", op.derivation.forward, made, checked).run(sample, held)
+    plain = Emitted("op", op.derivation.forward, plan(text, dtype), emulator).run(sample, held)
+    for name in ("dE", "dF"):
+        np.testing.assert_allclose(got[name].astype(float), plain[name].astype(float), rtol=0.02, atol=1e-4)
+
+
+def test_the_header_and_the_contract_name_the_atomics() -> None:
+    made = plan("Y[t,c] = E[ids[t],c]", "float32", "atomic")
+    texts = sources("op", made)
+    for file in ("op.cu", "op.py"):
+        assert "dE by atomics in no fixed order" in texts[file]
+    assert json.loads(texts["contract.json"])["deterministic"] is False
+    assert "atomics" not in sources("op", plan("Y[t,c] = E[ids[t],c]", "float32"))["op.cu"]
+
+
+def test_an_unknown_scatter_is_an_error() -> None:
+    with pytest.raises(DeriveError, match="scatter"):
+        compile("Y[t] = E[ids[t]]", scatter="sorted")
