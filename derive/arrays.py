@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +13,9 @@ import numpy as np
 
 from derive import expr as E
 from derive.errors import FileError, ShapeError
-from derive.expr import Expr, Get, Index, Where
+from derive.expr import Expr, Get, Index
 from derive.extents import spelled
+from derive.plan.labels import accesses
 from derive.program import Program
 
 Array = np.ndarray[Any, Any]
@@ -86,7 +87,7 @@ def check_labels(program: Program, arrays: Mapping[str, Array], sizes: Mapping[s
     integers = {t.name for t in program.inputs if t.integer}
     params = dict(program.params)
     for s in program.statements:
-        for guards, g in _accesses(s.expr, ()):
+        for guards, g in accesses(s.expr):
             for n, (sub, axis) in enumerate(zip(g.subs, program.axes(g.tensor), strict=True)):
                 held = [x.tensor for x in E.subterms(sub) if isinstance(x, Get)]
                 if held:
@@ -138,23 +139,6 @@ def _check_label(
 
 class _UnknownError(Exception):
     """A term that needs more than indices and integer tensors."""
-
-
-def _accesses(e: Expr, guards: tuple[Expr, ...]) -> Iterator[tuple[tuple[Expr, ...], Get]]:
-    if isinstance(e, Where):
-        yield from _accesses(e.cond, guards)
-        yield from _accesses(e.then, (*guards, e.cond))
-        yield from _accesses(e.other, (*guards, E.negate(e.cond)))
-        return
-    if isinstance(e, E.Logic) and e.op != "not":  # the first operands guard the rest
-        for c in e.args:
-            yield from _accesses(c, guards)
-            guards = (*guards, c if e.op == "and" else E.negate(c))
-        return
-    if isinstance(e, Get):
-        yield guards, e
-    for c in e.children:
-        yield from _accesses(c, guards)
 
 
 def _evaluate(

@@ -40,6 +40,7 @@ def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) ->
         dtypes=[(k, f"cp.dtype({v})") for k, v in dtypes],
         helpers=" ".join(x for p in passes for k in p.kernels for x in (*k.launch.grid, *k.launch.block)),
         passes=[_function(op, p, plan) for p in passes],
+        labels=any(p.labels for p in passes),
     )
 
 
@@ -63,7 +64,8 @@ def _function(op: str, p: Pass, plan: Plan) -> Function:
 
 def _doc(p: Pass, plan: Plan) -> list[str]:
     lines = ["Args:"]
-    lines += [f"    {b.name}: {_shape(b)}, {_element(b, plan)}" for b in p.arguments]
+    ranges = {n: f", in range of {x.place}" for x in p.labels for n in x.arrays}
+    lines += [f"    {b.name}: {_shape(b)}, {_element(b, plan)}{ranges.get(b.name, '')}" for b in p.arguments]
     for r in p.sizes:
         if r.source is None:
             lines.append(f"    {r.name}: size of {r.letter}" + (f" (default {r.formula})" if r.formula else ""))
@@ -110,6 +112,9 @@ def _checks(p: Pass) -> list[str]:
     for r in p.sizes:
         if r.source is None and r.formula:
             lines.append(f"{r.name} = {r.formula} if {r.name} is None else {r.name}")
+    for x in p.labels:
+        mask = f", {x.mask}" if x.mask else ""
+        lines.append(f'self.check_range("{x.value}", {x.value}, {x.size}, "{x.place}"{mask})')
     return lines
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 from derive import expr as E
@@ -12,9 +13,10 @@ from derive.plan.contract import contract
 from derive.plan.fuse import MENU, fuse
 from derive.plan.inline import write_in
 from derive.plan.kernels import build
+from derive.plan.labels import labels
 from derive.plan.names import Namer
 from derive.plan.prepare import numbers, ready
-from derive.plan.records import Buffer, Kernel, Pass, Plan
+from derive.plan.records import Buffer, Kernel, Label, Pass, Plan, SizeRule
 from derive.plan.saved import recompute, unrounded
 from derive.plan.sizes import size_rules
 from derive.program import Program, Statement
@@ -140,8 +142,16 @@ def _pass(
         tuple(kernels),
         rules,
         aliases=tuple((names[s.name], context.buffers[_source(s)].name) for s in aliases),
+        labels=tuple(x for x in labels(forward, context.buffers, context.sizes) if _known(x, arguments, rules)),
         added=tuple(names[t] for t in results if t in reread),
     )
+
+
+def _known(label: Label, arguments: tuple[Buffer, ...], rules: tuple[SizeRule, ...]) -> bool:
+    """Whether a pass has what a check reads."""
+    there = {b.name for b in arguments} | {r.name for r in rules}
+    words = set(re.findall(r"[A-Za-z_]\w*", f"{label.value} {label.mask} {label.size}"))
+    return words <= there
 
 
 def _source(s: Statement) -> str:

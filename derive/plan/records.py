@@ -165,6 +165,22 @@ class SizeRule:
 
 
 @dataclass(frozen=True)
+class Label:
+    """What a wrapper checks of integer tensors: `value` is from 0 below `size` wherever `mask` holds ("" is always).
+
+    Attributes:
+        arrays: the buffers that value and mask are made of, element by element.
+        place: what is addressed, for the message.
+    """
+
+    arrays: tuple[str, ...]
+    value: Text
+    mask: Text
+    size: Text
+    place: str
+
+
+@dataclass(frozen=True)
 class Pass:
     """The forward or the backward: arguments in, results out, kernels in order."""
 
@@ -175,6 +191,7 @@ class Pass:
     kernels: tuple[Kernel, ...]
     sizes: tuple[SizeRule, ...]
     aliases: tuple[tuple[str, str], ...] = ()  # (result, argument) where the result is the argument itself
+    labels: tuple[Label, ...] = ()
     added: tuple[str, ...] = ()  # gradients that later kernels read: to be added to given arrays at the end
 
 
