@@ -90,8 +90,20 @@ def solve(program: Program, shapes: Mapping[str, tuple[int, ...]], given: Mappin
 def small(program: Program) -> Sizes:
     """Sizes for a trial without arrays: small, and different while there are few."""
     classes = dict.fromkeys(e for _, e in program.letters if not e.startswith("="))
-    wanted = {e: (3, 5, 4, 7, 2, 6)[n % 6] for n, e in enumerate(classes)}
+    floor = floors(program)
+    wanted = {e: max((3, 5, 4, 7, 2, 6)[n % 6], floor.get(e, 0)) for n, e in enumerate(classes)}
     return solve(program, {}, wanted, default=3)
+
+
+def floors(program: Program) -> Sizes:
+    """The least size of each lettered class that holds the constant subscripts on its axes."""
+    found: Sizes = {}
+    lettered = {e for _, e in program.letters if not e.startswith("=")}
+    for g in program.accesses():
+        for s, axis in zip(g.subs, program.axes(g.tensor), strict=True):
+            if isinstance(s, Num) and axis in lettered:
+                found[axis] = max(found.get(axis, 0), int(s.value) + 1)
+    return found
 
 
 def spelled(program: Program, tensor: str) -> str:

@@ -10,6 +10,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default="core",
         help="which formulas of tests/formulas.py have their kernels compiled and run (default: core)",
     )
+    parser.addoption(
+        "--fuzz", type=float, default=0, metavar="MINUTES", help="how long to try random formulas (default: a few only)"
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

@@ -36,7 +36,8 @@ KERNEL_FLAGS = (*_KERNEL_COMMON, "-O2", "-funroll-loops")
 CHECK_FLAGS = (*_KERNEL_COMMON, "-O1", "-g1", "-gdwarf-4", "-fsanitize=thread", "-DDERIVE_CHECK")
 # Statics of templates would otherwise be shared by all loaded objects; and Zen's tuning avoids multiply-adds.
 _GNU_ONLY = ("-fno-gnu-unique", "--param=avoid-fma-max-bits=0")
-_GNU_CHECK = ("-fno-gnu-unique", "-fno-tree-sra", "-fno-ipa-sra")
+# Invariant motion keeps a place in a register for a whole loop: it reads what only one branch of the loop reads.
+_GNU_CHECK = ("-fno-gnu-unique", "-fno-tree-sra", "-fno-ipa-sra", "-fno-tree-loop-im")
 # Else a read is forgotten that a write to the same place follows.
 _CLANG_CHECK = (
     "-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-instrument-func-entry-exit=0",

@@ -16,7 +16,7 @@ from derive.errors import ShapeError
 from derive.exact.evaluate import evaluate
 from derive.exact.fields import MODULAR, Array, Field, Undefined
 from derive.expr import Get
-from derive.extents import solve
+from derive.extents import floors, solve
 from derive.program import Program, Statement, Tensor
 
 
@@ -67,9 +67,10 @@ def environment(program: Program, seed: int, sizes: Mapping[str, int] | None = N
     draws = [sizes] if sizes is not None else [random_sizes(program, seed + 1000 * n, least=2 + n) for n in range(8)]
     real = [t.name for t in program.inputs if not t.integer]
     for drawn in draws:
-        env = _try(program, seed, drawn, field, frozenset())
-        if env is not None:
-            return env
+        for least in (-1, 0):  # below zero only where a guard of the labels themselves allows it
+            env = _try(program, seed, drawn, field, frozenset(), least)
+            if env is not None:
+                return env
         best = _try(program, seed, drawn, field, frozenset(real)) if field.ordered else None
         if best is not None:
             return _widened(best, program, real)
@@ -86,14 +87,15 @@ def _widened(best: Env, program: Program, real: list[str]) -> Env:
     return best
 
 
-def _try(program: Program, seed: int, sizes: Mapping[str, int], field: Field, positive: frozenset[str]) -> Env | None:
+def _try(program: Program, seed: int, sizes: Mapping[str, int], field: Field, positive: frozenset[str],
+         least: int = 0) -> Env | None:
     integers = frozenset(t.name for t in program.inputs if t.integer)
     values: dict[str, Array] = {}
     for t in program.inputs:
         shape = tuple(sizes[a] for a in t.axes)
         rng = _rng(seed, t.name)
         if t.integer:
-            low, high = _range(program, t, sizes)
+            low, high = _range(program, t, sizes, least)
             values[t.name] = _fill(shape, lambda rng=rng, low=low, high=high: rng.randrange(low, high))
         else:
             values[t.name] = _fill(shape, lambda rng=rng, name=t.name: field.draw(rng, name in positive))
@@ -117,8 +119,8 @@ def _fill(shape: tuple[int, ...], draw: Any) -> Array:
     return out
 
 
-def _range(program: Program, t: Tensor, sizes: Mapping[str, int]) -> tuple[int, int]:
-    """Values of an integer tensor: what fits where it is a subscript; below zero too if every such place is guarded."""
+def _range(program: Program, t: Tensor, sizes: Mapping[str, int], least: int) -> tuple[int, int]:
+    """Values of an integer tensor: what fits where it is a subscript, from `least` if every such place is guarded."""
     rooms, guarded = [], True
     for s in program.statements:
         inside = {x for w in E.subterms(s.expr) if isinstance(w, E.Where) for b in (w.then, w.other)
@@ -131,7 +133,7 @@ def _range(program: Program, t: Tensor, sizes: Mapping[str, int]) -> tuple[int, 
                         guarded = guarded and g in inside
     if not rooms:
         return 0, max(sizes.values(), default=2) + 1
-    return (-1 if guarded else 0), min(rooms)
+    return (least if guarded else 0), min(rooms)
 
 
 def random_sizes(program: Program, seed: int, least: int = 2) -> dict[str, int]:
@@ -145,12 +147,13 @@ def random_sizes(program: Program, seed: int, least: int = 2) -> dict[str, int]:
     letter = {e: n for n, e in reversed(program.letters)}
     pinned = {e for e in classes for g in program.accesses() for s in g.subs
               if not isinstance(s, E.Index) and e in {i.extent for i in s.free}}
+    floor = floors(program)
     for attempt in range(200):
         room = least + 2 + len(classes) + attempt // 20
         few = len(classes) <= 5
         pool = rng.sample(range(least, room), len(classes)) if few else rng.choices(range(least, least + 3),
                                                                                     k=len(classes))
-        given = dict(zip(classes, pool, strict=True))
+        given = {e: max(n, floor.get(e, 0)) for e, n in zip(classes, pool, strict=True)}
         if attempt % 2:
             for e in rng.sample(sorted(pinned), rng.randrange(len(pinned) + 1)):
                 del given[e]
@@ -161,4 +164,7 @@ def random_sizes(program: Program, seed: int, least: int = 2) -> dict[str, int]:
             continue
         if all(n > 0 for n in found.values()):
             return found
-    return solve(program, {}, {}, 3)
+    try:
+        return solve(program, {}, {letter[e]: n for e, n in floor.items()}, 3)
+    except ShapeError as e:
+        raise Undefined(f"no sizes were found that keep every access in range: {e.what}") from e

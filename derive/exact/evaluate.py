@@ -227,14 +227,15 @@ class _Evaluation:
         if not subs:
             return (), np.asarray(array, dtype=object)
         axes, places = self._joined(subs)
-        inside: Any = True
+        inside = np.asarray(True)
+        held = []
         for p, n in zip(places, array.shape, strict=True):
-            inside = inside & (p >= 0) & (p < n)
-        held = tuple(np.clip(p.astype(int), 0, max(n - 1, 0)) for p, n in zip(places, array.shape, strict=True))
+            here = np.asarray(each(lambda x, n=n: 0 <= x < n, p) == True, dtype=bool)  # noqa: E712  undefined is outside
+            held.append(np.where(here, p, 0).astype(int))
+            inside = inside & here
         if 0 in array.shape:
-            shape = np.broadcast_shapes(*(p.shape for p in places))
-            return axes, _objects([UNDEFINED] * int(np.prod(shape)), shape)
-        found = np.asarray(array[held], dtype=object)
+            return axes, _objects([UNDEFINED] * inside.size, inside.shape)
+        found = np.asarray(array[tuple(held)], dtype=object)
         return axes, found if np.all(inside) else np.asarray(np.where(inside, found, _scalar(UNDEFINED)), dtype=object)
 
     def whole(self, e: Expr) -> Value:

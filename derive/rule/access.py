@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Mapping
+from fractions import Fraction
 
 from derive import expr as E
 from derive.expr import Cmp, Expr, Get, Index, Num, Reduce, Where
-from derive.program import Statement, Tensor
+from derive.program import Program, Statement
 from derive.rule.arrays import ATOM, MUL, Array, aligned, union
 from derive.rule.places import Places, conjuncts
 
@@ -15,8 +16,11 @@ from derive.rule.places import Places, conjuncts
 class AccessPrinter:
     """The part of the NumPy printer that reads and writes tensors at computed places."""
 
-    def __init__(self, inputs: Iterable[Tensor], names: set[str], places: Places):
-        self.inputs, self.names, self.places, self.made = tuple(inputs), names, places, 0
+    def __init__(self, program: Program, names: set[str], places: Places, moved: Mapping[str, str]):
+        self.inputs, self.names, self.places, self.made = program.inputs, names, places, 0
+        self.moved = moved  # tensor, as extents name it -> what it is called here
+        self.axes = {t.name: t.axes for t in program.inputs}
+        self.axes |= {s.name: tuple(i.extent for i in s.indices) for s in program.statements}
 
     @abstractmethod
     def array(self, e: Expr, scope: tuple[Index, ...], guarded: bool = False) -> Array: ...
@@ -28,7 +32,7 @@ class AccessPrinter:
         if "." not in extent:
             return f"size_{extent}"
         tensor, _, axis = extent.rpartition(".")
-        return f"{tensor}.shape[{axis}]"
+        return f"{self.moved.get(tensor, tensor)}.shape[{axis}]"
 
     def temporary(self) -> str:
         self.made += 1
@@ -39,29 +43,37 @@ class AccessPrinter:
     # ---------------------------------------------------------------------------------------------- reading
 
     def access(self, e: Get, scope: tuple[Index, ...], guarded: bool) -> Array:
-        letters = [s for s in e.subs if isinstance(s, Index)]
-        others = [s for s in e.subs if not isinstance(s, Index)]
-        distinct = len(set(letters)) == len(letters)
-        if distinct and not others:
-            return Array(e.tensor, tuple(letters))
-        if distinct and all(isinstance(s, Num) and s.value >= 0 for s in others):
-            places = ", ".join(":" if isinstance(s, Index) else str(s.value) for s in e.subs)  # type: ignore[attr-defined]
-            return Array(f"{e.tensor}[{places}]", tuple(letters))
-        if distinct and len(others) == 1 and not others[0].free & set(letters):
-            return self._one_place(e, others[0], scope, guarded)
+        slots = [self._slot(e, n, guarded) for n in range(len(e.subs))]
+        hard = [n for n, slot in enumerate(slots) if slot is None]
+        letters = [i for n, s in enumerate(e.subs) if n not in hard for i in s.free]
+        if len(set(letters)) == len(letters):
+            if not hard:
+                return Array(e.tensor + _brackets([s for s in slots if s]), tuple(letters))
+            whole = not any(isinstance(s, Num) for s in e.subs)
+            if len(hard) == 1 and whole and not e.subs[hard[0]].free & set(letters):
+                return self._one_place(e, hard[0], slots, scope, guarded)
         return self._everywhere(e, scope, guarded)
 
-    def _one_place(self, e: Get, sub: Expr, scope: tuple[Index, ...], guarded: bool) -> Array:
-        """`X[:, idx, :]`: one computed subscript among plain letters keeps their order."""
-        idx = self._subscript(e, e.subs.index(sub), scope, guarded)
-        axes: list[Index] = []
-        slots: list[str] = []
-        for s in e.subs:
-            axes += idx.axes if s is sub else [s]  # type: ignore[list-item]
-            slots.append(idx.code if s is sub else ":")
-        while slots and slots[-1] == ":":
-            slots.pop()
-        return Array(f"{e.tensor}[{', '.join(slots)}]", tuple(axes))
+    def _slot(self, e: Get, n: int, guarded: bool) -> str | None:
+        """A subscript as a slice or a number, which leaves the other axes in place; None if it takes an array."""
+        sub = e.subs[n]
+        if isinstance(sub, Num):
+            return str(sub.value) if sub.value >= 0 else None
+        if isinstance(sub, Index) and sub.extent == self.axes[e.tensor][n]:
+            return ":"
+        line = None if guarded or len(sub.free) != 1 else _straight(sub)
+        if line is None:
+            return None
+        letter, step, start = line
+        size = self.size(letter.extent)
+        stop = (size if step == 1 else f"{step}*{size}") + (f" + {start}" if start else "")
+        return f"{start or ''}:{stop}" + (f":{step}" if step != 1 else "")
+
+    def _one_place(self, e: Get, n: int, slots: list[str | None], scope: tuple[Index, ...], guarded: bool) -> Array:
+        """`X[:, idx, :]`: one computed subscript among slices keeps their order."""
+        idx = self._subscript(e, n, scope, guarded)
+        axes = [i for m, s in enumerate(e.subs) for i in (idx.axes if m == n else s.free)]
+        return Array(e.tensor + _brackets([slot or idx.code for slot in slots]), tuple(axes))
 
     def _everywhere(self, e: Get, scope: tuple[Index, ...], guarded: bool) -> Array:
         """Every subscript as an integer array, all broadcast together."""
@@ -70,8 +82,10 @@ class AccessPrinter:
         return Array(f"{e.tensor}[{', '.join(aligned(i, want).code for i in idx)}]", want)
 
     def _subscript(self, e: Get, n: int, scope: tuple[Index, ...], guarded: bool) -> Array:
-        a = self.array(e.subs[n], scope, guarded)
-        if guarded and not isinstance(e.subs[n], (Index, Num)):
+        sub = e.subs[n]
+        a = self.array(sub, scope, guarded)
+        plain = isinstance(sub, Num) or (isinstance(sub, Index) and sub.extent == self.axes[e.tensor][n])
+        if guarded and not plain:
             return Array(f"np.clip({a.code}, 0, {e.tensor}.shape[{n}] - 1)", a.axes)
         return a
 
@@ -126,6 +140,22 @@ class AccessPrinter:
         if guarded and not isinstance(sub, Index):
             return Array(f"np.clip({a.code}, 0, {s.name}.shape[{n}] - 1)", a.axes)
         return a
+
+
+def _brackets(slots: list[str]) -> str:
+    """`[:, 0]`, without slices at the end that take all."""
+    while slots and slots[-1] == ":":
+        slots = slots[:-1]
+    return f"[{', '.join(slots)}]" if slots else ""
+
+
+def _straight(e: Expr) -> tuple[Index, int, int] | None:
+    """(i, c, n) of a subscript `c·i + n` with c > 0 and n >= 0."""
+    start = sum((t.value for t in E.terms(e) if isinstance(t, Num)), Fraction(0))
+    c, letter = E.coefficient(E.sub(e, E.num(start)))
+    if not isinstance(letter, Index) or c <= 0 or start < 0 or c.denominator != 1 or start.denominator != 1:
+        return None
+    return letter, int(c), int(start)
 
 
 def _scatter_parts(t: Expr, s: Statement, known: Places

@@ -34,6 +34,7 @@ from derive.rule.access import AccessPrinter
 from derive.rule.arrays import ADD, ATOM, MUL, POW, UNARY, Array, aligned, literal, number, transposed, union
 from derive.rule.contract import contraction
 from derive.rule.letters import visible_means
+from derive.rule.namespace import apart
 from derive.rule.places import Places
 
 UFUNCS = {"erf": "erf", **{fn: f"np.{fn}" for fn in (
@@ -257,12 +258,17 @@ def numpy_program(program: Program, given: Program | None = None) -> list[str]:
     Args:
         program: forward or backward.
         given: the forward program, when `program` is the backward one: its inputs give the sizes of unlettered axes.
+
+    Raises:
+        DerivationError: no NumPy form, or a tensor is called `size_<letter>` and the rule needs that extent.
     """
-    printer = NumPyPrinter(program.inputs, program.names | (given.names if given else set()), Places(given or program))
-    lines: list[str] = []
-    for s in program.statements:
-        lines += _statement(printer, s)
-    return lines
+    return apart(program, given, _printed)
+
+
+def _printed(program: Program, given: Program | None, moved: dict[str, str]) -> list[str]:
+    names = program.names | (given.names if given else set())
+    printer = NumPyPrinter(program, names, Places(given or program), moved)
+    return [line for s in program.statements for line in _statement(printer, s)]
 
 
 def _statement(p: NumPyPrinter, s: Statement) -> list[str]:

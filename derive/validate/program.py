@@ -26,6 +26,7 @@ Array = np.ndarray[Any, Any]
 erf = np.vectorize(math.erf, otypes=[float])
 AMPLIFIED = 1024.0  # float64's own roundoff would be lost in float64: its noise is larger, and counted for less
 EXACT = (ast.FloorDiv, ast.Mod)
+NOISY, WRITTEN, NAMED = "noisy()", "written()", "named()"  # no tensor has such a name
 ROUNDING = {"exp", "log", "log1p", "expm1", "tanh", "sqrt", "sin", "cos", "erf", "sum", "mean", "einsum", "power"}
 
 
@@ -39,17 +40,17 @@ class _Noisy(ast.NodeTransformer):
     def visit_Assign(self, node: ast.Assign) -> ast.AST:
         kept = any(node is a for a in self.last.values())
         self.generic_visit(node)
-        node.value = _call("written" if kept else "named", node.value)
+        node.value = _call(WRITTEN if kept else NAMED, node.value)
         return node
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
-        return node if isinstance(node.op, EXACT) else _call("noisy", node)
+        return node if isinstance(node.op, EXACT) else _call(NOISY, node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
-        return _call("noisy", node) if name in ROUNDING else node
+        return _call(NOISY, node) if name in ROUNDING else node
 
 
 def _call(name: str, node: ast.expr) -> ast.Call:
@@ -57,13 +58,17 @@ def _call(name: str, node: ast.expr) -> ast.Call:
 
 
 def moved(x: Any, roundoff: float, seed: int) -> Any:
-    """Real values, each times 1 ± roundoff; anything else as it is."""
+    """Real values, each times 1 ± about a roundoff; anything else as it is.
+
+    The amount differs from value to value (3/4 to 5/4 of a roundoff): signs alone would cancel by chance.
+    """
     if not isinstance(x, (float, np.floating, np.ndarray)) or (isinstance(x, np.ndarray) and x.dtype.kind != "f"):
         return x
     bits = np.asarray(x, np.float64).view(np.uint64)
     with np.errstate(over="ignore"):
-        up = (((bits ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)) & np.uint64(1)
-    return np.asarray(x) * (1.0 + roundoff * (2.0 * up.astype(float) - 1.0))
+        drawn = ((bits ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
+    up, amount = (drawn & np.uint64(1)).astype(float), ((drawn >> np.uint64(1)) & np.uint64(1023)).astype(float) / 1024
+    return np.asarray(x) * (1.0 + roundoff * (2.0 * up - 1.0) * (0.75 + 0.5 * amount))
 
 
 @dataclass(frozen=True)
@@ -104,17 +109,18 @@ class Runnable:
         roundoff = 2.0**-53 * AMPLIFIED if dtype == "float64" else 2.0**-24
         half, kept = dtype in ("float16", "bfloat16"), storage(dtype)
         space = {n: a.copy() if half else moved(a, roundoff, seed) for n, a in sample.arrays.items()}
-        space["noisy"] = lambda x: moved(x, roundoff, seed)
+        space[NOISY] = lambda x: moved(x, roundoff, seed)
 
         def written(x: Any) -> Any:
             return np.asarray(x).astype(kept).astype(float) if half and np.asarray(x).dtype.kind == "f" else x
 
-        space["written"], space["named"] = written, written if plain else lambda x: x
+        space[WRITTEN], space[NAMED] = written, written if plain else lambda x: x
         return self._run(self.noisy, space, sample)
 
     def _run(self, code: list[CodeType], space: dict[str, Any], sample: Sample) -> dict[str, Array]:
         outputs = self.op.derivation.forward.outputs
-        space |= {"np": np, "erf": erf, **self.params, **{f"size_{x}": n for x, n in sample.extents.items()}}
+        sizes = {f"size_{x}": n for x, n in sample.extents.items()}
+        space = {"np": np, "erf": erf, **sizes, **self.params, **space}
         with np.errstate(all="ignore"):
             exec(code[0], space)  # text of our own making
             space |= {f"d{o}": np.array(sample.cotangents[o]) for o in outputs}
