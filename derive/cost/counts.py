@@ -8,6 +8,7 @@ from fractions import Fraction
 
 from derive import expr as E
 from derive.expr import Expr, Size
+from derive.plan.launches import RULES
 from derive.plan.records import Buffer, Plan
 from derive.program import Program
 
@@ -67,16 +68,12 @@ def buffer_text(b: Buffer, plan: Plan) -> str:
     return f"{item_bytes(b, plan)}*{count}" if count != "1" else str(item_bytes(b, plan))
 
 
-def column_chunks(rows: int) -> int:
-    """Blocks that a sum over rows is split into, as the emitted wrapper does it."""
-    return max(1, min(-(-rows // 256), 1024))
-
-
-_CALLS: dict[str, Callable[..., int]] = {"min": min, "max": max, "column_chunks": column_chunks}
+_CALLS: dict[str, Callable[..., int]] = {"min": min, "max": max, **{f.__name__: f for f in RULES}}
 
 
 def evaluate(code: str, names: Mapping[str, int]) -> int:
-    """The value of a plan's size expression: names, whole numbers, `+ - * // %`, min and max."""
+    """The value of a plan's size expression: names, whole numbers, `+ - * // %`, min, max and the
+    wrapper's own functions."""
     def walk(node: ast.expr) -> int:
         match node:
             case ast.Constant(value=int() as number):

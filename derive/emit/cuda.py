@@ -116,6 +116,8 @@ class Printer:
             case ir.Declare():
                 start = "" if s.value is None else f" = {self.scalar(s.value)}"
                 return [f"{self.type(s.kind)} {s.name}{start};"]
+            case ir.Assign(value=ir.Binary(op="+", left=ir.Local(name=running), right=more)) if running == s.name:
+                return [f"{s.name} += {self.scalar(more)};"]
             case ir.Assign():
                 return [f"{s.name} = {self.scalar(s.value)};"]
             case ir.Accumulator():
@@ -132,20 +134,23 @@ class Printer:
                 )
             case ir.If():
                 lines = self._braces(f"if ({self.scalar(s.cond)})", s.then)
+                if len(lines) == 3 and isinstance(s.then[0], (ir.Assign, ir.Store)) and not s.other:
+                    return [f"{lines[0][:-2]} {lines[1].strip()}"]
                 return lines[:-1] + self._braces("} else", s.other) if s.other else lines
             case ir.Store():
                 place = f"{s.buffer}[{self.scalar(s.offset)}]"
-                value = self.scalar(s.value)
+                text = self.scalar(s.value)
                 if s.accumulate:
-                    more = f"{self.scalar(ir.Load(REAL, s.buffer, s.offset))} + {self.scalar(s.value, 6)}"
-                    value = f"accumulate ? {more} : {value}"
-                return [f"{place} = {self._narrow(s.buffer, value)};"]
+                    old = self.scalar(ir.Load(REAL, s.buffer, s.offset))
+                    text = f"accumulate ? {old} + {self.scalar(s.value, 6)} : {text}"
+                return [f"{place} = {self._narrow(s.buffer, text)};"]
             case ir.AtomicAdd():
                 return [f"atomicAdd(&{s.buffer}[{self.scalar(s.offset)}], {self.scalar(s.value)});"]
         raise EmitError(f"cannot print {type(s).__name__}")
 
     def _narrow(self, buffer: str, text: str) -> str:
-        if self.buffers[buffer].dtype == "T" and self.dtype in NARROW:
+        b = self.buffers.get(buffer)  # none: an array in shared memory
+        if b is not None and b.dtype == "T" and self.dtype in NARROW:
             return f"{NARROW[self.dtype]}({text})"
         return text
 

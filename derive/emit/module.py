@@ -8,13 +8,14 @@ from derive.emit.cuda import STORAGE, Printer, neutral
 from derive.emit.templates import render
 from derive.plan import ir
 from derive.plan.attention.shape import Attention
-from derive.plan.records import Buffer, Column, Contraction, Kernel, Nest, Plan, Row, Shape
+from derive.plan.records import Buffer, Column, Contraction, Kernel, Nest, Plan, Row, Shape, Total
 from derive.plan.scatter.shape import CHUNK, PART, Merge, Parts, Rows, Scatter, Starts
 
 TEMPLATES: dict[type[Shape], str] = {
     Nest: "cuda/nest.cu.j2",
     Row: "cuda/row.cu.j2",
     Column: "cuda/column.cu.j2",
+    Total: "cuda/total.cu.j2",
     Contraction: "cuda/contraction.cu.j2",
     Rows: "cuda/rows.cu.j2",
     Merge: "cuda/merge.cu.j2",
@@ -58,6 +59,7 @@ def _combine(kernels: list[Kernel], plan: Plan) -> list[tuple[str, str]]:
     """The reductions over the threads of a row, and how each joins two values."""
     f = "f" if plan.compute == "float" else ""
     ops = {op for k in kernels if isinstance(k.shape, Row) for phase in k.shape.phases for _, op in phase.totals}
+    ops |= {op for k in kernels if isinstance(k.shape, Total) for _, op in k.shape.totals}
     joins = {"sum": "x + other", "max": f"fmax{f}(x, other)", "min": f"fmin{f}(x, other)"}
     return [(op, joins[op]) for op in ("sum", "max", "min") if op in ops]
 
@@ -106,6 +108,7 @@ def _kernel(k: Kernel, plan: Plan) -> str:
         writes_rows=writes_rows,
         chunk=CHUNK,
         part=PART,
+        totals=sum(len(phase.totals) for phase in k.shape.phases) if isinstance(k.shape, Row) else 0,
     ).rstrip("\n")
     return re.sub(r"\n\n+( *[^ \n])", r"\n\1", text) if isinstance(k.shape, Attention) else text
 
@@ -121,6 +124,6 @@ def _parameters(k: Kernel, printer: Printer) -> list[tuple[str, str]]:
 
 def shape_letter(axis: str) -> str:
     """An axis in a comment: `d` for size_d, `chunks` for how many chunks of rows there are."""
-    if axis.startswith("column_chunks"):
+    if "_chunks(" in axis:
         return "chunks"
     return re.sub(r"size_|^\(|\)$", "", axis)

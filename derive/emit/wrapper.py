@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from derive.emit.module import formula_lines, promises
 from derive.emit.templates import render
+from derive.plan.launches import source
 from derive.plan.records import Buffer, Kernel, Pass, Plan
 
 NUMPY = {"float32": "cp.float32", "float64": "cp.float64", "float16": "cp.float16"}
@@ -38,10 +39,15 @@ def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) ->
         command=command,
         promises=promises(plan),
         dtypes=[(k, f"cp.dtype({v})") for k, v in dtypes],
-        helpers=" ".join(x for p in passes for k in p.kernels for x in (*k.launch.grid, *k.launch.block)),
+        helpers=source(" ".join(x for p in passes for k in p.kernels for x in _texts(k))),
         passes=[_function(op, p, plan) for p in passes],
         labels=any(p.labels for p in passes),
     )
+
+
+def _texts(k: Kernel) -> tuple[str, ...]:
+    """Every size expression of a kernel."""
+    return (*k.launch.grid, *k.launch.block, k.launch.shared, *k.sizes)
 
 
 def _function(op: str, p: Pass, plan: Plan) -> Function:
@@ -146,7 +152,8 @@ def _body(p: Pass) -> list[str]:
 
 
 def _count(k: Kernel) -> str:
-    return str(getattr(k.shape, "count", "1"))
+    count = str(getattr(k.shape, "count", "1"))
+    return "1" if count == "chunks" else count
 
 
 def _given_out(p: Pass) -> list[str]:

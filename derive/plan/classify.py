@@ -12,7 +12,7 @@ from derive.program import Statement
 def classify(s: Statement, menu: tuple[str, ...]) -> Group:
     """The group of `s` alone: the first entry of the menu that fits, else a nest."""
     inner, body, op = opened(s)
-    task = Task(s, op, body)
+    task = Task(s, op, body, inner)
     if any(isinstance(x, Reduce) for x in E.subterms(body)):
         return Group("nest", s.indices, (Task(s, None, s.expr),))
     if op is None:

@@ -1,116 +1,74 @@
-"""Plan column: reductions over the leading axes.
+"""Plan column: reductions over the leading axes, and the maps that read the same elements.
 
-Blocks of 32 columns by 8 threads reduce a chunk of rows each, into partial results; a second kernel, a thread a
-column, reduces those in a fixed order and carries out the maps that follow.  No atomics: the same bits at every run.
+Blocks of 32 columns by 8 threads reduce a chunk of rows each, into partial results; a second kernel of the same form
+reduces those in a fixed order.  No atomics: the same bits at every run.  Few rows are one chunk, and need no second.
 """
 
 from __future__ import annotations
-
-from dataclasses import replace
 
 from derive import expr as E
 from derive.expr import Get, Index
 from derive.plan import ir
 from derive.plan.context import Context
 from derive.plan.group import Group
-from derive.plan.ir import REAL, Local, Scalar
-from derive.plan.records import Buffer, Column, Kernel, Launch, Nest
-from derive.plan.row import accumulate_into
+from derive.plan.ir import BOOL, INT, REAL, Local, Scalar
+from derive.plan.merge import ELEMENT, level
+from derive.plan.partial import WIDTH, accumulate_into, combine, finish, partial_buffers
+from derive.plan.records import Column, Kernel, Launch
 from derive.plan.spell import statement
 from derive.plan.terms import local_name
 
-WIDTH = 32
-
 
 def column_kernels(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]) -> list[Kernel]:
-    """Two kernels: partial results of chunks of rows, then their reduction."""
+    """Two kernels: maps and reductions of chunks of rows, then the reduction of several chunks."""
     order = _order(group)
     names = context.namer.child()
     column = context.counter(order, "column", names)
     row = context.counter(group.inner, "row", names)
     scope = context.scope((order, column), (group.inner, row))
     context.decode(scope, order, column)
-    reduced = [t for t in group.tasks if t.op is not None]
-    locals_ = [scope.namer.fresh(local_name(t.name)) for t in reduced]
-    inner = scope.child()
-    context.decode(inner, group.inner, row)
-    inner.share([t.body for t in reduced])
+    early = [t for t in group.tasks if level(t, group) == ELEMENT or t.op is not None]
+    reduced = [t for t in early if t.op is not None]
     rows, columns = context.count(group.inner), context.count(order)
     chunks = f"column_chunks({rows})"
-    totals, partial = [], {}
-    for t, local in zip(reduced, locals_, strict=True):
-        assert t.op is not None
-        buffer = Buffer(
-            context.namer.fresh(f"{t.name}_partial"), f"{t.name}_partial", (chunks, columns), "compute", "temporary"
-        )
-        totals.append((local, t.op, buffer.name))
-        partial[t.name] = buffer
-        accumulate_into(inner, t.body, local, t.op)
-    body = ir.prune(tuple(scope.stmts) + tuple(inner.stmts))
-    used = ir.names_in(body)
-    first = Kernel(
-        name=f"{name}_partial",
-        plan="column",
-        computes=tuple(statement(t.statement) + ", of each chunk of rows" for t in reduced),
-        reads=context.reads(used, set()),
-        writes=tuple(partial.values()),
-        sizes=(*context.used_sizes(used | set(rows.split("*")) | set(columns.split("*"))), f"chunks={chunks}"),
-        shape=Column(column, columns, row, rows, tuple(totals), body),
-        launch=Launch((f"blocks({columns}, {WIDTH})", chunks, "1"), (str(WIDTH), "8", "1")),
-    )
-    return [first, _second(replace(group, domain=order), context, stored, name, accumulate, partial, column)]
-
-
-def _second(
-    group: Group,
-    context: Context,
-    stored: set[str],
-    name: str,
-    accumulate: set[str],
-    partial: dict[str, Buffer],
-    column: str,
-) -> Kernel:
-    scope = context.scope((group.domain, column))
-    context.decode(scope, group.domain, column)
-    scope.share([*(t.body for t in group.tasks if t.op is None), *(t.statement.target for t in group.tasks)])
-    columns = context.count(group.domain)
-    width: Scalar = scope.extent(i.extent for i in group.domain)
-    for t in group.tasks:
+    partial = partial_buffers(reduced, context, chunks, columns)
+    inner = scope.child()
+    context.decode(inner, group.inner, row)
+    inner.share([*(t.body for t in early), *(t.statement.target for t in early if t.op is None)])
+    totals: list[tuple[str, str]] = []
+    apart: list[ir.Stmt] = []
+    for t in early:
         if t.op is None:
-            scope.define(t.statement, t.name in stored, t.name in accumulate)
+            inner.define(t.statement, t.name in stored, t.name in accumulate)
             continue
-        local, chunk = scope.namer.fresh("total", ours=True), scope.namer.fresh("chunk", ours=True)
-        offset = ir.Binary(ir.INT, "+", ir.Binary(ir.INT, "*", Local(ir.INT, chunk), width), Local(ir.INT, column))
-        scope.stmts.append(ir.Accumulator(local, t.op))
-        scope.stmts.append(
-            ir.For(
-                chunk,
-                Local(ir.INT, "chunks"),
-                (ir.Accumulate(local, t.op, ir.Load(REAL, partial[t.name].name, offset)),),
-            )
-        )
-        scope.memo[t.statement.target] = (
-            ir.Apply(REAL, "total", (Local(REAL, local),)) if t.op == "sum" else Local(REAL, local)
-        )
-        if t.name in stored:
-            scope.store(t.statement, t.name in accumulate)
-    body = ir.prune(tuple(scope.stmts))
-    used = ir.names_in(body)
+        local = scope.namer.fresh(local_name(t.name))
+        inner.namer.reserve([local])
+        totals.append((local, t.op))
+        accumulate_into(inner, t.body, local, t.op)
+        chunk: Scalar = ir.Binary(INT, "*", Local(INT, "blockIdx.y"), Local(INT, "columns"))
+        apart.append(ir.Store(partial[t.name].name, ir.Binary(INT, "+", chunk, Local(INT, column)), Local(REAL, local)))
+    body = ir.prune(tuple(inner.stmts))
+    head = ir.prune(tuple(scope.stmts), frozenset(ir.names_in(body)))
+    sums = {t.name: Local(REAL, local) for t, (local, _) in zip(reduced, totals, strict=True)}
+    whole = finish(group, order, column, context, sums, stored, accumulate)
+    alone = ir.Binary(BOOL, "==", Local(INT, "chunks"), ir.integer(1))
+    used = ir.names_in(body) | ir.names_in(head) | ir.names_in(whole)
     written = {context.buffers[n].name for n in stored}
-    return Kernel(
+    elements = {t.name for t in early if t.op is None} & stored
+    first = Kernel(
         name=name,
         plan="column",
-        computes=tuple(statement(t.statement) for t in group.tasks),
-        reads=(*partial.values(), *context.reads(used, written)),
-        writes=tuple(b for b in context.buffers.values() if b.name in written),
-        sizes=(
-            *context.used_sizes(used | set(columns.split("*"))),
-            f"chunks=column_chunks({context.count(group.inner)})",
-        ),
-        shape=Nest(column, columns, body),
-        launch=Launch((f"blocks({columns}, 256)", "1", "1"), ("256", "1", "1")),
+        computes=tuple(statement(t.statement) + (", of each chunk of rows" if t.op else "") for t in early),
+        reads=context.reads(used, written),
+        writes=(*(b for b in context.buffers.values() if b.name in written), *partial.values()),
+        sizes=(*context.used_sizes(used | set(rows.split("*")) | set(columns.split("*"))), f"chunks={chunks}"),
+        shape=Column(column, columns, row, rows, head, body, tuple(totals), (ir.If(alone, whole, tuple(apart)),)),
+        launch=Launch((f"blocks({columns}, {WIDTH})", chunks, "1"), (str(WIDTH), "8", "1")),
         accumulates=bool(accumulate & stored),
     )
+    last = context.namer.fresh(f"{name}_sum")
+    more = f"({chunks} > 1)"
+    return [first, combine(group, order, context, stored - elements, last, accumulate, partial, chunks, more)]
 
 
 def _order(group: Group) -> tuple[Index, ...]:

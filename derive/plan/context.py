@@ -25,6 +25,16 @@ class Context:
     axes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # tensor -> extent classes
     tensors: set[str] = field(default_factory=set)  # every name that a formula or we gave
 
+    @property
+    def wide(self) -> int:
+        """Bytes of a number that sums are kept in."""
+        return 8 if self.dtype == "float64" else 4
+
+    def item(self, tensor: str) -> int:
+        """Bytes of an element of a tensor's buffer."""
+        narrow = 2 if self.dtype in ("float16", "bfloat16") else self.wide
+        return {"T": narrow, "compute": self.wide}.get(self.buffers[tensor].dtype, 4)
+
     def size(self, extent: str) -> str:
         if extent.startswith("="):  # a class of one known size
             self.sizes[extent] = extent[1:]

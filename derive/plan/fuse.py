@@ -100,7 +100,7 @@ def _join(s: Statement, alone: Group, group: Group) -> Group | None:
     places = unify(s, body, group, inner)
     if places is None:
         return None
-    task = renamed(s, body, op, places)
+    task = renamed(s, body, op, places, inner)
     landed = set(task.statement.indices)
     whole = set(group.domain) | (set(group.inner) if group.plan == "row" else set())
     if op is not None and (landed != set(group.domain) or {places[i] for i in inner} != set(group.inner)):
@@ -135,7 +135,7 @@ def _take_over(alone: Group, before: Group) -> Group | None:
                     return None
     if set(places) != {*s.indices, *inner} or len(set(places.values())) != len(places):
         return None
-    task = renamed(s, alone.tasks[0].body, alone.tasks[0].op, places)
+    task = renamed(s, alone.tasks[0].body, alone.tasks[0].op, places, inner)
     if any(x is not made[x.tensor] for x in E.subterms(task.body) if isinstance(x, Get) and x.tensor in made):
         return None
     return replace(

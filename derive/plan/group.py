@@ -17,13 +17,15 @@ class Task:
 
     Attributes:
         statement: what it defines.
-        op: of its reduction over the group's `inner`; None for a map.
+        op: of its reduction over `over`; None for a map.
         body: what is reduced, or the value of the map.
+        over: the group's `inner`, or its `domain` for a sum over rows beside a row kernel.
     """
 
     statement: Statement
     op: str | None
     body: Expr
+    over: tuple[Index, ...] = ()
 
     @property
     def name(self) -> str:
@@ -49,6 +51,11 @@ class Group:
     inner: tuple[Index, ...] = field(default=())
     factors: tuple[Expr, Expr] | None = None
     keys: Keys | None = None
+
+    @property
+    def space(self) -> tuple[Index, ...]:
+        """Every index that the kernel runs over."""
+        return (*self.domain, *self.inner)
 
     @property
     def made(self) -> set[str]:
@@ -111,13 +118,15 @@ def unify(s: Statement, body: Expr, group: Group, inner: tuple[Index, ...]) -> d
     return {i: found[i] for i in ours}
 
 
-def renamed(s: Statement, body: Expr, op: str | None, places: Mapping[Index, Index]) -> Task:
+def renamed(
+    s: Statement, body: Expr, op: str | None, places: Mapping[Index, Index], over: tuple[Index, ...] = ()
+) -> Task:
     """`s` as a task, in terms of the indices that `places` gives."""
     indices = tuple(places[i] for i in s.indices)
     rename = dict(places.items())
     new = E.substitute(body, rename)  # type: ignore[arg-type]
     value = new if op is None else E.substitute(s.expr, {i: places[i] for i in s.indices})
-    return Task(Statement(s.name, indices, value, s.line), op, new)
+    return Task(Statement(s.name, indices, value, s.line), op, new, tuple(places[i] for i in over))
 
 
 def opened(s: Statement) -> tuple[tuple[Index, ...], Expr, str | None]:

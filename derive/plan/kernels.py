@@ -15,6 +15,7 @@ from derive.plan.records import Kernel
 from derive.plan.row import row_kernels
 from derive.plan.scatter.atomic import atomic_kernels
 from derive.plan.scatter.kernels import scatter_kernels
+from derive.plan.total import total_kernels
 
 
 def build(group: Group, context: Context, stored: set[str], direction: str, gradients: set[str]) -> list[Kernel]:
@@ -26,6 +27,7 @@ def build(group: Group, context: Context, stored: set[str], direction: str, grad
         "pointwise": nest_kernels,
         "row": row_kernels,
         "column": column_kernels,
+        "total": total_kernels,
         "contraction": contraction_kernels,
         "scatter": atomic_kernels if context.scatter == "atomic" else scatter_kernels,
         "attention": attention_kernels,

@@ -14,6 +14,7 @@ from derive.plan.fuse import MENU, fuse
 from derive.plan.inline import write_in
 from derive.plan.kernels import build
 from derive.plan.labels import labels
+from derive.plan.merge import merge
 from derive.plan.names import Namer
 from derive.plan.prepare import numbers, ready
 from derive.plan.records import Buffer, Kernel, Label, Pass, Plan, SizeRule
@@ -115,6 +116,8 @@ def _pass(
     statements, aliases = _without_aliases(ready(program, context.fresh_tensor, fused.units), given, results)
     gradients = set(results) if name == "backward" else set()
     groups = fuse(write_in(statements, menu, fused.units, results), results, menu, fused.groups)
+    if menu:
+        groups = merge(groups, context.fresh_tensor)
     groups += [classify(s, ()) for s in aliases]
     # A gradient that another sum reads, in its own kernel or a later one, is made alone and added at the end.
     reread = {t for g in groups for task in g.tasks for t in E.tensors(task.body)} & gradients

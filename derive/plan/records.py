@@ -59,7 +59,7 @@ class Kernel:
 
     Attributes:
         name: its name in the emitted text.
-        plan: entry of the menu: pointwise, row, column, contraction, scatter, nest.
+        plan: entry of the menu: pointwise, row, column, total, contraction, scatter, nest.
         computes: the statements it carries out, spelled in the notation.
         reads, writes: buffers, in the order of the arguments.
         sizes: integer arguments, in order; each is a size name, or `name=expression` for a derived one.
@@ -105,7 +105,12 @@ class Phase:
 
 @dataclass(frozen=True)
 class Row(Shape):
-    """A row a group of threads: counter and number of rows, counter and number of elements, what comes before."""
+    """A row a group of threads: counter and number of rows, counter and number of elements, what comes before.
+
+    Attributes:
+        kept: arrays in shared memory, each the part of a row that a thread has read.
+        columns: (array, op, buffer of partial results) of each sum over rows.
+    """
 
     row: str
     rows: Text
@@ -113,18 +118,34 @@ class Row(Shape):
     count: Text
     head: Block
     phases: tuple[Phase, ...]
+    kept: tuple[str, ...] = ()
+    columns: tuple[tuple[str, str, str], ...] = ()
 
 
 @dataclass(frozen=True)
 class Column(Shape):
-    """Columns of partial results: each chunk of rows is reduced by a block."""
+    """Columns: each chunk of rows is reduced by a block; `after` runs when its threads have combined."""
 
     column: str
     columns: Text
     row: str
     rows: Text
-    totals: tuple[tuple[str, str, str], ...]  # (local, op, buffer of partial results)
+    head: Block
     body: Block
+    totals: tuple[tuple[str, str], ...]  # (local, op)
+    after: Block
+
+
+@dataclass(frozen=True)
+class Total(Shape):
+    """Everything: threads stride over the elements; `after` runs once a block, when its threads have combined."""
+
+    element: str
+    count: Text
+    head: Block
+    body: Block
+    totals: tuple[tuple[str, str], ...]
+    after: Block
 
 
 @dataclass(frozen=True)

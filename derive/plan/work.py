@@ -6,7 +6,7 @@ import re
 
 from derive.plan import ir
 from derive.plan.ir import REAL, Apply, Binary, Block, Scalar, Stmt, Unary
-from derive.plan.records import Column, Contraction, Kernel, Nest, Row, Text
+from derive.plan.records import Column, Contraction, Kernel, Nest, Row, Text, Total
 
 FREE = frozenset(("real", "total"))  # a cast and a read
 
@@ -31,7 +31,11 @@ def _shape(kernel: Kernel) -> Text:
             outside = [_block(shape.head), *(_block(p.after) for p in shape.phases)]
             return _times(shape.rows, _plus(_times(shape.count, _plus(*inside)), *outside))
         case Column():
-            return _times(f"{shape.columns}*{shape.rows}", _block(shape.body))
+            column = _times(shape.rows, _plus(_block(shape.body), str(len(shape.totals))))
+            return _times(shape.columns, _plus(column, _block(shape.after)))
+        case Total():
+            element = _plus(_block(shape.body), str(len(shape.totals)))
+            return _plus(_times(shape.count, element), _block(shape.after), _block(shape.head))
         case Contraction():
             result = _times(f"{shape.rows}*{shape.columns}", _plus(_times("2", shape.length), _block(shape.after)))
             left = _times(f"{shape.rows}*{shape.length}", _block(shape.left))

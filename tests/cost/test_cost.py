@@ -1,6 +1,7 @@
 """Costs against counts by hand, at the sizes of GPT-2."""
 
 import json
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -9,7 +10,7 @@ import derive
 from derive import catalog
 from derive.commands.cost import command
 from derive.cost import Report, report
-from derive.cost.counts import column_chunks
+from derive.cost.counts import evaluate
 from derive.emit import sources
 
 B, S, D, H, V = 4, 1024, 768, 12, 50257
@@ -90,16 +91,19 @@ def test_half_precision_halves_the_bytes() -> None:
     assert single is None or single == 2 * half
 
 
-def test_chunks_are_counted_as_the_emitted_wrapper_counts_them() -> None:
-    op = derive.parse("Y[n,o] = X[n,o] + b[o]")
+def test_launches_are_counted_as_the_emitted_wrapper_makes_them() -> None:
+    """The wrapper's own text, run, gives the chunks of rows that the report counts partial sums for."""
+    op = derive.parse("R[n] = mean(o, X[n,o]**2)\nY[n,o] = X[n,o]*rsqrt(R[n] + 1e-5)*w[o]")
     d = op.derivation
     from derive.plan import make_plan
     text = sources("op", make_plan(d.forward, d.backward))["op.py"]
-    start = text.index("def column_chunks")
-    space: dict[str, object] = {}
-    exec(text[start:text.index("\n\n\n", start)], space)
+    start = text.index("def blocks")
+    space: dict[str, Any] = {}
+    exec(text[start:text.index("class Kernels")], space)
     for rows in (1, 255, 256, 257, 4096, 10**6):
-        assert column_chunks(rows) == space["column_chunks"](rows)  # type: ignore[operator]
+        for count in (1, 31, 33, 768, 50257):
+            code = "row_chunks(n, o, 17)"
+            assert evaluate(code, {"n": rows, "o": count}) == eval(code, space, {"n": rows, "o": count})
 
 
 def test_the_command_prints_a_table_and_json() -> None:

@@ -1,0 +1,60 @@
+"""How kernels are cut into blocks at run time.  The text of these functions stands in every emitted wrapper."""
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
+from __future__ import annotations
+
+import inspect
+
+
+def blocks(count, threads, most=65535):
+    """How many blocks cover `count` elements; the kernels stride over what is left."""
+    return min(-(-count // threads), most)
+
+
+def column_chunks(rows):
+    """Chunks of rows that are reduced apart: 256 rows each, so that a thread adds up no more than a few dozen."""
+    return max(1, min(-(-rows // 256), 1024))
+
+
+def total_chunks(count):
+    """Blocks that share a sum over `count` elements: 16 elements a thread, until there are enough blocks."""
+    return max(1, min(-(-count // 4096), 1024))
+
+
+def row_threads(count):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8*along < count):
+        along *= 2
+    return along, 128 // along if along <= 32 else 1
+
+
+def row_blocks(rows, count):
+    """Blocks that hold `rows` rows of `count` elements."""
+    return -(-rows // row_threads(count)[1])
+
+
+def row_chunks(rows, count, share):
+    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial results
+    of every block pass through memory too; fewer would leave parts of a large GPU idle."""
+    return max(1, min(-(-rows // share), row_blocks(rows, count), 1024))
+
+
+def row_shared(count, arrays, item):
+    """Bytes of shared memory in which a block keeps `arrays` values an element; 0 if they do not fit."""
+    along, rows = row_threads(count)
+    size = -(-count // along)*along*rows*arrays*item
+    return size if size <= 96*1024 else 0
+
+
+RULES = (blocks, column_chunks, total_chunks, row_threads, row_blocks, row_chunks, row_shared)
+
+
+def source(texts: str) -> str:
+    """The functions that size expressions call, and those that these call, as text."""
+    found = ""
+    for f in reversed(RULES):
+        if f is blocks or f.__name__ in texts + found:
+            found = inspect.getsource(f) + "\n\n" + found
+    return found.rstrip("\n")

@@ -1,0 +1,113 @@
+"""Partial results: sums of each chunk, then the sum over chunks, always in the same order and without atomics."""
+
+from __future__ import annotations
+
+from derive.expr import ZERO, Expr, Index, Where
+from derive.plan import ir
+from derive.plan.context import Context
+from derive.plan.group import Group, Task
+from derive.plan.ir import INT, REAL, Local, Scalar
+from derive.plan.lower import Scope
+from derive.plan.merge import COLUMN, level
+from derive.plan.records import Buffer, Column, Kernel, Launch
+from derive.plan.spell import statement
+from derive.plan.terms import local_name
+
+WIDTH = 32  # columns of a block
+
+
+def accumulate_into(inner: Scope, body: Expr, local: str, op: str) -> None:
+    """`body` added to a running value; a guard in front stays a branch."""
+    if op == "sum" and isinstance(body, Where) and body.other is ZERO:
+        cond, then = inner.cond(body.cond), inner.child()
+        then.share([body.then])
+        accumulate_into(then, body.then, local, op)
+        inner.stmts.append(ir.If(cond, tuple(then.stmts)))
+    else:
+        inner.stmts.append(join(local, op, inner.real(body)))
+
+
+def partial_buffers(tasks: list[Task], context: Context, chunks: str, columns: str = "1") -> dict[str, Buffer]:
+    """For each reduction, where its partial results stand."""
+    axes = (chunks,) if columns == "1" else (chunks, columns)
+    return {
+        t.name: Buffer(context.namer.fresh(f"{t.name}_partial"), f"{t.name}_partial", axes, "compute", "temporary")
+        for t in tasks
+    }
+
+
+def combine(
+    group: Group,
+    order: tuple[Index, ...],
+    context: Context,
+    stored: set[str],
+    name: str,
+    accumulate: set[str],
+    partial: dict[str, Buffer],
+    chunks: str,
+    needed: str = "",
+) -> Kernel:
+    """The kernel that reduces partial results over chunks, for each column of `order`, and what follows.
+
+    Args:
+        needed: a size expression that is 0 when there is nothing left to do.
+    """
+    names = context.namer.child()
+    column = context.counter(order, "column", names)
+    chunk = names.fresh("chunk", ours=True)
+    names.reserve([chunk])
+    columns = context.count(order)
+    offset = ir.Binary(INT, "+", ir.Binary(INT, "*", Local(INT, chunk), Local(INT, "columns")), Local(INT, column))
+    tasks = [t for t in group.tasks if level(t, group) == COLUMN]
+    totals, body = [], []
+    for t in tasks:
+        if t.op is not None:
+            totals.append((names.fresh(local_name(t.name)), t.op))
+            body.append(join(*totals[-1], ir.Load(REAL, partial[t.name].name, offset)))
+    sums = {t.name: Local(REAL, local) for t, (local, _) in zip((t for t in tasks if t.op), totals, strict=True)}
+    after = finish(group, order, column, context, sums, stored, accumulate)
+    used = ir.names_in(after)
+    written = {context.buffers[n].name for n in stored}
+    grid = f"blocks({columns}, {WIDTH})" + (f"*{needed}" if needed else "")
+    return Kernel(
+        name=name,
+        plan="column",
+        computes=tuple(statement(t.statement) for t in tasks),
+        reads=(*partial.values(), *context.reads(used, written)),
+        writes=tuple(b for b in context.buffers.values() if b.name in written),
+        sizes=(*context.used_sizes(used | set(columns.split("*"))), f"chunks={chunks}"),
+        shape=Column(column, columns, chunk, "chunks", (), tuple(body), tuple(totals), after),
+        launch=Launch((grid, "1", "1"), (str(WIDTH), "8", "1")),
+        accumulates=bool(accumulate & stored),
+    )
+
+
+def finish(
+    group: Group,
+    order: tuple[Index, ...],
+    column: str,
+    context: Context,
+    sums: dict[str, Local],
+    stored: set[str],
+    accumulate: set[str],
+) -> ir.Block:
+    """What happens at a column once its reductions, `sums`, are known: they and the maps that follow are stored."""
+    scope = context.scope((order, column))
+    scope.namer.reserve(local.name for local in sums.values())
+    context.decode(scope, order, column)
+    tasks = [t for t in group.tasks if level(t, group) == COLUMN]
+    scope.share([*(t.body for t in tasks if t.op is None), *(t.statement.target for t in tasks)])
+    scope.memo.update({t.statement.target: sums[t.name] for t in tasks if t.op is not None})
+    for t in tasks:
+        if t.op is None:
+            scope.define(t.statement, t.name in stored, t.name in accumulate)
+        elif t.name in stored:
+            scope.store(t.statement, t.name in accumulate)
+    return ir.prune(tuple(scope.stmts))
+
+
+def join(local: str, op: str, value: Scalar) -> ir.Assign:
+    """`local = local + value`, or the greater, or the lesser."""
+    if op == "sum":
+        return ir.Assign(local, ir.Binary(REAL, "+", Local(REAL, local), value))
+    return ir.Assign(local, ir.Apply(REAL, "fmax" if op == "max" else "fmin", (Local(REAL, local), value)))

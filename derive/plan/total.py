@@ -1,0 +1,95 @@
+"""Plan total: sums over everything, and the maps that read the same elements.
+
+A grid of blocks strides over the elements, each block keeps its partial results, and one more block adds these up.
+"""
+
+from __future__ import annotations
+
+from derive.plan import ir
+from derive.plan.context import Context
+from derive.plan.group import Group
+from derive.plan.ir import INT, REAL, Local
+from derive.plan.merge import COLUMN, ELEMENT, level
+from derive.plan.partial import accumulate_into, finish, join, partial_buffers
+from derive.plan.records import Buffer, Kernel, Launch, Total
+from derive.plan.spell import statement
+from derive.plan.terms import local_name
+
+
+def total_kernels(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]) -> list[Kernel]:
+    """Two kernels: maps and partial results of blocks, then the sum of these."""
+    early = [t for t in group.tasks if level(t, group) == ELEMENT or t.op is not None]
+    reduced = [t for t in early if t.op is not None]
+    element = context.counter(group.inner, "element", context.namer.child())
+    count = context.count(group.inner)
+    chunks = f"total_chunks({count})"
+    partial = partial_buffers(reduced, context, chunks)
+    scope = context.scope((group.inner, element))
+    inner = scope.child()
+    context.decode(inner, group.inner, element)
+    inner.share([*(t.body for t in early), *(t.statement.target for t in early if t.op is None)])
+    totals: list[tuple[str, str]] = []
+    after = []
+    for t in early:
+        if t.op is None:
+            inner.define(t.statement, t.name in stored, t.name in accumulate)
+            continue
+        local = scope.namer.fresh(local_name(t.name))
+        inner.namer.reserve([local])
+        totals.append((local, t.op))
+        accumulate_into(inner, t.body, local, t.op)
+        after.append(ir.Store(partial[t.name].name, Local(INT, "blockIdx.x"), Local(REAL, local)))
+    body = ir.prune(tuple(inner.stmts))
+    head = ir.prune(tuple(scope.stmts), frozenset(ir.names_in(body)))
+    used = ir.names_in(body) | ir.names_in(head)
+    elements = {t.name for t in early if t.op is None} & stored
+    written = {context.buffers[n].name for n in elements}
+    first = Kernel(
+        name=name if elements else context.namer.fresh(f"{name}_partial"),
+        plan="total",
+        computes=tuple(statement(t.statement) + (", of each block" if t.op else "") for t in early),
+        reads=context.reads(used, written),
+        writes=(*(b for b in context.buffers.values() if b.name in written), *partial.values()),
+        sizes=context.used_sizes(used | set(count.split("*"))),
+        shape=Total(element, count, head, body, tuple(totals), tuple(after)),
+        launch=Launch((chunks, "1", "1"), ("256", "1", "1")),
+        accumulates=bool(accumulate & elements),
+    )
+    last = context.namer.fresh(f"{name}_sum") if elements else name
+    return [first, _combine(group, context, stored - elements, last, accumulate, partial, chunks)]
+
+
+def _combine(
+    group: Group,
+    context: Context,
+    stored: set[str],
+    name: str,
+    accumulate: set[str],
+    partial: dict[str, Buffer],
+    chunks: str,
+) -> Kernel:
+    """One block that adds up the partial results, and what follows."""
+    chunk = "chunk"
+    names = context.namer.child()
+    names.reserve([chunk])
+    tasks = [t for t in group.tasks if level(t, group) == COLUMN]
+    totals, body, sums = [], [], {}
+    for t in tasks:
+        if t.op is not None:
+            totals.append((names.fresh(local_name(t.name)), t.op))
+            body.append(join(*totals[-1], ir.Load(REAL, partial[t.name].name, Local(INT, chunk))))
+            sums[t.name] = Local(REAL, totals[-1][0])
+    after = finish(group, (), "0", context, sums, stored, accumulate)
+    used = ir.names_in(after)
+    written = {context.buffers[n].name for n in stored}
+    return Kernel(
+        name=name,
+        plan="total",
+        computes=tuple(statement(t.statement) for t in tasks),
+        reads=(*partial.values(), *context.reads(used, written)),
+        writes=tuple(b for b in context.buffers.values() if b.name in written),
+        sizes=(*context.used_sizes(used), f"chunks={chunks}"),
+        shape=Total(chunk, "chunks", (), tuple(body), tuple(totals), after),
+        launch=Launch(("1", "1", "1"), ("256", "1", "1")),
+        accumulates=bool(accumulate & stored),
+    )
