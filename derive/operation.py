@@ -147,8 +147,9 @@ class Gradient:
     def rule(self) -> Statement:
         return self.statements[-1]
 
-    @cached_property
+    @property
     def letters(self) -> Letters:
+        """Letters to write the rule with; fresh, so that what was written before makes no difference."""
         return Letters(self.of.derivation.backward)
 
     @property

@@ -1,8 +1,8 @@
 """The catalogue: forward formulas of well-known operations as `.op` text files, no gradient among them.
 
-A file starts with comment lines: the title, a sentence, `Source: ...`, and where the formula asks for it
-`Data: V positive`, which says what numbers a check should draw for an input (positive, or unit for 0 to 1).
-Formula lines follow, in the notation.
+A file starts with comment lines: the title, a sentence, `zh: ...`, which says both in Chinese with `。` between them,
+`Source: ...`, and where the formula asks for it `Data: V positive`, which says what numbers a check should draw for an
+input (positive, or unit for 0 to 1).  Formula lines follow, in the notation.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from importlib.resources import files
 
 from derive.errors import FileError
 
+MARKS = ("zh: ", "Source: ", "Data: ")
+
 
 @dataclass(frozen=True)
 class Entry:
@@ -23,6 +25,7 @@ class Entry:
         name: how the command line calls it.
         text: its formula, comments left out.
         data: input -> `positive` or `unit`, where normal numbers would not do.
+        title_zh, sentence_zh: in Chinese; empty where the file does not say.
     """
 
     name: str
@@ -31,6 +34,8 @@ class Entry:
     source: str
     text: str
     data: Mapping[str, str] = field(default_factory=dict)
+    title_zh: str = ""
+    sentence_zh: str = ""
 
 
 def names() -> list[str]:
@@ -64,11 +69,12 @@ def entry(name: str, text: str) -> Entry:
     lines = text.strip().splitlines()
     while lines and lines[0].startswith("#"):
         head.append(lines.pop(0).lstrip("#").strip())
-    marked = dict(h.split(": ", 1) for h in head if h.startswith(("Source: ", "Data: ")))
-    plain = [h for h in head if not h.startswith(("Source: ", "Data: "))]
+    marked = dict(h.split(": ", 1) for h in head if h.startswith(MARKS))
+    plain = [h for h in head if not h.startswith(MARKS)]
+    title_zh, _, sentence_zh = marked.get("zh", "").partition("。")
     data: dict[str, str] = {}
     for item in filter(None, marked.get("Data", "").split(",")):
         tensor, kind = item.split()
         data[tensor] = kind
     return Entry(name, plain[0] if plain else name, " ".join(plain[1:]), marked.get("Source", ""),
-                 "\n".join(lines).strip(), data)
+                 "\n".join(lines).strip(), data, title_zh, sentence_zh)

@@ -4,52 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 
-from derive import expr as E
-from derive.expr import Get, Index
-from derive.program import Statement
-from derive.rule import grouping
+from derive.expr import Index
+from derive.rule.grouping import Layout
 
 Group = tuple[Index, ...]
 SUPERSCRIPTS = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ"
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a tensor is read as a matrix: `batch` axes in front, then groups of so many axes each."""
-
-    batch: int
-    groups: tuple[int, ...]
-
-
-def layouts(s: Statement) -> dict[str, Layout]:
-    """How a rule's own letters read the tensors in it; of two axes or fewer, one tensor may be missing.
-
-    Raises:
-        NoMatrixError: they give no matrices.
-    """
-    e = grouping._distinct(s.expr, s.indices)
-    every = [s.target, *(x for x in E.subterms(e) if isinstance(x, Get))]
-    letters = [tuple(i for i in g.subs if isinstance(i, Index)) for g in every]
-    if any(len(a) != len(g.subs) for a, g in zip(letters, every, strict=True)):
-        raise grouping.NoMatrixError
-    groups = grouping._groups(letters, grouping._binders(e))
-    target = grouping._regroup(s.target, groups)
-    rest = [x for x in E.subterms(grouping._rewrite(e, groups)) if isinstance(x, Get)]
-    front = grouping._batch(tuple(i for i in target.subs if isinstance(i, Index)), [target, *rest])
-    found: dict[str, Layout] = {}
-    for g, subs in zip(every, letters, strict=True):
-        batch, sizes, n = 0, [], 0
-        while n < len(subs):
-            group = next(q for q in groups if subs[n] in q)
-            if group[0] in front:
-                batch += len(group)
-            else:
-                sizes.append(len(group))
-            n += len(group)
-        found.setdefault(g.tensor, Layout(batch, tuple(sizes)))
-    return found
 
 
 def target_groups(indices: Group, layout: Layout) -> tuple[Group, Group | None, Group | None]:

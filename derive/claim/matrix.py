@@ -15,11 +15,12 @@ from fractions import Fraction
 from functools import partial
 
 from derive import expr as E
-from derive.claim.layout import SUPERSCRIPTS, Group, Layout, layout_of, target_groups
+from derive.claim.layout import SUPERSCRIPTS, Group, layout_of, target_groups
 from derive.claim.shaped import Algebra, Misfit
 from derive.errors import NotationError, Where
 from derive.expr import Expr
 from derive.program import FUNCTIONS
+from derive.rule.grouping import Layout
 
 TOKEN = re.compile(rf"\s*([0-9]+\.?[0-9]*(?:e-?[0-9]+)?|[A-Za-z_][A-Za-z_0-9]*|[{SUPERSCRIPTS}]+|\*\*|[<>!=]=|\S)")
 RELATIONS = {"<": "<", "≤": "<=", "<=": "<=", "=": "==", "==": "==", "≠": "!=", "!=": "!=", ">": ">", "≥": ">="}

@@ -12,12 +12,12 @@ from derive.chain import axis_letters
 from derive.claim.arrays import ArrayReader
 from derive.claim.facts import Facts, fresh
 from derive.claim.indexed import IndexReader, is_indexed
-from derive.claim.layout import Layout, layout_of, layouts, target_groups
+from derive.claim.layout import layout_of, target_groups
 from derive.claim.matrix import MatrixReader
 from derive.claim.shaped import Algebra, Misfit, Shaped, shape
 from derive.claim.source import Claim
 from derive.expr import Expr, Get, Index
-from derive.rule.grouping import NoMatrixError
+from derive.rule.grouping import Layout, NoMatrixError, layouts
 
 
 @dataclass(frozen=True)

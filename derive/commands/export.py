@@ -20,7 +20,8 @@ from derive.export import LANGUAGES, Measured, document, write
 def command(op: str, path: Path, lang: str, validated: bool) -> None:
     """Write the derivation of OP: formulas, every step with its reason, the rule, cost, kernels, validation."""
     found = find(op)
-    write(document(found.op, title=found.title, sentence=found.sentence, origin=found.origin,
+    write(document(found.op, title=found.title, sentence=found.sentence, title_zh=found.title_zh,
+                   sentence_zh=found.sentence_zh, origin=found.origin,
                    validation=measure(found) if validated else ()), path, lang)
 
 

@@ -26,6 +26,8 @@ class Source:
     sentence: str = ""
     origin: str = ""
     data: Mapping[str, str] = field(default_factory=dict)
+    title_zh: str = ""
+    sentence_zh: str = ""
 
 
 def find(argument: str, wrt: tuple[str, ...] | None = None) -> Source:
@@ -54,7 +56,8 @@ def _find(argument: str) -> Source:
     from derive import catalog
 
     e = catalog.load(argument)
-    return Source(parse(e.text, e.name), argument, e.title, e.sentence, e.source, e.data)
+    return Source(parse(e.text, e.name), argument, e.title, e.sentence, e.source, e.data, e.title_zh,
+                  e.sentence_zh)
 
 
 def _inline(text: str, argument: str) -> Source:
@@ -71,7 +74,8 @@ def _entry(name: str, text: str, argument: str) -> Source:
     except NotationError:
         parse(text, name)  # the same error, with the line numbers of the file
         raise
-    return Source(op, argument, e.title if e.title != name else "", e.sentence, e.source, e.data)
+    return Source(op, argument, e.title if e.title != name else "", e.sentence, e.source, e.data,
+                  e.title_zh, e.sentence_zh)
 
 
 def _read(path: Path) -> str:

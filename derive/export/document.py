@@ -6,23 +6,29 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from derive import expr as E
-from derive.chain import Adjoint, Contribution
 from derive.cost import Report, report
-from derive.deltas import Delta
 from derive.emit import sources
-from derive.export.element import Writer, at_letters, case_latex, dotted, last_named, placed, unit_partial
-from derive.expr import Expr, Get, Index
-from derive.operation import Gradient, Operation
+from derive.export.element import Writer
+from derive.export.result import TIMES, Rule, count_latex, definitions, rule, shape
+from derive.export.shares import AdjointPart, adjoint_part
+from derive.expr import Expr, Index, Reduce
+from derive.operation import Operation
+from derive.plan.records import Buffer
 from derive.program import Program, Statement
-from derive.rule.latex import name_latex, statement_latex
+from derive.rule.latex import name_latex, number_latex, statement_latex
 from derive.rule.letters import Letters
+from derive.simplify import Step
+
+CORE = 90  # lines of a kernel that a document still shows
 
 
 @dataclass(frozen=True)
 class Tensor:
-    """A row of the table of tensors; `shape` in LaTeX, `role` one of input, integer, parameter, value, output."""
+    """A row of the table of tensors; `shape` in LaTeX, empty for a scalar.
 
-    name: str
+    `role` is one of input, integer, parameter, value, output.
+    """
+
     latex: str
     shape: str
     role: str
@@ -30,63 +36,46 @@ class Tensor:
 
 
 @dataclass(frozen=True)
-class Elimination:
-    """One delta and what became of it: `letter := value`, or a condition that stays."""
-
-    delta: str
-    letter: str
-    value: str
-    kept: bool
-
-
-@dataclass(frozen=True)
-class Share:
-    """What one statement contributes to an adjoint: partial derivative, chain rule, deltas, result; all LaTeX."""
-
-    statement: str
-    formula: str
-    partial: str
-    jacobian: tuple[str, ...]
-    chain: str
-    inserted: tuple[str, ...]
-    eliminations: tuple[Elimination, ...]
-    result: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class AdjointPart:
-    """The derivation of one adjoint."""
-
-    of: str
-    of_latex: str
-    latex: str
-    shares: tuple[Share, ...]
-    total: str
-    given: bool
-
-
-@dataclass(frozen=True)
 class Rewrite:
-    """One recorded simplification: its law, before and after in LaTeX."""
+    """One recorded simplification: its law, what it concerns, and the term after it.
+
+    Attributes:
+        names: tensors that the rewrite brought in, or, for an inlined name, the one that it took out.
+    """
 
     law: str
-    target: str
-    before: str
+    names: tuple[str, ...]
     after: str
 
 
 @dataclass(frozen=True)
-class Rule:
-    """A finished gradient: matrix and index form, what its names stand for, the shapes of its factors."""
+class Simplification:
+    """Successive rewrites of one gradient: the term that they start from, then one after another."""
+
+    target: str
+    before: str
+    rewrites: tuple[Rewrite, ...]
+
+
+@dataclass(frozen=True)
+class Core:
+    """An emitted kernel: what it computes, and its text if it is short enough to read."""
 
     name: str
-    matrix: str
-    index_latex: str
-    index: str
-    definitions: tuple[str, ...]
-    shapes: tuple[tuple[str, str], ...]
-    shape: str
-    explicit: str
+    computes: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Counts in LaTeX; `unfused` holds the same of the plan without fused attention, where there is one."""
+
+    flops: tuple[str, str]
+    moved: tuple[str, str]
+    saved: str
+    jacobian: str
+    chunks: bool
+    unfused: tuple[str, str, str] | None
 
 
 @dataclass(frozen=True)
@@ -105,28 +94,34 @@ class Document:
     name: str
     title: str
     sentence: str
+    title_zh: str
+    sentence_zh: str
     origin: str
     text: str
     forward: tuple[str, ...]
     prepared: tuple[str, ...]
     tensors: tuple[Tensor, ...]
+    extent: tuple[str, str]
     adjoints: tuple[AdjointPart, ...]
-    rewrites: tuple[Rewrite, ...]
+    simplifications: tuple[Simplification, ...]
+    forward_names: tuple[str, ...]
+    backward_names: tuple[str, ...]
     rules: tuple[Rule, ...]
     numpy: tuple[str, ...]
     saved: tuple[tuple[str, str], ...]
-    cost: dict[str, object]
-    kernels: tuple[str, ...]
+    again: tuple[str, ...]
+    cost: Cost
+    kernels: tuple[Core, ...]
     validation: tuple[Measured, ...]
 
 
-def document(op: Operation, *, title: str = "", sentence: str = "", origin: str = "",
-             validation: Sequence[Measured] = (), costs: Report | None = None) -> Document:
+def document(op: Operation, *, title: str = "", sentence: str = "", title_zh: str = "", sentence_zh: str = "",
+             origin: str = "", validation: Sequence[Measured] = (), costs: Report | None = None) -> Document:
     """Collect what was recorded about an operation.
 
     Args:
         op: the formula; its derivation is read, nothing is derived anew.
-        title, sentence, origin: what the catalogue says of it.
+        title, sentence, title_zh, sentence_zh, origin: what the catalogue says of it.
         validation: figures of a run that the caller made; empty means not run.
         costs: with sizes, if the caller has them.
     """
@@ -134,193 +129,141 @@ def document(op: Operation, *, title: str = "", sentence: str = "", origin: str 
     program = d.named
     w = Writer(program)
     costs = costs or report(op)
-    own = {s.name for s in d.source.statements}
-    rules = tuple(_rule(g, program) for g in op.gradients.values())
-    read = {t for a in d.chain.adjoints for t in E.tensors(a.expr)} | {s.name for s in d.forward.statements}
-    prepared = tuple(statement_latex(s, w.letters) for s in program.statements
-                     if s.name in read and (s.name not in own or s not in d.source.statements))
-    code = sources(op.name, costs.plan)
+    forward = _forward(op)
+    changed = forward != tuple(d.source.statements)
+    gradients = list(op.gradients.values())
+    forward_names, backward_names = definitions(gradients)
     return Document(
-        op.name, title or op.name, sentence, origin, d.source.text.strip(),
-        tuple(statement_latex(s, Letters(d.source)) for s in d.source.statements), prepared,
-        _tensors(op, w), tuple(_adjoint(a, program, w) for a in d.chain.adjoints),
-        tuple(_rewrite(s.law, s.target, s.before, s.after, program) for s in d.steps), rules,
+        op.name, title or op.name, sentence, title_zh or title or op.name, sentence_zh, origin, d.source.text.strip(),
+        tuple(statement_latex(s, Letters(d.source)) for s in d.source.statements),
+        tuple(statement_latex(s, w.letters) for s in forward) if changed else (),
+        _tensors(op, w), _extent(op, w), tuple(adjoint_part(a, program) for a in d.chain.adjoints),
+        _simplifications(d.steps, program), forward_names, backward_names, tuple(rule(g, program) for g in gradients),
         ("# forward", *op.forward_numpy, "# backward", *op.backward_numpy),
-        tuple((name_latex(n), _shape(program.axes(n), w)) for n in d.saved), costs.json(),
-        _cores(next(t for n, t in code.items() if n.endswith(".cu"))), tuple(validation))
+        tuple((name_latex(b.tensor), _kept(b, program, w)) for b in costs.saved),
+        tuple(name_latex(n) for n in d.saved if n not in {b.tensor for b in costs.saved}), _cost(costs, w),
+        _cores(costs, op.name), tuple(validation))
 
 
-def _shape(axes: tuple[str, ...], w: Writer) -> str:
-    return r" \times ".join(w.printer.size(a) for a in axes) or r"\text{1}"
+def _kept(b: Buffer, program: Program, w: Writer) -> str:
+    """The shape of a buffer; one that only the plan knows has its sizes in the plan's words."""
+    if b.tensor in program.names:
+        return shape(program.axes(b.tensor), w)
+    return TIMES.join(f"N_{{{a.removeprefix('size_')}}}" for a in b.axes)
+
+
+def _forward(op: Operation) -> tuple[Statement, ...]:
+    """The forward pass that the derivation reads: as it is computed, with the names that the chain rule uses."""
+    d = op.derivation
+    computed = {s.name: s for s in d.forward.statements}
+    needed = {t for a in d.chain.adjoints for t in E.tensors(a.expr)} | computed.keys()
+    kept = []
+    for s in reversed(d.named.statements):
+        if s.name in needed:
+            s = computed.get(s.name, s)
+            kept.append(s)
+            needed |= set(E.tensors(s.expr))
+    return tuple(kept[::-1])
 
 
 def _tensors(op: Operation, w: Writer) -> tuple[Tensor, ...]:
     d = op.derivation
-    rows = [Tensor(t.name, name_latex(t.name), _shape(t.axes, w), "integer" if t.integer else "input")
-            for t in d.source.inputs]
-    rows += [Tensor(n, name_latex(n), r"\text{1}", "parameter", str(float(v))) for n, v in d.source.params]
+    rows = [Tensor(name_latex(t.name), shape(t.axes, w), "integer" if t.integer else "input") for t in d.source.inputs]
+    rows += [Tensor(name_latex(n), "", "parameter", number_latex(E.num(v))) for n, v in d.source.params]
     for s in d.source.statements:
         role = "output" if s.name in d.source.outputs else "value"
-        rows.append(Tensor(s.name, name_latex(s.name), _shape(d.source.axes(s.name), w), role))
+        rows.append(Tensor(name_latex(s.name), shape(d.source.axes(s.name), w), role))
     return tuple(rows)
 
 
-# --------------------------------------------------------------------------------------------- the chain rule
-
-def _adjoint(a: Adjoint, program: Program, w: Writer) -> AdjointPart:
-    by_statement: dict[str, list[Contribution]] = {}
-    for c in a.contributions:
-        by_statement.setdefault(c.partial.statement.name, []).append(c)
-    shares = tuple(_share(parts, program) for parts in by_statement.values())
-    total = statement_latex(a.statement, Letters(program))
-    return AdjointPart(a.of, name_latex(a.of), name_latex(a.name), shares, total, a.of in program.outputs)
+def _extent(op: Operation, w: Writer) -> tuple[str, str]:
+    """(N_n, n) of an index of the formula, to explain the sign by."""
+    letter, extent = next(((n, e) for n, e in op.program.letters if not e.startswith("=")), ("", ""))
+    return (w.printer.size(extent), w.letters.of_extent(extent)) if letter else ("", "")
 
 
-def _share(parts: list[Contribution], program: Program) -> Share:
-    w = Writer(program)
-    s = parts[0].partial.statement
-    element = at_letters(parts[0].partial, program)[1]
-    again = [at_letters(c.partial, program)[0] for c in parts]
-    x = Get(parts[0].partial.access.tensor, element)
-    partial = unit_partial(s, again, element, program)
-    fraction = rf"\frac{{\partial {w.term(s.target)}}}{{\partial {w.term(x)}}}"
-    head = w.term(Get("d" + x.tensor, element))
-    cotangent = w.term(Get("d" + s.name, s.indices))
-    under = ",".join(w.printer.latex(i, frozenset()) for i in s.indices)
-    chain = rf"{head} = " + (rf"\sum_{{{under}}} " if under else "") + rf"{cotangent}\,{fraction}"
-    return Share(
-        s.name, statement_latex(s, w.letters), f"{fraction} = {case_latex(partial, w)}", _jacobian(s, x, partial, w),
-        chain, tuple(_inserted(c, program) for c in again), tuple(e for c in again for e in _eliminations(c, program)),
-        tuple(f"{head} = {w.term(c.expr, element)}" for c in again))
+# ------------------------------------------------------------------------------------------------- rewrites
+
+def _simplifications(steps: Sequence[Step], program: Program) -> tuple[Simplification, ...]:
+    """The rewrites of each gradient, in order; where a term went on changing, one chain."""
+    chains: list[list[Step]] = []
+    for s in steps:
+        last = next((c for c in chains if c[-1].target is s.target and c[-1].after is s.before), None)
+        if last is not None:
+            last.append(s)
+        else:
+            chains.append([s])
+    found = []
+    for chain in chains:
+        w = Writer(program)
+        indices = tuple(i for i in chain[0].target.subs if isinstance(i, Index))
+        rewrites = tuple(Rewrite(_law(s), _concerned(s), w.term(s.after, indices)) for s in chain)
+        found.append(Simplification(w.term(chain[0].target), w.term(chain[0].before, indices), rewrites))
+    return tuple(found)
 
 
-def plain_letters(c: Contribution, letters: Letters) -> dict[Expr, Expr]:
-    """The sum's letters under names that a reader knows, apart from the result's."""
-    taken = {i.name for i in c.partial.access.free} | {d.left.name for d in c.deltas}
-    values: dict[Expr, Expr] = {}
-    origin = (*c.partial.statement.indices, *c.partial.bound)
-    used = {d.left.name for d in c.deltas}
-    for i, o in zip(c.summed, origin, strict=True):
-        name = o.name if o.name.isidentifier() and o.name not in used else letters.choose(
-            o, frozenset(used | taken | {x.name for x in origin})).name
-        used.add(name)
-        values[i] = Index(name, i.extent)
-    return values
+def _law(s: Step) -> str:
+    """The law of a step; of known sums, whether the value has a name or is a number."""
+    if s.law == "known-sum" and not _concerned(s):
+        return "known-number"
+    return s.law
 
 
-def _inserted(c: Contribution, program: Program) -> str:
-    """`Σ body Π δ`, before any delta is eliminated."""
-    w = Writer(program)
-    values = plain_letters(c, w.letters)
-    body = E.substitute(c.body, values)
-    deltas = [_delta(Delta(d.left, E.substitute(d.right, values)), w) for d in c.deltas]
-    under = ",".join(w.term(values[i]) for i in c.summed)
-    head = rf"\sum_{{{under}}} " if under else ""
-    scope = tuple(i for i in values.values() if isinstance(i, Index))
-    negative = E.coefficient(body)[0] < 0
-    factors = [w.term(E.neg(body) if negative else body, scope, 1), *deltas]
-    return ("-" if negative else "") + head + r"\,".join(factors)
+def _concerned(s: Step) -> tuple[str, ...]:
+    before, after = E.tensors(s.before), E.tensors(s.after)
+    if s.law == "inline":
+        return tuple(name_latex(t) for t in before if t not in after)
+    if s.law == "known-sum":
+        return tuple(name_latex(t) for t in after if t not in before or _bare(t, s.after) > _bare(t, s.before))
+    return ()
 
 
-def _delta(d: Delta, w: Writer) -> str:
-    return rf"\delta_{{{w.term(d.left)},\,{w.term(d.right)}}}"
+def _bare(tensor: str, e: Expr) -> int:
+    """How often a tensor is read outside sums."""
+    own = int(isinstance(e, E.Get) and e.tensor == tensor)
+    return own + sum(_bare(tensor, c) for c in e.children if not isinstance(e, Reduce))
 
 
-def _eliminations(c: Contribution, program: Program) -> list[Elimination]:
-    w = Writer(program)
-    values = plain_letters(c, w.letters)
-    left = set(c.sifted.summed)
-    out = []
-    for d in sorted(c.deltas, key=lambda d: not isinstance(d.right, Index)):  # the order in which they are solved
-        right = E.substitute(d.right, values)
-        data = any(isinstance(x, Get) for x in E.subterms(d.right))
-        gone = [] if data else [i for i in c.summed if i in d.right.free and i not in left]
-        left.update(gone[:1])
-        letter = w.term(values[gone[0]]) if gone else ""
-        equation = f"{w.term(right)} = {w.term(d.left)}"
-        out.append(Elimination(_delta(Delta(d.left, right), w), letter, equation, not gone))
-    return out
+# ------------------------------------------------------------------------------------------ costs and kernels
+
+def _cost(r: Report, w: Writer) -> Cost:
+    s = r.symbolic()
+
+    def size(name: str) -> str:
+        return w.printer.size(name) if "." in name else f"N_{{{name}}}"
+
+    def pair(of: dict[str, str]) -> tuple[str, str]:
+        return count_latex(of["forward"], size), count_latex(of["backward"], size)
+
+    unfused = None
+    if r.unfused is not None:
+        u = r.unfused.symbolic()
+        unfused = (*pair(u["bytes"]), count_latex(u["saved_bytes"], size))
+    return Cost(pair(s["flops"]), pair(s["bytes"]), count_latex(s["saved_bytes"], size),
+                count_latex(s["jacobian_bytes"], size), "column_chunks" in str(s), unfused)
 
 
-def _jacobian(s: Statement, x: Get, partial: Expr, w: Writer) -> tuple[str, ...]:
-    """The Jacobian with dots, symbols first, then entries; for one vector by another, rows held fixed."""
-    fixed = [i for i in s.indices if any(i.extent == j.extent for j in x.subs if isinstance(j, Index))]
-    free_y = list(s.indices)
-    free_x = [i for i in x.subs if isinstance(i, Index)]
-    shared: dict[Expr, Expr] = {}
-    if len(free_y) > 1 and len(free_y) == len(free_x) and fixed:
-        for a, b in list(zip(free_y, free_x, strict=True))[:-1]:
-            if a.extent != b.extent:
-                return ()
-            shared[b] = a
-        free_y, free_x = free_y[-1:], free_x[-1:]
-    if len(free_y) != 1 or len(free_x) != 1:
-        return ()
-    e = E.substitute(partial, shared)
-    e = E.transform(e, lambda t: E.TRUE if isinstance(t, E.Cmp) and t.op == "==" and t.left is t.right else t)
-    target = E.substitute(x, shared)
-    if any(isinstance(t, E.Reduce) and t.free & {free_x[0], free_y[0]} for t in E.subterms(e)):
-        return ()  # entries too long for a matrix
-
-    def names(r: Expr, c: Expr) -> str:
-        return (rf"\frac{{\partial {w.term(E.substitute(s.target, {free_y[0]: c}))}}}"
-                rf"{{\partial {w.term(E.substitute(target, {free_x[0]: r}))}}}")
-
-    def entry(r: Expr, c: Expr) -> str:
-        return w.term(placed(e, {free_y[0]: c, free_x[0]: r}))
-
-    head = rf"\frac{{\partial {name_latex(s.name)}}}{{\partial {name_latex(x.tensor)}}}"
-    found = (f"{head} = {dotted(names, free_x[0], free_y[0])}", f"= {dotted(entry, free_x[0], free_y[0])}")
-    return tuple(last_named(f, w) for f in found)
+def _cores(costs: Report, name: str) -> tuple[Core, ...]:
+    """The backward kernels; the text of the first of each kind, as it is emitted, without the file around it."""
+    text = next(t for n, t in sources(name, costs.plan).items() if n.endswith(".cu"))
+    found = []
+    shown: set[str] = set()
+    for k in costs.kernels:
+        if k.direction == "backward":
+            code = _function(text, k.name) if k.plan not in shown else ""
+            if code and code.count("\n") < CORE:
+                shown.add(k.plan)
+            else:
+                code = ""
+            found.append(Core(k.name, k.computes, code))
+    return tuple(found)
 
 
-# ----------------------------------------------------------------------------------- rewrites, rules, kernels
-
-def _rewrite(law: str, target: Get, before: Expr, after: Expr, program: Program) -> Rewrite:
-    indices = tuple(i for i in target.subs if isinstance(i, Index))
-    w = Writer(program)
-    return Rewrite(law, w.term(target), w.term(before, indices), w.term(after, indices))
-
-
-def _rule(g: Gradient, program: Program) -> Rule:
-    w = Writer(program)
-    own = {s.name for s in g.of.program.statements}
-    aside = [s for s in (*g.forward_statements, *g.statements[:-1]) if s.name not in own]
-    axes = {s.name: tuple(i.extent for i in s.indices) for s in g.statements}
-
-    def extents(name: str) -> tuple[str, ...]:
-        if name in axes:
-            return axes[name]
-        return g.of.derivation.backward.axes(name)
-
-    read = E.tensors(g.rule.expr)
-    shapes = tuple((name_latex(n), _shape(extents(n), w)) for n in read)
-    return Rule(g.name, g.matrix_latex, g.latex, g.index, tuple(statement_latex(s, g.letters) for s in aside), shapes,
-                _shape(extents("d" + g.name), w), _explicit(g.rule, w))
-
-
-def _explicit(s: Statement, w: Writer) -> str:
-    """The gradient written out with dots, for at most two axes and short entries."""
-    if not 1 <= len(s.indices) <= 2 or any(isinstance(x, E.Where) for x in E.subterms(s.expr)):
+def _function(text: str, name: str) -> str:
+    """One kernel of an emitted file."""
+    lines = text.splitlines()
+    start = next((n for n, x in enumerate(lines) if "__global__" in x and f" {name}(" in x), None)
+    if start is None:
         return ""
-    rows, columns = (s.indices[0], s.indices[1]) if len(s.indices) == 2 else (None, s.indices[0])
-
-    def entry(r: Expr, c: Expr) -> str:
-        values: dict[Expr, Expr] = {columns: c} if rows is None else {rows: r, columns: c}
-        return w.term(placed(s.expr, values))
-
-    found = last_named(f"{name_latex(s.name)} = {dotted(entry, rows, columns)}", w)
-    return found if len(found) < 900 else ""
-
-
-def _cores(code: str) -> tuple[str, ...]:
-    """The backward kernels as they are emitted, without the file around them."""
-    found, lines, inside = [], [], False
-    for line in code.splitlines():
-        inside = inside or ("__global__" in line and "backward" in line)
-        if inside:
-            lines.append(line)
-            if line.startswith("}"):
-                found.append("\n".join(lines))
-                lines, inside = [], False
-    return tuple(f for f in found if f.count("\n") < 90)[:3]
+    stop = next(n for n in range(start, len(lines)) if lines[n].startswith("}"))
+    return "\n".join(lines[start:stop + 1])

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Iterable
 
 from derive.errors import ExportError
+from derive.export.fit import broken
 from derive.export.markup import Block, spans
+from derive.export.mathml import mathml
 
 TEX = {"\\": r"\textbackslash{}", "&": r"\&", "%": r"\%", "$": r"\$", "#": r"\#", "_": r"\_", "{": r"\{", "}": r"\}",
        "~": r"\textasciitilde{}", "^": r"\textasciicircum{}", "<": r"\textless{}", ">": r"\textgreater{}"}
-SECTIONS = {2: "section", 3: "subsection", 4: "subsubsection"}
-WIDE = 110  # characters of LaTeX beyond which a formula is scaled to the page
+SECTIONS = {2: "section*", 3: "subsection*", 4: "subsubsection*"}
 # Signs that code listings hold and the fonts of a plain LaTeX lack.
 ASCII = {"∘": ".*", "ᵀ": "^T", "−": "-", "·": "*", "×": "x", "→": "->", "√": "sqrt", "Σ": "sum", "²": "^2", "⁻¹": "^-1",
          "σ": "sigma", "≤": "<=", "≥": ">=", "≠": "!=", "∂": "d", "⁻": "^-", "³": "^3", "π": "pi", "δ": "delta"}
@@ -24,8 +26,9 @@ def latex(found: Iterable[Block]) -> str:
 
 
 def tex(text: str) -> str:
-    """Plain text for LaTeX."""
-    return "".join(TEX.get(c, c) for c in text)
+    """Plain text for LaTeX; a dotted name may break after its dots and low lines."""
+    plain = "".join(TEX.get(c, c) for c in text)
+    return re.sub(r"(?<=\w)(\.|\\_)(?=\w)", r"\1\\allowbreak{}", plain)
 
 
 def _latex_text(text: str) -> str:
@@ -45,7 +48,7 @@ def _latex_block(b: Block) -> str:
         case "math":
             return _latex_math(b.text)
         case "box":
-            return _latex_math(rf"\boxed{{\displaystyle {b.text}}}")
+            return rf"\formula{{\boxed{{\displaystyle {b.text}}}}}"
         case "code":
             return "\\begin{lstlisting}\n" + _ascii(b.text) + "\n\\end{lstlisting}"
         case "list":
@@ -55,16 +58,23 @@ def _latex_block(b: Block) -> str:
             head, *rows = b.rows
             body = [" & ".join(_latex_text(c) for c in r) + r" \\" for r in rows]
             top = " & ".join(rf"\textbf{{{_latex_text(c)}}}" for c in head) + r" \\ \midrule"
-            spec = "l" * (len(head) - 1) + "X"
-            return "\n".join([rf"\noindent\begin{{tabularx}}{{\linewidth}}{{{spec}}}\toprule", top, *body,
-                              r"\bottomrule\end{tabularx}"])
+            long = max((len(r[-1]) for r in rows), default=0) > 60  # a column of prose is a paragraph
+            last = r">{\raggedright\arraybackslash}p{.62\linewidth}" if long else "l"
+            spec = "l" * (len(head) - 1) + last
+            return "\n".join([rf"\begin{{center}}\begin{{tabular}}{{{spec}}}\toprule", top, *body,
+                              r"\bottomrule\end{tabular}\end{center}"])
     raise ExportError(f"no LaTeX for {b.kind}")
 
 
 def _latex_math(code: str) -> str:
-    if len(code) > WIDE:
-        return rf"\begin{{center}}\adjustbox{{max width=\linewidth}}{{$\displaystyle {code}$}}\end{{center}}"
-    return f"\\[\n{code}\n\\]"
+    """A display, in lines if it is long; the frame's `\\formula` scales what is wider than the page."""
+    lines = broken(code)
+    if len(lines) > 1:
+        first, *rest = lines
+        head, equals, tail = first.partition(" = ")
+        first = f"{head} ={{}}& {tail}" if equals else f"& {first}"
+        code = r"\begin{aligned} " + r" \\ ".join([first, *(rf"& {x.strip()}" for x in rest)]) + r" \end{aligned}"
+    return f"\\formula{{{code}}}"
 
 
 def _ascii(text: str) -> str:
@@ -103,20 +113,6 @@ def _markdown_block(b: Block) -> str:
 
 def html_body(found: Iterable[Block]) -> str:
     return "\n".join(_html_block(b) for b in found)
-
-
-def mathml(code: str, display: bool) -> str:
-    """A formula as MathML."""
-    try:
-        from latex2mathml.converter import convert
-    except ImportError as e:
-        raise ExportError("latex2mathml is not installed", hint="pip install latex2mathml") from e
-    prepared = code.replace(r"\left\lfloor", r"\lfloor").replace(r"\right\rfloor", r"\rfloor")
-    try:
-        made: str = convert(prepared, display="block" if display else "inline")
-    except Exception as e:
-        raise ExportError("this formula has no MathML", value=code, hint=str(e)) from e
-    return made
 
 
 def _html_text(text: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from derive import expr as E
 from derive.chain import Contribution
-from derive.export.document import plain_letters
+from derive.export.shares import plain_letters
 from derive.expr import Index
 from derive.pipeline import Derivation
 from derive.program import Statement

@@ -16,6 +16,7 @@ from derive.export.markup import blocks
 
 FORMATS = ("tex", "md", "html", "pdf")
 LANGUAGES = ("en", "zh")
+WORDS = {"zh": {"otherwise": "其他", "true": "真", "false": "假"}}  # words inside formulas
 FRAMES = {"tex": "document/frame.tex.j2", "md": "document/frame.md.j2", "html": "document/frame.html.j2"}
 
 
@@ -33,7 +34,10 @@ def rendered(doc: Document, form: str, lang: str = "en") -> str:
         raise ExportError(f"no text in the format {form}", value=form, hint="one of " + ", ".join(FRAMES))
     if lang not in LANGUAGES:
         raise ExportError(f"no prose in the language {lang}", value=lang, hint="one of " + ", ".join(LANGUAGES))
-    found = list(blocks(render(f"document/{lang}.j2", doc=doc)))
+    text = render(f"document/{lang}.j2", doc=doc)
+    for word, here in WORDS.get(lang, {}).items():
+        text = text.replace(rf"\text{{{word}}}", rf"\text{{{here}}}")
+    found = list(blocks(text))
     title = next(b.text for b in found if b.kind == "heading" and b.level == 1)
     body = {"tex": media.latex, "md": media.markdown, "html": media.html_body}[form](found)
     return render(FRAMES[form], title=title, tex_title=media.tex(title), body=body, lang=lang, doc=doc)

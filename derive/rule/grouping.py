@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from derive import expr as E
 from derive.expr import Add, Cmp, Expr, Get, Index, Mul, Reduce
 from derive.program import Statement
@@ -9,6 +11,43 @@ from derive.program import Statement
 
 class NoMatrixError(Exception):
     """The term has no matrix form."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a tensor is read as a matrix: `batch` axes in front, then groups of so many axes each."""
+
+    batch: int
+    groups: tuple[int, ...]
+
+
+def layouts(s: Statement) -> dict[str, Layout]:
+    """How a rule's own letters read the tensors in it; of two axes or fewer, one tensor may be missing.
+
+    Raises:
+        NoMatrixError: they give no matrices.
+    """
+    e = _distinct(s.expr, s.indices)
+    every = [s.target, *(x for x in E.subterms(e) if isinstance(x, Get))]
+    letters = [tuple(i for i in g.subs if isinstance(i, Index)) for g in every]
+    if any(len(a) != len(g.subs) for a, g in zip(letters, every, strict=True)):
+        raise NoMatrixError
+    groups = _groups(letters, _binders(e))
+    target = _regroup(s.target, groups)
+    rest = [x for x in E.subterms(_rewrite(e, groups)) if isinstance(x, Get)]
+    front = _batch(tuple(i for i in target.subs if isinstance(i, Index)), [target, *rest])
+    found: dict[str, Layout] = {}
+    for g, subs in zip(every, letters, strict=True):
+        batch, sizes, n = 0, [], 0
+        while n < len(subs):
+            group = next(q for q in groups if subs[n] in q)
+            if group[0] in front:
+                batch += len(group)
+            else:
+                sizes.append(len(group))
+            n += len(group)
+        found.setdefault(g.tensor, Layout(batch, tuple(sizes)))
+    return found
 
 
 def grouped(s: Statement) -> tuple[tuple[Index, ...], Expr, set[Index]]:

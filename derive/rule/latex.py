@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from fractions import Fraction
 
 from derive import expr as E
 from derive.expr import (
@@ -34,6 +35,8 @@ GREEK = {"alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "
          "Psi", "Omega"}
 FUNCTIONS = {"exp": r"\exp", "log": r"\log", "tanh": r"\tanh", "sin": r"\sin", "cos": r"\cos", "sigmoid": r"\sigma",
              "maximum": r"\max", "minimum": r"\min"}
+CONSTANTS = {"eps": r"\varepsilon"}
+SHORT = (2, 3, 4, 8)  # denominators that a reader knows better than their decimals
 RELATIONS = {"<": "<", "<=": r"\le", "==": "=", "!=": r"\ne"}
 
 
@@ -51,6 +54,8 @@ def name_latex(name: str) -> str:
         return _indexed(*found.groups())
     if name in GREEK:
         return "\\" + name
+    if name in CONSTANTS:
+        return CONSTANTS[name]
     return name if len(name) == 1 else rf"\mathrm{{{name.replace('_', chr(92) + '_')}}}"
 
 
@@ -96,6 +101,10 @@ class LatexPrinter:
                 return self._where(e, scope)
             case Reduce():
                 return self._reduce(e, scope)
+            case Softmax() if all(isinstance(a, Index) for a in e.at):  # as the notation has it: softmax over j, at j
+                under = ",".join(self.latex(a, scope) for a in e.at)
+                body = E.substitute(e.body, dict(zip(e.indices, e.at, strict=True)))
+                return rf"\operatorname{{softmax}}_{{{under}}}\left({self.latex(body, scope)}\right)", ATOM
             case Softmax():
                 letters, body = self.letters.opened(e, scope)
                 under = ",".join(i.name for i in letters)
@@ -123,31 +132,37 @@ class LatexPrinter:
         out = ""
         for negative, t in signed:
             code = self.latex(E.neg(t) if negative else t, scope, MUL if negative else ADD)
+            if not negative and code.startswith("-"):  # a guarded term brings its own sign
+                negative, code = True, code[1:]
             out += (f" - {code}" if negative else f" + {code}") if out else (f"-{code}" if negative else code)
         return out
 
     def _product(self, e: Mul, scope: frozenset[str]) -> str:
         value, rest = E.coefficient(e)
         up, down = [], []
-        decimal = number(abs(value))
-        if decimal.startswith("("):
-            if abs(value.numerator) != 1:
-                up.append(str(abs(value.numerator)))
-            down.append(str(value.denominator))
-        elif abs(value) != 1:
-            up.append(number_latex(E.num(abs(value))))
+        size = abs(value)
+        if _as_fraction(size):
+            if size.numerator != 1:
+                up.append(str(size.numerator))
+            down.append(str(size.denominator))
+        elif size != 1:
+            up.append(number_latex(E.num(size)))
         parts = list(E.factors(rest))
         sums = [f for f in parts if isinstance(f, Reduce)]
-        for f in [f for f in parts if f not in sums] + sums:
+        ordered = [f for f in parts if f not in sums] + sums
+        below = [f for f in ordered if _divides(f)]
+        above = [f for f in ordered if f not in below]
+        for f in below:
+            alone = len(below) == 1 and not down
             base, exponent = E.split_power(f)
-            if isinstance(exponent, Num) and exponent.value < 0:
-                down.append(self.latex(E.power(base, E.neg(exponent)), scope, MUL))
-            else:
-                last = f is sums[-1] if sums else False
-                up.append(self.latex(f, scope, MUL if last or not isinstance(f, Reduce) else ATOM))
+            down.append(self.latex(E.power(base, E.neg(exponent)), scope, ADD if alone else MUL))
+        for f in above:
+            last = isinstance(f, Reduce) and f is sums[-1]
+            alone = bool(down) and len(above) == 1 and not up
+            up.append(self.latex(f, scope, ADD if alone else MUL if last or not isinstance(f, Reduce) else ATOM))
         top = r"\,".join(up) or "1"
-        below = r"\,".join(down)
-        code = rf"\frac{{{top}}}{{{below}}}" if down else top
+        bottom = r"\,".join(down)
+        code = rf"\frac{{{top}}}{{{bottom}}}" if down else top
         return f"-{code}" if value < 0 else code
 
     def _power(self, e: Pow, scope: frozenset[str]) -> tuple[str, int]:
@@ -160,7 +175,10 @@ class LatexPrinter:
         base = self.latex(e.base, scope, ATOM)
         if isinstance(e.base, (Get, Call)):
             base = rf"\left({base}\right)" if isinstance(e.base, Call) else f"{{{base}}}"
-        return f"{base}^{{{self.latex(e.exponent, scope)}}}", POW
+        power = self.latex(e.exponent, scope)
+        if isinstance(e.exponent, Num) and _as_fraction(abs(e.exponent.value)):
+            power = str(e.exponent.value)
+        return f"{base}^{{{power}}}", POW
 
     def _call(self, e: Call, scope: frozenset[str]) -> tuple[str, int]:
         args = [self.latex(a, scope) for a in e.args]
@@ -175,16 +193,24 @@ class LatexPrinter:
         return rf"{head}\left({', '.join(args)}\right)", ATOM
 
     def _where(self, e: Where, scope: frozenset[str]) -> tuple[str, int]:
-        cond = self.condition(e.cond, scope)
         if e.other is E.ZERO:
-            bracket = self.delta(e.cond, scope) or rf"\left[{cond}\right]"
-            if e.then is E.ONE:
-                return bracket, ATOM
+            bracket = self.indicator(e.cond, scope)
             negative = E.coefficient(e.then)[0] < 0
-            then = self.latex(E.neg(e.then) if negative else e.then, scope, MUL)
-            return rf"{'-' if negative else ''}{bracket}\,{then}", ADD if negative else MUL
-        then, other = self.latex(e.then, scope), self.latex(e.other, scope)
+            value = E.neg(e.then) if negative else e.then
+            code = bracket if value is E.ONE else rf"{bracket}\,{self.latex(value, scope, MUL)}"
+            if negative:
+                return f"-{code}", ADD
+            return code, ATOM if value is E.ONE else MUL
+        cond, then, other = self.condition(e.cond, scope), self.latex(e.then, scope), self.latex(e.other, scope)
         return rf"\begin{{cases}} {then} & {cond} \\ {other} & \text{{otherwise}} \end{{cases}}", ATOM
+
+    def indicator(self, cond: Expr, scope: frozenset[str]) -> str:
+        """1 where `cond` holds, else 0: a Kronecker delta for each equation of indices, a bracket for the rest."""
+        parts = cond.args if isinstance(cond, Logic) and cond.op == "and" else (cond,)
+        deltas = [(c, self.delta(c, scope)) for c in parts]
+        rest = [c for c, d in deltas if d is None]
+        bracket = [rf"\left[{self.condition(E.logic('and', *rest), scope)}\right]"] if rest else []
+        return r"\,".join([*bracket, *(d for _, d in deltas if d is not None)])
 
     def delta(self, cond: Expr, scope: frozenset[str]) -> str | None:
         """A Kronecker delta for an equation of indices."""
@@ -193,7 +219,7 @@ class LatexPrinter:
         sides = (cond.left, cond.right)
         if not all(isinstance(x, (Index, Get)) for x in sides) or not any(isinstance(x, Index) for x in sides):
             return None
-        return rf"\delta_{{{','.join(self.latex(x, scope) for x in sides)}}}"
+        return rf"\delta_{{{self.subscripts(sides, scope)}}}"
 
     def condition(self, e: Expr, scope: frozenset[str]) -> str:
         match e:
@@ -222,11 +248,23 @@ def index_latex(i: Index) -> str:
     return i.name if len(i.name) == 1 else rf"\mathit{{{i.name}}}"
 
 
+def _as_fraction(value: Fraction) -> bool:
+    """Whether a positive number is written as a fraction: no short decimal, or a denominator that everyone knows."""
+    return value.denominator != 1 and (value.denominator in SHORT or number(value).startswith("("))
+
+
+def _divides(f: Expr) -> bool:
+    exponent = E.split_power(f)[1]
+    return isinstance(exponent, Num) and exponent.value < 0
+
+
 def number_latex(e: Num) -> str:
+    """A number; what masks use for minus infinity is written as that."""
+    if e.value <= E.MASKED:
+        return r"-\infty"
+    if _as_fraction(abs(e.value)):
+        return rf"{'-' if e.value < 0 else ''}\frac{{{abs(e.value.numerator)}}}{{{e.value.denominator}}}"
     code = number(e.value)
-    if code.startswith("("):
-        sign = "-" if e.value < 0 else ""
-        return rf"{sign}\frac{{{abs(e.value.numerator)}}}{{{e.value.denominator}}}"
     mantissa, _, power = code.partition("e")
     if not power:
         return code

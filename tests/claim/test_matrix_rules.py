@@ -4,9 +4,10 @@ import pytest
 
 import derive
 from derive import exact
-from derive.claim.layout import layouts, target_groups
+from derive.claim.layout import target_groups
 from derive.claim.matrix import MatrixReader
 from derive.operation import Gradient
+from derive.rule.grouping import layouts
 from tests.formulas import ENTRIES
 
 
