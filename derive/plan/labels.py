@@ -32,8 +32,8 @@ def labels(program: Program, buffers: Mapping[str, Buffer], sizes: Mapping[str, 
             for n, (sub, axis) in enumerate(zip(g.subs, program.axes(g.tensor), strict=True)):
                 terms = (sub, *guards)
                 held = {x for t in terms for x in E.subterms(t) if isinstance(x, Get)}
-                spell = _Speller({x.tensor: buffers[x.tensor].name for x in held}, sizes)
                 if _side_by_side(held, buffers) and any(isinstance(x, Get) for x in E.subterms(sub)):
+                    spell = _Speller({x.tensor: buffers[x.tensor].name for x in held}, sizes)
                     try:
                         mask = " & ".join(spell.term(c) for c in guards)
                         names = tuple(sorted(spell.names.values()))
@@ -46,7 +46,7 @@ def labels(program: Program, buffers: Mapping[str, Buffer], sizes: Mapping[str, 
 def _side_by_side(held: set[Get], buffers: Mapping[str, Buffer]) -> bool:
     """Whether every access is to an integer tensor and all are at one place, at bare indices."""
     subs = {x.subs for x in held}
-    if len(subs) != 1 or any(buffers[x.tensor].dtype != "ids" for x in held):
+    if len(subs) != 1 or any(x.tensor not in buffers or buffers[x.tensor].dtype != "ids" for x in held):
         return False
     place = next(iter(subs))
     return all(isinstance(i, Index) for i in place) and len(set(place)) == len(place)
