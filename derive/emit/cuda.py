@@ -16,7 +16,7 @@ STORAGE = {"float32": "float", "float64": "double", "float16": "__half", "bfloat
 WIDEN = {"float16": "__half2float", "bfloat16": "__bfloat162float"}
 NARROW = {"float16": "__float2half", "bfloat16": "__float2bfloat16"}
 #: Functions whose float version ends in f; the others are ours or the same for both types.
-LIBM = frozenset("exp log log1p expm1 tanh sqrt rsqrt erf sin cos pow fmax fmin".split())
+LIBM = frozenset("exp log log1p expm1 tanh sqrt rsqrt erf sin cos pow fmax fmin ceil".split())
 _LEVEL = {"||": 1, "&&": 2, "==": 3, "!=": 3, "<": 4, "<=": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
 _UNARY, _ATOM = 7, 8
 
@@ -94,6 +94,8 @@ class Printer:
         args = ", ".join(self.scalar(a) for a in s.args)
         if s.fn == "real":
             return f"({self.compute}){self.scalar(s.args[0], _ATOM)}"
+        if s.fn == "index":
+            return f"(INDEX){self.scalar(s.args[0], _ATOM)}"
         if s.fn == "total":
             return f"{args}.value()"
         if s.fn == "abs":

@@ -93,6 +93,10 @@ class _Survey(ast.NodeVisitor):
         name, names = _declaration(self.line)
         self.letters.note(self.line, node.value, name, list(names))
 
+    def visit_AnnAssign(self, node: ast.AnnAssign) -> None:
+        name, names = _declaration(self.line)
+        self.letters.note(self.line, node.target, name, list(names))
+
     def visit_Subscript(self, node: ast.Subscript) -> None:
         if isinstance(node.value, ast.Name):
             subs = elements(node.slice)
@@ -176,10 +180,17 @@ def _target(line: Line) -> tuple[str, list[str]]:
 
 
 def _declaration(line: Line) -> tuple[str, list[str]]:
-    if not isinstance(line.tree, ast.Expr):
+    """`input X[b,c,u]`, or `input lengths[b]: int`."""
+    tree = line.tree
+    if isinstance(tree, ast.AnnAssign) and tree.value is None:
+        if not isinstance(tree.annotation, ast.Name) or tree.annotation.id != "int":
+            raise line.error("a declared tensor is real, or int", tree.annotation, value=ast.unparse(tree.annotation),
+                             hint="as in input lengths[b]: int")
+        return _head(tree.target, line)
+    if not isinstance(tree, ast.Expr):
         raise line.error("a declaration names a tensor and its axes", value=line.code.strip(),
-                         hint="as in input X[b,c,u]")
-    return _head(line.tree.value, line)
+                         hint="as in input X[b,c,u], or input lengths[b]: int")
+    return _head(tree.value, line)
 
 
 def _head(node: ast.expr, line: Line) -> tuple[str, list[str]]:
@@ -217,6 +228,7 @@ def _check_names(line: Line, s: Statement, before: list[Statement], targets: dic
 
 
 def _integer_tensors(statements: list[Statement], lines: list[Line]) -> set[str]:
+    """Tensors that stand in a subscript, and those declared so."""
     found: set[str] = set()
     for s in statements:
         for x in E.subterms(s.expr):
@@ -227,7 +239,7 @@ def _integer_tensors(statements: list[Statement], lines: list[Line]) -> set[str]
         line = next(ln for ln in lines if ln.number == computed.line)
         raise line.error(f"{computed.name} is computed and used as an index", line.tree, value=computed.name,
                          hint="an index tensor must be an input")
-    return found
+    return found | {_declaration(ln)[0] for ln in lines if ln.kind == "input" and isinstance(ln.tree, ast.AnnAssign)}
 
 
 def _check_cotangent_names(names: set[str], params: dict[str, Fraction]) -> None:

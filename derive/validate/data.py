@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 import zlib
 from collections.abc import Iterator, Mapping
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from derive.errors import ShapeError
-from derive.validate.formula import Formula, called, extents, groups, shapes, subscripts
+from derive.validate.formula import Formula, called, extents, groups, shapes, span, subscripts
 from derive.validate.interpret import evaluate
 
 Array = np.ndarray[Any, Any]
@@ -141,13 +142,26 @@ class Drawer:
         for multiple in MULTIPLES:
             raised = {x: -(-n // multiple)*multiple if x not in self.given and x not in self.f.stated else n
                       for x, n in sizes.items()}
-            for self.low, self.share in ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG)):
+            labels = ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG))
+            for (self.low, self.share), fitted in itertools.product(labels, (raised, self._with_room(raised))):
                 try:
-                    return self._sample(raised, scale, number)
+                    return self._sample(fitted, scale, number)
                 except ShapeError as e:
                     last = e
         assert last is not None
         raise last
+
+    def _with_room(self, sizes: Mapping[str, int]) -> Sizes:
+        """`sizes` with axes as long as what reads them asks for, as the second of `K[b,g,s]` read at `h//2`."""
+        sizes = dict(sizes)
+        for a in self.f.accesses():
+            for n, sub in enumerate(a.subscripts):
+                axis = self.axes.get((a.tensor, n))
+                reach = None if axis is None or isinstance(sub, ast.Name) else span(sub, sizes, self.f)
+                if axis is not None and reach is not None and reach[1] >= sizes[axis]:
+                    free = [x for x in self.groups[axis] if x not in self.given and x not in self.f.stated]
+                    sizes |= dict.fromkeys(free, reach[1] + 1)
+        return sizes
 
     def _sample(self, sizes: Mapping[str, int], scale: str, number: int) -> Sample:
         rng = np.random.default_rng(zlib.crc32(f"{self.seed} {scale} {number} {sorted(sizes.items())}".encode()))
@@ -185,7 +199,14 @@ class Drawer:
                         room.append(made[a.tensor][n])
                     elif (a.tensor, n) in self.axes:
                         room.append(sizes[self.axes[a.tensor, n]])
-        return min(room, default=1)
+        return min(room, default=self._compared(name, sizes))
+
+    def _compared(self, name: str, sizes: Mapping[str, int]) -> int:
+        """One more than the longest axis whose places are compared with an integer tensor, as in `s < lengths[b]`."""
+        sides = [n for s in self.f.statements for n in ast.walk(s.tree) if isinstance(n, ast.Compare)]
+        held = [{x.id for x in ast.walk(c) if isinstance(x, ast.Name)} for c in sides]
+        letters = [x for names in held if name in names for x in names & self.f.letters]
+        return max((sizes[x] for x in letters), default=1) + 1
 
     def _find_kinds(self) -> dict[str, str]:
         """Normal numbers if they keep the formula finite, else positive ones for one input after another."""

@@ -69,9 +69,11 @@ def read(text: str) -> Formula:
             target, value = assignment(rest)
             f.stated[name_of(target, code)] = whole(value, code)
         elif word == "input" and rest.lstrip()[:1].isidentifier():
-            name, letters = left_side(ast.parse(rest.strip(), mode="eval").body, code)
+            tensor, _, kind = rest.partition(":")
+            name, letters = left_side(ast.parse(tensor.strip(), mode="eval").body, code)
             f.declared[name] = letters
             f.letters.update(letters)
+            f.integers.update([name] if kind.strip() == "int" else [])
         elif word == "output" and rest.lstrip()[:1].isidentifier():
             f.outputs = tuple(x.strip() for x in rest.split(","))
         else:

@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 LARGEST = {"float64": 1e300, "float32": 1e38, "float16": 6e4, "bfloat16": 1e38}
 SMALLEST = {"float64": 1e-300, "float32": 1e-37, "float16": 6e-5, "bfloat16": 1e-37}
+CANCELLED = 2.0**-40  # what float64 leaves, of its terms, of a sum that is 0 but for rounding
 TELLING = {"float64": 1e-7, "float32": 2e-3, "float16": 0.1, "bfloat16": 0.3}  # a bound that tells right from wrong
 SCALES = ("1", "1e-3", "30")
 
@@ -55,8 +56,8 @@ class Comparison:
 
     The largest deviation is judged; granted is `base_bound` of the largest entry, and four times what noise of one
     rounding an operation does to the rule itself on the same data (in 16 bits also what a plain program of that type
-    loses). Where that is too much to tell a right value from a wrong one (a gradient that is 0 but for rounding), the
-    comparison counts for nothing.
+    loses), sixteen times for a sum whose terms cancel. Where that is too much to tell a right value from a wrong one (a
+    gradient that is 0 but for rounding), the comparison counts for nothing.
     """
 
     def __init__(self, op: Operation, drawer: Drawer, dtype: str):
@@ -87,7 +88,6 @@ class Comparison:
             if not reference.size:
                 continue
             largest = float(np.max(np.abs(reference)))
-            self.tally.zero[name] = self.tally.zero.get(name, True) and largest == 0
             if not largest < LARGEST[self.dtype]:
                 self.tally.skipped += 1  # no number of this type holds it
                 continue
@@ -99,7 +99,9 @@ class Comparison:
             spread = max((s for s in spreads if math.isfinite(s)), default=0.0)
             spread /= AMPLIFIED if self.dtype == "float64" else 1
             terms = max(1, volume // reference.size)  # that were added up for each entry
-            granted = base_bound(self.dtype, terms) * largest + 4 * spread + SMALLEST[self.dtype]
+            cancels = largest <= CANCELLED * spread / ROUNDOFF[self.dtype]
+            self.tally.zero[name] = self.tally.zero.get(name, True) and cancels
+            granted = base_bound(self.dtype, terms) * largest + (16 if cancels else 4) * spread + SMALLEST[self.dtype]
             off = float(np.max(np.abs(value - reference)))
             error = off / granted
             if error > 1:
@@ -162,7 +164,7 @@ def _verdict(level: str, tally: Tally, plan: Plan, emulated: bool) -> Result:
         return Result(level, FAIL, f"nothing tried says anything about {', '.join(dead)}: too small or too large "
                       f"for {plan.dtype} everywhere", tally.cases, tally.worst)
     zeros = [n for n in wanted if tally.zero.get(n)]
-    notes = f"; {', '.join(zeros)} is 0 wherever tried" if zeros else ""
+    notes = f"; {', '.join(zeros)} is 0 but for rounding wherever tried" if zeros else ""
     notes += f"; {tally.skipped} too large for {plan.dtype} left out" if tally.skipped else ""
     order = ", the same bits in random order" if plan.contract.deterministic and emulated else ""
     said = f"{tally.cases} arrays against the float64 rule, error at most {tally.worst:.2f} of what is granted"

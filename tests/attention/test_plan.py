@@ -84,11 +84,17 @@ def test_the_row_term_is_a_product_of_the_output(name: str) -> None:
     assert term.plan != "attention"
 
 
-@pytest.mark.parametrize(("name", "narrowed"), [("plain", 0), ("causal", 3), ("not_later", 3), ("window", 6)])
+@pytest.mark.parametrize(
+    ("name", "narrowed"),
+    [
+        *(("plain", 0), ("causal", 3), ("not_later", 3), ("window", 6), ("padding", 3), ("padding_declared", 6)),
+        *(("last_queries", 3), ("either_side", 6), ("mask_in_a_mask", 6), ("mask_after", 0)),
+    ],
+)
 def test_tiles_that_an_index_condition_masks_are_skipped(name: str, narrowed: int) -> None:
     """A bound for each kernel and condition."""
-    text = sources("op", plan_of(VARIANTS[name].text))["op.cu"]
-    assert len(re.findall(r"^ +(?:stop|begin) = limit", text, re.M)) == narrowed
+    text = sources("op", plan_of(ALL[name].text))["op.cu"]
+    assert len(re.findall(r"^ +if \(.*limit.*\) {\n +(?:stop|begin) = ", text, re.M)) == narrowed
 
 
 @pytest.mark.parametrize(

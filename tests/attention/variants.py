@@ -100,6 +100,14 @@ P[b,t,s] = softmax(s, where(s < lengths[b], S[b,t,s], -1e30))
 O[b,t,v] = sum(s, P[b,t,s]*V[b,s,v])""",
         {"b": 3},
     ),
+    "padding_declared": Variant(
+        """
+input lengths[b]: int
+S[b,t,s] = sum(d, Q[b,t,d]*K[b,s,d])*0.3
+P[b,t,s] = softmax(s, where(s < lengths[b] and t < lengths[b], S[b,t,s], -1e30))
+O[b,t,v] = sum(s, P[b,t,s]*V[b,s,v])""",
+        {"b": 3},
+    ),
     "key_bias": Variant(
         """
 P[h,t,s] = softmax(s, sum(d, Q[h,t,d]*K[h,s,d])*0.3 + B[h,s])
