@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import itertools
 import math
 import zlib
 from collections.abc import Iterator, Mapping
@@ -23,6 +22,7 @@ AWKWARD = (2, 3, 5, 7, 4, 6, 11)
 MEDIUM = (17, 33, 31, 5, 2, 3, 7)
 LONG = 257
 BUDGET = 1 << 18  # terms of the largest statement at one size
+LABELS = ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG))  # least integer drawn, and of which part of what it may address
 MULTIPLES = (1, 2, 4, 6, 12)  # what an index divided by a constant may ask of its extent
 
 
@@ -142,10 +142,10 @@ class Drawer:
         for multiple in MULTIPLES:
             raised = {x: -(-n // multiple)*multiple if x not in self.given and x not in self.f.stated else n
                       for x, n in sizes.items()}
-            labels = ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG))
-            for (self.low, self.share), fitted in itertools.product(labels, (raised, self._with_room(raised))):
+            fitted = (raised, self._with_room(raised))
+            for self.low, self.share, here in ((*label, s) for label in LABELS for s in fitted):
                 try:
-                    return self._sample(fitted, scale, number)
+                    return self._sample(here, scale, number)
                 except ShapeError as e:
                     last = e
         assert last is not None
