@@ -10,6 +10,7 @@ from derive.validate.formula import read
 from derive.validate.records import PASS
 from derive.validate.rule import rule
 
+CANCELS = {"gpt2_block": "dbk"}  # a bias of the keys moves all scores of a row alike
 FIRST = "matmul linear relu gelu_tanh softmax cross_entropy layernorm embedding feed_forward attention".split()
 
 
@@ -34,7 +35,8 @@ def test_rule(name: str) -> None:
     assert set(source.data) <= {t.name for t in source.op.program.inputs}
     found = rule(source.op, Drawer(read(source.op.text), source.data, {}))
     assert found.status == PASS, found.detail
-    assert "wherever tried" not in found.detail  # no gradient is 0
+    zero = f"{CANCELS[name]} is 0 wherever tried" if name in CANCELS else ""
+    assert found.detail.count("wherever tried") == found.detail.count(zero)*bool(zero)  # no other gradient is 0
 
 
 @pytest.mark.parametrize(("wrong", "meant"), [("sofmax", "softmax"), ("layer_norm", "layernorm"), ("gelu_tan", "gelu")])

@@ -1,7 +1,7 @@
 """GPT-2 from generated kernels: forward, backward, AdamW.
 
-Nothing here computes: every number comes from a kernel that derive made of a formula in `ops/`. What is left to Python
-is the order of the calls, as in llm.c, and views of arrays.
+Nothing here computes: every number comes from a kernel that derive made of a formula in `ops/` or in its catalogue.
+What is left to Python is the order of the calls, as in llm.c, and views of arrays.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class GPT2:
         self.config, self.cp, self.dtype = config, array_module(executor), np.dtype(dtype)
         self.order = sorted(config.shapes(), key=lambda n: n not in MATRICES)
         self.encoder, self.block, self.head, self.loss = (
-            Operation(n, dtype, self.cp) for n in ("encoder", "block", "head", "loss"))
+            Operation(n, dtype, self.cp) for n in ("encoder", "gpt2_block", "head", "loss"))
         self._adamw: Operation | None = None
         self.step = 0
         self.flat = self.flatten(parameters)
@@ -129,7 +129,7 @@ class GPT2:
         self.encoder.backward({**kept["encoder"], "dX": dx}, into, accumulate=True)
 
     def blocks(self, arrays: Arrays) -> Iterator[Arrays]:
-        """Views of each layer's parameters, or gradients, as block.op names and shapes them."""
+        """Views of each layer's parameters, or gradients, as gpt2_block.op names and shapes them."""
         L, H, C = self.config.L, self.config.H, self.config.C
         D = C//H
         for n in range(L):

@@ -1,4 +1,5 @@
-"""Generated operations: a formula file, the folder that derive emits from it, and its kernels loaded from there.
+"""Generated operations: a formula of `ops/` or of derive's catalogue, the folder that derive emits from it, and its
+kernels loaded from there.
 
 Arrays go in and out by the names of the formula, so that nothing here depends on what a plan decides to save.
 """
@@ -19,6 +20,7 @@ from types import ModuleType
 from typing import Any
 
 import derive
+from derive import catalog
 from derive.emit import emit
 from derive.emulator.cache import directory, key
 from derive.operation import Operation as Formula
@@ -31,10 +33,10 @@ HERE = Path(__file__).resolve().parent / "ops"
 
 
 class Operation:
-    """One formula of `ops/`, emitted and loaded.
+    """One formula, emitted and loaded.
 
     Args:
-        name: the formula file's.
+        name: the file's in `ops/`, or the catalogue's.
         dtype: float32 or float64.
         cp: CuPy, or the emulator.
         differentiable: whether a backward is wanted too.
@@ -93,7 +95,8 @@ class Operation:
 
 def emitted(name: str, dtype: str, differentiable: bool = True) -> Path:
     """The folder of an emitted operation, made unless it is there for this formula and this derive."""
-    text = (HERE / f"{name}.op").read_text(encoding="utf-8")
+    file = HERE / f"{name}.op"
+    text = file.read_text(encoding="utf-8") if file.exists() else catalog.load(name).text
     home = directory() / f"gpt2-{key(text, dtype, str(differentiable), _version())}"
     if not (home / name).is_dir():
         op = Formula(parse(text).program, name, None if differentiable else ())
@@ -101,7 +104,8 @@ def emitted(name: str, dtype: str, differentiable: bool = True) -> Path:
         rules = [g.matrix for g in op.gradients.values()]
         made = Path(tempfile.mkdtemp(prefix=".gpt2-", dir=directory()))
         try:
-            command = f"derive emit examples/gpt2/ops/{name}.op" + (f" --dtype {dtype}" if dtype != "float32" else "")
+            source = f"examples/gpt2/ops/{name}.op" if file.exists() else name
+            command = f"derive emit {source}" + (f" --dtype {dtype}" if dtype != "float32" else "")
             emit(name, plan, made, rules=rules, numpy_forward=op.forward_numpy, command=command)
             os.chmod(made, 0o755)
             os.rename(made, home)

@@ -31,7 +31,7 @@ def test_the_model_computes_nothing_itself() -> None:
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_a_block_keeps_no_scores(dtype: str) -> None:
     """Attention is planned whole: no array of the block has two axes along the sequence."""
-    contract = json.loads((operations.emitted("block", dtype) / "contract.json").read_text(encoding="utf-8"))
+    contract = json.loads((operations.emitted("gpt2_block", dtype) / "contract.json").read_text(encoding="utf-8"))
     buffers = [b for p in contract["passes"] for b in (*p["arguments"], *p["results"], *p["temporaries"])]
     assert any(b["axes"].count("size_t") == 1 for b in buffers)
     assert [b["name"] for b in buffers if b["axes"].count("size_t") > 1 or "size_s" in b["axes"]] == []
