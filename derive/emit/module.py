@@ -6,10 +6,12 @@ import re
 
 from derive.emit.cuda import STORAGE, Printer, neutral
 from derive.emit.templates import render
+from derive.emit.tiles import TilePrinter, tile_headers, tile_helpers
 from derive.plan import ir
 from derive.plan.attention.shape import Attention
-from derive.plan.records import Buffer, Column, Contraction, Kernel, Nest, Plan, Row, Shape, Total
+from derive.plan.records import Buffer, Column, Kernel, Nest, Plan, Row, Shape, Total
 from derive.plan.scatter.shape import CHUNK, PART, Merge, Parts, Rows, Scatter, Starts
+from derive.plan.tiles import Chunks, Contraction
 
 TEMPLATES: dict[type[Shape], str] = {
     Nest: "cuda/nest.cu.j2",
@@ -17,6 +19,7 @@ TEMPLATES: dict[type[Shape], str] = {
     Column: "cuda/column.cu.j2",
     Total: "cuda/total.cu.j2",
     Contraction: "cuda/contraction.cu.j2",
+    Chunks: "cuda/nest.cu.j2",
     Rows: "cuda/rows.cu.j2",
     Merge: "cuda/merge.cu.j2",
     Starts: "cuda/starts.cu.j2",
@@ -33,6 +36,7 @@ def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> st
     used = set().union(*(functions(k.shape) for k in kernels)) if kernels else set()
     ids = {b.name: b for k in kernels for b in k.reads if b.dtype == "ids"}
     texts = [_kernel(k, plan) for k in kernels]
+    products = [k.shape for k in kernels if isinstance(k.shape, Contraction)]
     return render(
         "cuda/module.cu.j2",
         op=op,
@@ -41,7 +45,8 @@ def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> st
         rules=rules,
         command=command,
         promises=promises(plan),
-        headers=HEADERS.get(plan.dtype, ()),
+        headers=tuple(dict.fromkeys((*HEADERS.get(plan.dtype, ()), *tile_headers(products)))),
+        tiles=tile_helpers(products),
         ids=list(ids.values()),
         dynamic=any(k.launch.shared != "0" for k in kernels),
         used=used,
@@ -94,7 +99,8 @@ def promises(plan: Plan) -> list[str]:
 
 
 def _kernel(k: Kernel, plan: Plan) -> str:
-    printer = Printer(plan.dtype, {b.name: b for b in (*k.reads, *k.writes, *k.scratch)})
+    kind = TilePrinter if isinstance(k.shape, Contraction) else Printer
+    printer = kind(plan.dtype, {b.name: b for b in (*k.reads, *k.writes, *k.scratch)})
     template = TEMPLATES[type(k.shape)]
     writes_rows = isinstance(k.shape, Row) and "writer" in set().union(*(ir.names_in(b) for b in ir.blocks_in(k.shape)))
     text = render(

@@ -21,11 +21,17 @@ def total_chunks(count):
     return max(1, min(-(-count // 4096), 1024))
 
 
+def product_chunks(batches, rows, columns, length):
+    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
+    tiles = batches * -(-rows // 64) * -(-columns // 64)
+    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+
+
 def row_threads(count):
     """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
     then a block."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8*along < count):
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
         along *= 2
     return along, 128 // along if along <= 32 else 1
 
@@ -44,11 +50,11 @@ def row_chunks(rows, count, share):
 def row_shared(count, arrays, item):
     """Bytes of shared memory in which a block keeps `arrays` values an element; 0 if they do not fit."""
     along, rows = row_threads(count)
-    size = -(-count // along)*along*rows*arrays*item
-    return size if size <= 96*1024 else 0
+    size = -(-count // along) * along * rows * arrays * item
+    return size if size <= 96 * 1024 else 0
 
 
-RULES = (blocks, column_chunks, total_chunks, row_threads, row_blocks, row_chunks, row_shared)
+RULES = (blocks, column_chunks, total_chunks, product_chunks, row_threads, row_blocks, row_chunks, row_shared)
 
 
 def source(texts: str) -> str:

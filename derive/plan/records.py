@@ -149,30 +149,6 @@ class Total(Shape):
 
 
 @dataclass(frozen=True)
-class Contraction(Shape):
-    """C[batch, m, n] = Σ_k A[batch, m, k]·B[batch, n, k] in tiles; the two sides are any expressions.
-
-    `*_fast` says that memory runs along k on that side.
-    """
-
-    batch: str
-    batches: Text
-    m: str
-    rows: Text
-    n: str
-    columns: Text
-    k: str
-    length: Text
-    head: Block
-    left: Block
-    right: Block
-    left_fast: bool
-    right_fast: bool
-    total: str
-    after: Block
-
-
-@dataclass(frozen=True)
 class SizeRule:
     """How the wrapper finds a size: from an axis of an argument, or as an expression over earlier ones.
 

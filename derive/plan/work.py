@@ -6,7 +6,8 @@ import re
 
 from derive.plan import ir
 from derive.plan.ir import REAL, Apply, Binary, Block, Scalar, Stmt, Unary
-from derive.plan.records import Column, Contraction, Kernel, Nest, Row, Text, Total
+from derive.plan.records import Column, Kernel, Nest, Row, Text, Total
+from derive.plan.tiles import Chunks, Contraction
 
 FREE = frozenset(("real", "index", "total"))  # casts and a read
 
@@ -24,6 +25,8 @@ def work(kernel: Kernel) -> Text:
 def _shape(kernel: Kernel) -> Text:
     shape = kernel.shape
     match shape:
+        case Chunks():  # the maps are counted with the tiles
+            return f"{shape.count}*chunks"
         case Nest():
             return _times(shape.count, _block(shape.body))
         case Row():
@@ -38,9 +41,11 @@ def _shape(kernel: Kernel) -> Text:
             return _plus(_times(shape.count, element), _block(shape.after), _block(shape.head))
         case Contraction():
             result = _times(f"{shape.rows}*{shape.columns}", _plus(_times("2", shape.length), _block(shape.after)))
-            left = _times(f"{shape.rows}*{shape.length}", _block(shape.left))
-            right = _times(f"{shape.columns}*{shape.length}", _block(shape.right))
-            return _times(shape.batches, _plus(result, left, right))
+            sides = [
+                _times(f"{count}*{shape.length}", _block(side.body))
+                for side, count in zip(shape.sides, (shape.rows, shape.columns), strict=True)
+            ]
+            return _times(shape.batches, _plus(result, *sides))
     return "0"
 
 

@@ -110,6 +110,37 @@ __global__ void product(const T* A, const T* B, float* C, int m, int n, int k) {
 """
 
 
+def test_matrices_of_tensor_cores_must_be_aligned() -> None:
+    """CUDA C++ Programming Guide, warp matrix functions: 256-bit pointers, leading dimensions of 16 bytes."""
+    code = """
+#include <mma.h>
+using namespace nvcuda::wmma;
+extern "C" __global__ void k(const half* A, float* C, int shift, int pitch) {
+  __shared__ __align__(32) half tile[20*32];
+  for (int i = threadIdx.x; i < 20*32; i += 32) tile[i] = A[i];
+  __syncwarp();
+  fragment<matrix_a, 16, 16, 16, half, row_major> a;
+  fragment<matrix_b, 16, 16, 16, half, col_major> b;
+  fragment<accumulator, 16, 16, 16, float> c;
+  fill_fragment(c, 0.0f);
+  load_matrix_sync(a, tile + shift, pitch);
+  load_matrix_sync(b, tile, 16);
+  mma_sync(c, a, b, c);
+  store_matrix_sync(C, c, 16, mem_row_major);
+}
+"""
+    kernel = em.RawModule(code=code, check=True).get_function("k")
+    a = np.random.default_rng(0).normal(size=20 * 32).astype(np.float16)
+    c = np.zeros((16, 16), np.float32)
+    kernel((1,), (32,), (a, c, np.int32(16), np.int32(24)))
+    left = np.array([[a[16 + i * 24 + j] for j in range(16)] for i in range(16)], float)
+    np.testing.assert_allclose(c, left @ a[:256].reshape(16, 16).T.astype(float), atol=1e-4)
+    for shift, pitch in ((8, 16), (1, 16), (0, 20), (0, 17)):
+        with pytest.raises(em.CheckError) as found:
+            kernel((1,), (32,), (a, c, np.int32(shift), np.int32(pitch)))
+        assert {(r.kind, r.line) for r in found.value.reports} == {("misaligned", 12)}, (shift, pitch)
+
+
 @pytest.mark.parametrize("shape", [(16, 16, 16), (32, 8, 16), (8, 32, 16)])
 @pytest.mark.parametrize("kind", ["half", "__nv_bfloat16"])
 @pytest.mark.parametrize("layout", ["row_major", "col_major"])

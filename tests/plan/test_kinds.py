@@ -2,6 +2,7 @@
 
 import pytest
 
+from derive.cost.counts import evaluate
 from derive.pipeline import derive_text
 from derive.plan import Plan, make_plan
 
@@ -15,10 +16,10 @@ KINDS = {
     GELU: (["pointwise"], ["pointwise"]),
     "P[i,j] = softmax(j, S[i,j])": (["row"], ["row"]),
     LAYERNORM: (["row"], None),
-    "Y[i,j] = relu(sum(k, X[i,k]*W[k,j]) + b[j])": (["contraction"], None),
+    "Y[i,j] = relu(sum(k, X[i,k]*W[k,j]) + b[j])": (["contraction"] * 2, None),
     "Y[j] = sum(i, X[i,j]**2)": (["column", "column"], ["pointwise"]),
     "Y[t,c] = E[ids[t],c]": (["pointwise"], ["scatter"] * 5),
-    "Y[b,o,t] = sum(c, r, X[b,c,t+r]*W[o,c,r])": (["contraction"], None),
+    "Y[b,o,t] = sum(c, r, X[b,c,t+r]*W[o,c,r])": (["contraction"] * 2, None),
     "Y[b,c,t] = max(r, X[b,c,2*t+r])": (["nest"], None),
 }
 
@@ -70,6 +71,6 @@ def test_a_gradient_equal_to_the_cotangent_is_an_alias() -> None:
 def test_flops_of_a_matrix_product() -> None:
     contract = plan("Y[i,j] = sum(k, X[i,k]*W[k,j])").contract
     sizes = {"size_i": 4, "size_j": 5, "size_k": 6}
-    assert eval(contract.flops_forward, sizes) == 2 * 4 * 5 * 6
-    assert eval(contract.flops_backward, sizes) == 4 * 4 * 5 * 6
-    assert eval(contract.bytes_forward, sizes) == 4 * (4 * 6 + 6 * 5 + 4 * 5)
+    assert evaluate(contract.flops_forward, sizes) == 2 * 4 * 5 * 6
+    assert evaluate(contract.flops_backward, sizes) == 4 * 4 * 5 * 6
+    assert evaluate(contract.bytes_forward, sizes) == 4 * (4 * 6 + 6 * 5 + 4 * 5 + 4 * 5)

@@ -54,32 +54,37 @@ DERIVE_INLINE void fill_fragment(Fragment& f, T value) {
   for (int e = 0; e < Fragment::num_elements; ++e) f.x[e] = static_cast<typename Fragment::element_type>(value);
 }
 
-// All lanes must come; what they load or store is ordered by no more than that.
-inline void derive_all_lanes(int line) {
+// All lanes must come; what they load or store is ordered by no more than that. A matrix must be aligned to 32 bytes,
+// its rows to 16.
+template <class P>
+DERIVE_INLINE void derive_all_lanes(const P* place, unsigned ld, int line) {
 #ifdef DERIVE_CHECK
   derive_rt_vote(DERIVE_FULL_MASK, DERIVE_BALLOT, 1, line);
+  derive_rt_matrix(place, ld * sizeof(P), line);
 #else
+  static_cast<void>(place);
+  static_cast<void>(ld);
   static_cast<void>(line);
 #endif
 }
 
 template <class Use, int M, int N, int K, class T, class Layout, class P>
 DERIVE_INLINE void load_matrix_sync(fragment<Use, M, N, K, T, Layout>& f, const P* from, unsigned ld, DERIVE_LINE) {
-  derive_all_lanes(line);
+  derive_all_lanes(from, ld, line);
   for (int e = 0; e < f.num_elements; ++e)
     f.x[e] = from[derive_offset<fragment<Use, M, N, K, T, Layout>>(e, ld, __is_same(Layout, row_major))];
 }
 template <int M, int N, int K, class T, class P>
 DERIVE_INLINE void load_matrix_sync(fragment<accumulator, M, N, K, T>& f, const P* from, unsigned ld, layout_t layout,
                              DERIVE_LINE) {
-  derive_all_lanes(line);
+  derive_all_lanes(from, ld, line);
   for (int e = 0; e < f.num_elements; ++e)
     f.x[e] = from[derive_offset<fragment<accumulator, M, N, K, T>>(e, ld, layout == mem_row_major)];
 }
 template <int M, int N, int K, class T, class P>
 DERIVE_INLINE void store_matrix_sync(P* to, const fragment<accumulator, M, N, K, T>& f, unsigned ld, layout_t layout,
                               DERIVE_LINE) {
-  derive_all_lanes(line);
+  derive_all_lanes(to, ld, line);
   for (int e = 0; e < f.num_elements; ++e)
     to[derive_offset<fragment<accumulator, M, N, K, T>>(e, ld, layout == mem_row_major)] = f.x[e];
 }

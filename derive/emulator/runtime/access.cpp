@@ -254,6 +254,19 @@ extern "C" void derive_rt_atomic(const volatile void* address, unsigned size, in
   }
 }
 
+extern "C" void derive_rt_matrix(const void* place, unsigned long pitch, int line) {
+  if (!checking) return;
+  const char* first = static_cast<const char*>(place);
+  Tracked* region = region_of(first, 1);
+  unsigned long offset = region == nullptr ? 0 : static_cast<unsigned long>(first - region->base);
+  if (reinterpret_cast<unsigned long>(first) % 32 != 0)
+    report_access("misaligned", site_of_line(line), region, "takes a matrix at byte %lu, which is no multiple of 32",
+                  offset);
+  if (pitch % 16 != 0)
+    report_access("misaligned", site_of_line(line), region,
+                  "takes a matrix at byte %lu with rows %lu bytes apart, which is no multiple of 16", offset, pitch);
+}
+
 extern "C" void derive_rt_copy(const void* from, void* to, unsigned long size, int line) {
   if (!checking && !counting) return;
   unsigned site = site_of_line(line);

@@ -79,4 +79,6 @@ unsigned derive_rt_lane();
 // Check mode only: an atomic operation is about to touch `size` bytes; `kind` 1 reads, 2 writes, 3 both.
 void derive_rt_atomic(const volatile void* address, unsigned size, int kind, int line);
 void derive_rt_copy(const void* from, void* to, unsigned long size, int line);
+// Check mode only: a warp is about to load or store a matrix whose rows (or columns) are `pitch` bytes apart.
+void derive_rt_matrix(const void* place, unsigned long pitch, int line);
 }

@@ -1,0 +1,4 @@
+// Where the toolkit keeps it; emitted text asks whether it is there.
+#pragma once
+
+#include "../mma.h"
