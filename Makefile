@@ -6,13 +6,14 @@ BIN    := $(VENV)/bin
 comma  := ,
 STAMP  := $(VENV)/.installed-$(subst $(comma),-,$(EXTRAS))
 
-.PHONY: demo test lint generated clean help
+.PHONY: demo test lint generated gallery clean help
 
 help:
 	@echo 'make demo        derive, emit, run and validate layers of GPT-2'
 	@echo 'make test        the whole test suite'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make generated   emit the catalogue again into generated/'
+	@echo 'make gallery     a site of the catalogue in site/: derivations, kernels, validation'
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py
@@ -29,6 +30,9 @@ generated: $(STAMP)
 	$(BIN)/derive ops --json | $(BIN)/python -c 'import json, sys; print(*(o["name"] for o in json.load(sys.stdin)))' \
 	    | xargs $(BIN)/derive emit -o generated
 
+gallery: $(STAMP)
+	$(BIN)/python -m derive.gallery -o site
+
 $(STAMP): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' \
 	    || { echo 'derive needs Python 3.10 or newer: make PYTHON=/path/to/python3.12' >&2; exit 2; }
@@ -39,4 +43,4 @@ $(STAMP): pyproject.toml
 	@touch $@
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) build dist site .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -152,6 +152,13 @@ class Browser:
         found: dict[str, Any] = self.evaluate(LOOK)
         return found
 
+    def follow(self, selector: str) -> None:
+        """Click a link and wait for its page."""
+        self.loaded = False
+        self.evaluate(f"document.querySelector({selector!r}).click()")
+        while not self.loaded:
+            self._message()
+
     def press(self, text: str) -> None:
         self.call("Input.insertText", text=text)
 

@@ -39,6 +39,7 @@ STAGES = [
     "claim",
     "export",
     "validate",
+    "gallery",
     "profile",
     "doctor",
     "commands",

@@ -47,6 +47,11 @@ def _mend(node: ET.Element) -> None:
     if node.get("mathvariant") == "bold" and (node.text or "").isdigit():
         node.text = "".join(chr(0x1D7CE + int(c)) for c in node.text or "")
         del node.attrib["mathvariant"]
+    if node.tag == "mo" and node.text == "\u2202":
+        node.tag = "mi"
+    if node.tag == "mo" and node.text == "/":
+        node.set("lspace", "0")
+        node.set("rspace", "0")
     if node.tag == "mo" and node.text == "\u23df":
         node.set("stretchy", "true")
     if node.tag == "msub" and len(node) and node[0].tag in ("mo", "mi") and (node[0].text or "") in BELOW:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 from derive.errors import ExportError
 from derive.export.fit import broken
@@ -28,7 +28,7 @@ def latex(found: Iterable[Block]) -> str:
 def tex(text: str) -> str:
     """Plain text for LaTeX; a dotted name may break after its dots and low lines."""
     plain = "".join(TEX.get(c, c) for c in text)
-    return re.sub(r"(?<=\w)(\.|\\_)(?=\w)", r"\1\\allowbreak{}", plain)
+    return re.sub(r"(?<=[A-Za-z])(\.|\\_)(?=[A-Za-z])", r"\1\\allowbreak{}", plain)
 
 
 def _latex_text(text: str) -> str:
@@ -111,8 +111,23 @@ def _markdown_block(b: Block) -> str:
 
 # ---------------------------------------------------------------------------------------------------- HTML
 
-def html_body(found: Iterable[Block]) -> str:
-    return "\n".join(_html_block(b) for b in found)
+Paint = Callable[[str, str], str]
+
+
+def html_body(found: Iterable[Block], paint: Paint = lambda code, language: html.escape(code)) -> str:
+    """Blocks as HTML; sections get the names s1, s2, ... to link to.
+
+    Args:
+        paint: code in a language as HTML.
+    """
+    out, sections = [], 0
+    for b in found:
+        if b.kind == "heading" and b.level == 2:
+            sections += 1
+            out.append(f'<h2 id="s{sections}">{_html_text(b.text)}</h2>')
+        else:
+            out.append(_html_block(b, paint))
+    return "\n".join(out)
 
 
 def _html_text(text: str) -> str:
@@ -124,7 +139,7 @@ def _html_text(text: str) -> str:
     return "".join(out)
 
 
-def _html_block(b: Block) -> str:
+def _html_block(b: Block, paint: Paint) -> str:
     match b.kind:
         case "heading":
             return f"<h{b.level}>{_html_text(b.text)}</h{b.level}>"
@@ -133,7 +148,7 @@ def _html_block(b: Block) -> str:
         case "math" | "box":
             return f'<div class="{b.kind}" tabindex="0">{mathml(b.text, True)}</div>'
         case "code":
-            return f'<pre tabindex="0"><code class="{b.language}">{html.escape(b.text)}</code></pre>'
+            return f'<pre tabindex="0"><code class="{b.language}">{paint(b.text, b.language)}</code></pre>'
         case "list":
             return "<ul>" + "".join(f"<li>{_html_text(r[0])}</li>" for r in b.rows) + "</ul>"
         case "table":

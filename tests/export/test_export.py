@@ -1,7 +1,9 @@
 """Documents of the catalogue: every format, both languages, complete formulas, the index rule read back."""
 
+import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -147,14 +149,70 @@ def test_the_command_writes_files(tmp_path: Path) -> None:
         write(made("relu"), tmp_path / "relu.doc")
 
 
-@pytest.mark.skipif(tex_engine() is not None, reason="there is TeX here")
-def test_pdf_without_tex_is_an_error(tmp_path: Path) -> None:
+def test_pdf_without_tex_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
     with pytest.raises(ExportError, match="no TeX"):
         write(made("relu"), tmp_path / "relu.pdf")
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.skipif(tex_engine() is None, reason="there is no TeX here")
-@pytest.mark.parametrize("name", ["softmax", "layernorm", "cross_entropy", "attention"])
-def test_latex_compiles(name: str, tmp_path: Path) -> None:
-    write(made(name), tmp_path / "d.pdf")
+def test_a_tex_that_fails_is_an_error_with_its_reason(tmp_path: Path) -> None:
+    broken = replace(made("relu"), forward=(r"\nosuchcommand",))
+    with pytest.raises(ExportError, match=r"(?s)failed.*Undefined control sequence"):
+        write(broken, tmp_path / "relu.pdf")
+    assert not list(tmp_path.iterdir())
+
+
+def compiles(name: str, lang: str, folder: Path) -> None:
+    """The PDF is made, and nothing in it is cut off: no line is wider than the page."""
+    import subprocess
+
+    (folder / "d.tex").write_text(rendered(made(name), "tex", lang))
+    done = subprocess.run([str(tex_engine()), "-interaction=nonstopmode", "-halt-on-error", "d.tex"], cwd=folder,
+                          capture_output=True, text=True, errors="replace", check=False)
+    if "ctexart.cls' not found" in done.stdout:
+        pytest.skip("this TeX has no Chinese (texlive-lang-chinese)")
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout, re.findall("Overfull.*", done.stdout)
+    assert "Missing character" not in done.stdout
+    assert (folder / "d.pdf").read_bytes().startswith(b"%PDF")
+
+
+needs_tex = pytest.mark.skipif(tex_engine() in (None, "tectonic", "pdflatex"), reason="no xelatex or lualatex here")
+
+
+@needs_tex
+@pytest.mark.parametrize(("name", "lang"), [("softmax", "en"), ("adamw", "en"), ("attention", "zh"),
+                                            ("cross_entropy", "zh")])
+def test_latex_compiles(name: str, lang: str, tmp_path: Path) -> None:
+    compiles(name, lang, tmp_path)
+
+
+@needs_tex
+@pytest.mark.slow
+@pytest.mark.parametrize("name", catalog.names())
+def test_all_latex_compiles(name: str, tmp_path: Path) -> None:
+    for lang in LANGUAGES:
+        compiles(name, lang, tmp_path)
+
+
+@pytest.mark.skipif(tex_engine() is None, reason="there is no TeX here")
+def test_pdf(tmp_path: Path) -> None:
+    write(made("softmax"), tmp_path / "d.pdf")
     assert (tmp_path / "d.pdf").read_bytes().startswith(b"%PDF")
+    assert [p.name for p in tmp_path.iterdir()] == ["d.pdf"]
+
+
+@pytest.mark.parametrize("lang", LANGUAGES)
+def test_front_matter_is_what_blogs_read(lang: str) -> None:
+    """YAML that Hexo and Hugo take, whatever the title; row ends doubled, since Markdown eats one backslash."""
+    page = rendered(replace(made("softmax"), title='A "quoted": title\\n', title_zh='A "quoted": title\\n'), "md", lang)
+    head, body = page.removeprefix("---\n").split("\n---\n", 1)
+    fields = dict(x.split(": ", 1) for x in head.splitlines() if ": " in x)
+    assert json.loads(fields["title"]).startswith('A "quoted": title\\n')  # a JSON string is a YAML string
+    assert fields["mathjax"] == fields["math"] == "true"
+    assert body.count("$$") % 2 == 0
+    display = body.split("$$")[1::2]
+    assert any("\\\\\\\\" in d for d in display)
+    assert not any(re.search(r"(?<!\\)(?:\\\\)(?!\\)", d) for d in display), "a row would end in one backslash only"
