@@ -84,7 +84,7 @@ def test_everything_at_every_length(name: str, dtype: str) -> None:
     for length in LENGTHS:
         arrays = ALL[name].arrays(*lengths(ALL[name], length))
         if dtype in BOUND:
-            compare(name, dtype, arrays, *BOUND[dtype])
+            compare(name, dtype, arrays, BOUND[dtype][0], 0.1)
         else:
             narrow(name, dtype, arrays)
 
@@ -125,13 +125,14 @@ def test_a_row_that_is_masked_whole_gives_zeros(dtype: str) -> None:
     assert not found["dK"][2, 1:].any()
 
 
-NARROW = {"float16": 4e-3, "bfloat16": 3e-2}
+NARROW = {"float16": 1e-3, "bfloat16": 8e-3}  # two roundings of what is written
 
 
 def narrow(name: str, dtype: str, arrays: dict[str, Any]) -> None:
     """16-bit kernels against float64 ones of the same rounded inputs."""
     given = cotangents(name, arrays)
-    arrays, given = ({n: rounded(a, dtype) for n, a in group.items()} for group in (arrays, given))
+    fixed = ALL[name].fixed  # masks of 0 and -1e30
+    arrays, given = ({n: a if n in fixed else rounded(a, dtype) for n, a in x.items()} for x in (arrays, given))
     expected = operation(name, "float64").run(arrays, given)
     found = operation(name, dtype).run(arrays, given)
     for key, value in expected.items():
@@ -147,3 +148,9 @@ def rounded(a: Any, dtype: str) -> Any:
 @pytest.mark.parametrize("dtype", NARROW)
 def test_narrow_storage(dtype: str, n: int) -> None:
     narrow("causal", dtype, VARIANTS["causal"].arrays(n, n))
+
+
+@pytest.mark.parametrize("dtype", NARROW)
+def test_narrow_storage_where_few_keys_count(dtype: str) -> None:
+    """Gradients of scores that nearly cancel: the row term is taken of the output as it was before rounding."""
+    narrow("scaled_by_scalar", dtype, SPELLINGS["scaled_by_scalar"].arrays(5, 5, scale=3))

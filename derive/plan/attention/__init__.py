@@ -1,6 +1,7 @@
 """Attention without its n x n tensors: recognised in the formula, planned as tiles.
 
     site      a softmax over keys of scores that are products of queries and keys
+    pairs     what is known of each pair, written out
     rewrite   every sum over the weights P as a sum over tiles: of rows (O, dQ) or of keys (dK, dV)
     units     which of those sums share a kernel
     bounds    which tiles a mask leaves

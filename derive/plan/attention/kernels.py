@@ -40,7 +40,7 @@ def attention_kernels(
 class _Builder:
     def __init__(self, unit: Unit, context: Context, stored: set[str], name: str, accumulate: set[str]):
         self.unit, self.context, self.stored, self.name, self.accumulate = unit, context, stored, name, accumulate
-        self.sums = tuple(c for c in unit.sums if c.stored.name in stored)
+        self.sums = tuple(c for c in unit.sums if stored & set(c.makes))
         self.names = context.namer.child()
         self.batch = context.counter(unit.batch, "batch", self.names)
         self.outer = context.scope((unit.batch, self.batch))
@@ -286,6 +286,9 @@ class _Builder:
         else:
             scope.share([c.final.expr])
             scope.define(c.final, True, add)
+        if c.copy in self.stored:
+            scope.memo[Get(c.copy, c.stored.indices)] = scope.memo[c.stored.target]
+            scope.store(Statement(c.copy, c.stored.indices, c.whole))
         return ir.prune(tuple(scope.stmts))
 
     def _stores(self, pair: Scope) -> ir.Block:

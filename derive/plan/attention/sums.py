@@ -30,6 +30,7 @@ class TileSum:
         operand: the tensor that the weight multiplies; None for a sum of weights alone.
         columns: indices of the operand that the result keeps.
         final: a map of the result that is stored in its place; `statement.target` stands for the result in it.
+        copy: another name under which it is stored too, before it is rounded; empty for none.
     """
 
     kind: str
@@ -43,10 +44,15 @@ class TileSum:
     operand: Expr | None
     columns: tuple[Index, ...]
     final: Statement | None = None
+    copy: str = ""
 
     @property
     def stored(self) -> Statement:
         return self.final or self.statement
+
+    @property
+    def makes(self) -> tuple[str, ...]:
+        return (self.stored.name, self.copy) if self.copy else (self.stored.name,)
 
     @property
     def own(self) -> Index:

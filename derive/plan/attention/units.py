@@ -62,7 +62,7 @@ class Unit:
         out = [self.norm] if self.kind == ONLINE else []
         for c in self.sums:
             whole = E.transform(c.whole, lambda x: self._written_out(x, weights))
-            out.append(Statement(c.stored.name, c.stored.indices, E.substitute(whole, back)))
+            out += [Statement(name, c.stored.indices, E.substitute(whole, back)) for name in c.makes]
         return tuple(out)
 
     @property
@@ -132,12 +132,12 @@ def _units(
         row = c.kind != KEY
         alone = _lettered(site, c, norm)
         linear = forward and row and c.kind != PAIR and linear_in(c.weight, c.access) is not None
-        if linear and not needs[c.stored.name] & {s.stored.name for s in (online.sums if online else ())}:
+        if linear and not needs[c.stored.name] & {n for s in (online.sums if online else ()) for n in s.makes}:
             online = Unit(site, ONLINE, (*(online.sums if online else ()), *alone.sums), alone.batch, (), (), norm)
             continue
         for n, u in enumerate(units):
             if (u.kind, u.batch, u.turns, u.lets) == (alone.kind, alone.batch, alone.turns, alone.lets) and not any(
-                needs[c.stored.name] & {s.stored.name for s in v.sums} for v in units[n:]
+                needs[c.stored.name] & {name for s in v.sums for name in s.makes} for v in units[n:]
             ):
                 units[n] = replace(u, sums=(*u.sums, *alone.sums))
                 break
@@ -248,7 +248,7 @@ def _reads(x: Item) -> set[str]:
 def _makes(x: Item) -> tuple[str, ...]:
     if isinstance(x, Unit):
         return tuple(s.name for s in x.statements())
-    return (x.stored.name,) if isinstance(x, TileSum) else (x.name,)
+    return x.makes if isinstance(x, TileSum) else (x.name,)
 
 
 def _needs(items: Iterable[Item]) -> dict[str, set[str]]:
