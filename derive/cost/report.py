@@ -17,6 +17,7 @@ from derive.extents import solve
 from derive.operation import Operation
 from derive.plan import make_plan
 from derive.plan.records import Buffer, Pass, Plan
+from derive.plan.work import moved
 from derive.program import Program
 
 PASSES = ("forward", "backward")
@@ -190,7 +191,7 @@ def _counted(op: Operation, plan: Plan, sizes: Mapping[str, int], gpu: str | Non
     d = op.derivation
     known = _sizes(op.program, sizes)
     kernels = tuple(
-        KernelCost(k.name, p.name, k.plan, k.computes, kernel_flops(k, d.forward), k.reads, k.writes)
+        KernelCost(k.name, p.name, k.plan, k.computes, kernel_flops(k, d.forward), *moved(k))
         for p in (plan.forward, plan.backward) if p for k in p.kernels)
     names: dict[str, int] = {}
     if known is not None:

@@ -32,17 +32,17 @@ def classify(s: Statement, menu: tuple[str, ...]) -> Group:
 def split(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -> tuple[Expr, Expr] | None:
     """`Σ_inner f·g` as (f, g): each has an index of the result that the other lacks, and both have one of `inner`.
 
-    A condition in front belongs to the side that has all its indices.
+    Each side may be a product itself; more than two that no one contains are dealt out so that both sides have all of
+    `inner`.  A condition in front belongs to the side that has all its indices.
     """
     guards: list[Expr] = []
     while isinstance(body, Where) and body.other is E.ZERO:
         guards += body.cond.args if isinstance(body.cond, Logic) and body.cond.op == "and" else [body.cond]
         body = body.then
     parts = list(E.factors(body))
-    tops: list[frozenset[Index]] = []
-    for f in sorted(parts, key=lambda f: (-len(f.free), f.key)):
-        if not any(f.free <= t for t in tops):
-            tops.append(f.free)
+    tops = widest(parts)
+    if 2 < len(tops) <= 8:
+        tops = _dealt(tops, frozenset(domain), frozenset(inner))
     if len(tops) != 2:
         return None
     inside, result = set(inner), set(domain)
@@ -68,6 +68,28 @@ def split(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -> tu
             return None
         del mine
     return (_guarded(tests[0], first), _guarded(tests[1], second))
+
+
+def widest(parts: list[Expr]) -> list[frozenset[Index]]:
+    """The sets of indices of factors that no other factor has all of."""
+    tops: list[frozenset[Index]] = []
+    for f in sorted(parts, key=lambda f: (-len(f.free), f.key)):
+        if not any(f.free <= t for t in tops):
+            tops.append(f.free)
+    return tops
+
+
+def _dealt(tops: list[frozenset[Index]], result: frozenset[Index], inner: frozenset[Index]) -> list[frozenset[Index]]:
+    """Two unions of `tops` that both have all of `inner`, and each an index of the result that the other lacks; those
+    with the fewest indices, or none."""
+    best: list[frozenset[Index]] = []
+    for chosen in range(1, 2 ** (len(tops) - 1)):
+        sides = [frozenset().union(*(t for n, t in enumerate(tops) if (chosen >> n & 1) == side)) for side in (0, 1)]
+        left, right = sides
+        fits = inner <= left & right and (left - right) & result and (right - left) & result
+        if fits and (not best or max(map(len, sides)) < max(map(len, best))):
+            best = sides
+    return best
 
 
 def _guarded(conds: list[Expr], e: Expr) -> Expr:

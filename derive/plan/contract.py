@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from derive.plan import ir
 from derive.plan.records import Contract, Kernel, Nest, Pass, Plan
-from derive.plan.work import work
+from derive.plan.work import moved, work
 
 
 def contract(plan: Plan, recomputed: tuple[str, ...]) -> Contract:
@@ -46,4 +46,4 @@ def _bytes(plan: Plan, p: Pass) -> str:
     """Each buffer that a kernel reads or writes, once a kernel."""
     wide = 8 if plan.dtype == "float64" else 4
     item = {"T": {"float16": 2, "bfloat16": 2}.get(plan.dtype, wide), "compute": wide, "ids": 4, "index": 4}
-    return " + ".join(f"{item[b.dtype]}*{b.count}" for k in p.kernels for b in (*k.reads, *k.writes)) or "0"
+    return " + ".join(f"{item[b.dtype]}*{b.count}" for k in p.kernels for bs in moved(k) for b in bs) or "0"

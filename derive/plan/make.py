@@ -16,6 +16,7 @@ from derive.plan.kernels import build
 from derive.plan.labels import labels
 from derive.plan.merge import merge
 from derive.plan.names import Namer
+from derive.plan.order import in_pairs
 from derive.plan.prepare import numbers, ready
 from derive.plan.records import Buffer, Kernel, Label, Pass, Plan, SizeRule
 from derive.plan.saved import recompute, unrounded
@@ -114,7 +115,10 @@ def _pass(
 ) -> Pass:
     """Plan one direction: ready statements, fuse them, build the kernels, order the arguments."""
     given = {b.tensor for b in context.buffers.values() if b.role == "cotangent"} if name == "backward" else set()
-    statements, aliases = _without_aliases(ready(program, context.fresh_tensor, fused.units), given, results)
+    statements = ready(program, context.fresh_tensor, fused.units)
+    if menu:
+        statements = in_pairs(statements, context.fresh_tensor, fused.units)
+    statements, aliases = _without_aliases(statements, given, results)
     gradients = set(results) if name == "backward" else set()
     groups = fuse(write_in(statements, menu, fused.units, results), results, menu, fused.groups)
     if menu:

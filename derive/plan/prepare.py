@@ -143,8 +143,8 @@ class _Puller:
 
     def _named(self, e: Reduce, stem: str, order: tuple[Index, ...]) -> Expr:
         free = tuple(i for i in order if i in e.free)
-        shape = E.substitute(e, {i: Index(f"@{n}", i.extent) for n, i in enumerate(_appearance(e))})
-        place = _appearance(e)
+        shape = E.substitute(e, {i: Index(f"@{n}", i.extent) for n, i in enumerate(appearance(e))})
+        place = appearance(e)
         if shape in self.known:
             name, axes = self.known[shape]
             return Get(name, tuple(place[a] for a in axes))
@@ -154,7 +154,7 @@ class _Puller:
         return Get(name, free)
 
 
-def _appearance(e: Expr) -> tuple[Index, ...]:
+def appearance(e: Expr) -> tuple[Index, ...]:
     """The free indices of `e` in the order in which its terms show them."""
     return tuple(x for x in E.subterms(e) if isinstance(x, Index) and x in e.free)
 

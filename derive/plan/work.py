@@ -6,10 +6,18 @@ import re
 
 from derive.plan import ir
 from derive.plan.ir import REAL, Apply, Binary, Block, Scalar, Stmt, Unary
-from derive.plan.records import Column, Kernel, Nest, Row, Text, Total
+from derive.plan.records import Buffer, Column, Kernel, Nest, Row, Text, Total
 from derive.plan.tiles import Chunks, Contraction
 
 FREE = frozenset(("real", "index", "total"))  # casts and a read
+
+
+def moved(kernel: Kernel) -> tuple[tuple[Buffer, ...], tuple[Buffer, ...]]:
+    """What a kernel reads and writes.  Of one that adds up the chunks of a sum, these: it runs only where the sum is
+    split, and all else is counted with the tiles, which then leave it to this kernel."""
+    if isinstance(kernel.shape, Chunks):
+        return kernel.reads[:1], ()
+    return kernel.reads, kernel.writes
 
 
 def work(kernel: Kernel) -> Text:

@@ -73,4 +73,4 @@ def test_flops_of_a_matrix_product() -> None:
     sizes = {"size_i": 4, "size_j": 5, "size_k": 6}
     assert evaluate(contract.flops_forward, sizes) == 2 * 4 * 5 * 6
     assert evaluate(contract.flops_backward, sizes) == 4 * 4 * 5 * 6
-    assert evaluate(contract.bytes_forward, sizes) == 4 * (4 * 6 + 6 * 5 + 4 * 5 + 4 * 5)
+    assert evaluate(contract.bytes_forward, sizes) == 4 * (4 * 6 + 6 * 5 + 4 * 5)
