@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from fractions import Fraction
 
 from derive.errors import EmitError
@@ -23,10 +24,15 @@ _UNARY, _ATOM = 7, 8
 
 @dataclass(frozen=True)
 class Printer:
-    """Prints for one dtype; `buffers` tells the type of each array by name."""
+    """Prints for one dtype; `buffers` tells the type of each array by name.
+
+    An element of one of `packs` at the counter `at` is a lane of a local.
+    """
 
     dtype: str
     buffers: dict[str, Buffer]
+    packs: Mapping[str, str] = field(default_factory=dict)
+    at: str = ""
 
     @property
     def compute(self) -> str:
@@ -83,8 +89,13 @@ class Printer:
                 return f"{self.scalar(s.cond, 1)} ? {self.scalar(s.then, 1)} : {self.scalar(s.other)}", 0
         raise EmitError(f"cannot print {type(s).__name__}")
 
+    def element_at(self, buffer: str, offset: Scalar) -> str:
+        if buffer in self.packs and offset == ir.Local(INT, self.at):
+            return f"{self.packs[buffer]}.lane[lane]"
+        return f"{buffer}[{self.scalar(offset)}]"
+
     def _load(self, s: ir.Load) -> str:
-        text = f"{s.buffer}[{self.scalar(s.offset)}]"
+        text = self.element_at(s.buffer, s.offset)
         b = self.buffers.get(s.buffer)
         if b is not None and b.dtype == "T" and self.dtype in WIDEN:
             return f"{WIDEN[self.dtype]}({text})"
@@ -140,7 +151,7 @@ class Printer:
                     return [f"{lines[0][:-2]} {lines[1].strip()}"]
                 return lines[:-1] + self._braces("} else", s.other) if s.other else lines
             case ir.Store():
-                place = f"{s.buffer}[{self.scalar(s.offset)}]"
+                place = self.element_at(s.buffer, s.offset)
                 text = self.scalar(s.value)
                 if s.accumulate:
                     old = self.scalar(ir.Load(REAL, s.buffer, s.offset))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from derive.emit.cuda import STORAGE, Printer, neutral
 from derive.emit.templates import render
@@ -72,6 +73,8 @@ def _combine(kernels: list[Kernel], plan: Plan) -> list[tuple[str, str]]:
 def functions(shape: Shape) -> set[str]:
     """The helpers that a kernel calls."""
     found = {"merge_strip"} if isinstance(shape, (Rows, Merge)) else set()
+    found |= {"Pack", "load"} if isinstance(shape, Nest) and shape.packs else set()
+    found |= tile_helpers([shape]) & {"Pack"} if isinstance(shape, Contraction) else set()
     for block in ir.blocks_in(shape):
         found |= ir.applied(block)
     return found
@@ -101,6 +104,8 @@ def promises(plan: Plan) -> list[str]:
 def _kernel(k: Kernel, plan: Plan) -> str:
     kind = TilePrinter if isinstance(k.shape, Contraction) else Printer
     printer = kind(plan.dtype, {b.name: b for b in (*k.reads, *k.writes, *k.scratch)})
+    if isinstance(k.shape, Nest) and k.shape.packs:
+        printer = replace(printer, packs={b.name: local for b, local in k.shape.packs}, at=k.shape.counter)
     template = TEMPLATES[type(k.shape)]
     writes_rows = isinstance(k.shape, Row) and "writer" in set().union(*(ir.names_in(b) for b in ir.blocks_in(k.shape)))
     text = render(
@@ -112,11 +117,19 @@ def _kernel(k: Kernel, plan: Plan) -> str:
         neutral=neutral,
         join=printer.join,
         writes_rows=writes_rows,
+        **(_lanes(k.shape, printer) if isinstance(k.shape, Nest) else {}),
         chunk=CHUNK,
         part=PART,
         totals=sum(len(phase.totals) for phase in k.shape.phases) if isinstance(k.shape, Row) else 0,
     ).rstrip("\n")
     return re.sub(r"\n\n+( *[^ \n])", r"\n\1", text) if isinstance(k.shape, Attention) else text
+
+
+def _lanes(shape: Nest, printer: Printer) -> dict[str, object]:
+    """Buffers that a kernel of several lanes may add to, and whether a lane needs nothing but its own values."""
+    adding = {s.buffer for s in shape.body if isinstance(s, ir.Store) and s.accumulate}
+    alone = not re.search(rf"\b{shape.counter}\b", printer.block(shape.body, 0))
+    return {"adding": adding, "alone": alone}
 
 
 def _parameters(k: Kernel, printer: Printer) -> list[tuple[str, str]]:

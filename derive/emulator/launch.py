@@ -121,8 +121,10 @@ class _Placement:
             else:
                 merged.append(span)
         for span in merged:
-            span.memory = np.asarray(self._home.allocate(span.end - span.start + 2 * self._gap))
-            span.place = span.memory.ctypes.data - self._home.base + self._gap
+            here = self._home.offset_of(span.start)
+            shift = here % arena.ALIGNMENT if here is not None else 0  # a part of an array is no better aligned here
+            span.memory = np.asarray(self._home.allocate(span.end - span.start + shift + 2 * self._gap))
+            span.place = span.memory.ctypes.data - self._home.base + self._gap + shift
         self.spans = merged
 
     def offset(self, array: np.ndarray[Any, Any], *, written: bool) -> int:

@@ -194,6 +194,24 @@ def names_in(node: Stmt | Scalar | Block) -> set[str]:
     return found
 
 
+def accesses(block: Block) -> dict[str, set[Scalar]]:
+    """The offsets at which each buffer is read or written."""
+    found: dict[str, set[Scalar]] = {}
+
+    def walk(node: Stmt | Scalar) -> None:
+        if isinstance(node, (Load, Store, AtomicAdd)):
+            found.setdefault(node.buffer, set()).add(node.offset)
+        for v in scalars(node):
+            walk(v)
+        for b in blocks(node) if isinstance(node, Stmt) else ():
+            for s in b:
+                walk(s)
+
+    for s in block:
+        walk(s)
+    return found
+
+
 def applied(node: Stmt | Scalar | Block) -> set[str]:
     """Every function that a node applies, and `sum` where it keeps a running sum."""
     if isinstance(node, tuple):

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from derive import expr as E
 from derive.expr import Reduce
 from derive.plan import ir
 from derive.plan.context import Context
 from derive.plan.group import Group
+from derive.plan.names import Namer
 from derive.plan.records import Kernel, Launch, Nest
 from derive.plan.spell import statement
 
 THREADS = 256
+LANES = {"float64": 2, "float32": 4, "float16": 8, "bfloat16": 8}  # of the storage type in 16 bytes
 
 
 def nest_kernels(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]) -> list[Kernel]:
@@ -32,6 +36,7 @@ def nest_kernels(group: Group, context: Context, stored: set[str], name: str, ac
     used = ir.names_in(body)
     written = {context.buffers[s.name].name for s in group.statements if s.name in stored}
     looped = any(isinstance(x, Reduce) for s in group.statements for x in E.subterms(s.expr))
+    shape = Nest(counter, count, body) if looped else _packed(Nest(counter, count, body), context, scope.namer)
     return [
         Kernel(
             name=name,
@@ -40,8 +45,19 @@ def nest_kernels(group: Group, context: Context, stored: set[str], name: str, ac
             reads=context.reads(used, written),
             writes=tuple(b for b in context.buffers.values() if b.name in written),
             sizes=context.used_sizes(used | set(count.split("*"))),
-            shape=Nest(counter, count, body),
-            launch=Launch((f"blocks({count}, {THREADS})", "1", "1"), (str(THREADS), "1", "1")),
+            shape=shape,
+            launch=Launch((f"blocks({count}, {THREADS * shape.lanes})", "1", "1"), (str(THREADS), "1", "1")),
             accumulates=bool(accumulate & stored),
         )
     ]
+
+
+def _packed(shape: Nest, context: Context, names: Namer) -> Nest:
+    """The same with as many lanes as 16 bytes hold, for each buffer that is read or written at the counter itself."""
+    touched = ir.accesses(shape.body)
+    packs = tuple(
+        (b, names.fresh(f"{b.name}_pack"))
+        for b in context.buffers.values()
+        if b.dtype != "ids" and ir.Local(ir.INT, shape.counter) in touched.get(b.name, ())
+    )
+    return replace(shape, lanes=LANES[context.dtype], packs=packs) if packs else shape

@@ -87,11 +87,16 @@ class Shape:
 
 @dataclass(frozen=True)
 class Nest(Shape):
-    """One thread an element: `body` runs for each value of `counter` below `count`."""
+    """One thread an element, or `lanes` neighbours: `body` runs for each value of `counter` below `count`.
+
+    `packs` are buffers that `body` reads or writes at `counter`, and the local that holds their lanes.
+    """
 
     counter: str
     count: Text
     body: Block
+    lanes: int = 1
+    packs: tuple[tuple[Buffer, str], ...] = ()
 
 
 @dataclass(frozen=True)

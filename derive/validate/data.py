@@ -157,7 +157,7 @@ class Drawer:
         for a in self.f.accesses():
             for n, sub in enumerate(a.subscripts):
                 axis = self.axes.get((a.tensor, n))
-                reach = None if axis is None or isinstance(sub, ast.Name) else span(sub, sizes, self.f)
+                reach = None if axis not in sizes or isinstance(sub, ast.Name) else span(sub, sizes, self.f)
                 if axis is not None and reach is not None and reach[1] >= sizes[axis]:
                     free = [x for x in self.groups[axis] if x not in self.given and x not in self.f.stated]
                     sizes |= dict.fromkeys(free, reach[1] + 1)

@@ -523,3 +523,13 @@ def test_correct_kernels_give_no_report(monkeypatch: pytest.MonkeyPatch) -> None
     halves.test_half_arithmetic()
     for shape in [(16, 16, 16), (32, 8, 16), (8, 32, 16)]:
         halves.test_wmma_gemm(shape, "half", "col_major")
+
+
+def test_a_view_keeps_its_alignment() -> None:
+    code = 'extern "C" __global__ void k(const float4* x, float4* y) { y[threadIdx.x] = x[threadIdx.x]; }'
+    held = em.zeros(4 * 8 + 4, np.float32)
+    kernel = em.RawModule(code=code, check=True).get_function("k")
+    kernel((1,), (8,), (held[4:], em.empty(32, np.float32)))
+    with pytest.raises(em.CheckError) as found:
+        kernel((1,), (8,), (held[1:33], em.empty(32, np.float32)))
+    assert {r.kind for r in found.value.reports} == {"misaligned"}
