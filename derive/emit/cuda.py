@@ -24,7 +24,7 @@ _UNARY, _ATOM = 7, 8
 
 @dataclass(frozen=True)
 class Printer:
-    """Prints for one dtype; `buffers` tells the type of each array by name.
+    """Prints for one dtype; `buffers` tells the type of each array by name, `shares` which may be one array.
 
     An element of one of `packs` at the counter `at` is a lane of a local.
     """
@@ -33,6 +33,7 @@ class Printer:
     buffers: dict[str, Buffer]
     packs: Mapping[str, str] = field(default_factory=dict)
     at: str = ""
+    shares: frozenset[str] = frozenset()
 
     @property
     def compute(self) -> str:
@@ -47,7 +48,8 @@ class Printer:
         return {"T": STORAGE[self.dtype], "compute": self.compute, "index": "INDEX"}[b.dtype]
 
     def parameter(self, b: Buffer, const: bool) -> str:
-        return f"{'const ' if const else ''}{self.element(b)}* __restrict__ {b.name}"
+        alone = "" if b.name in self.shares else " __restrict__"
+        return f"{'const ' if const else ''}{self.element(b)}*{alone} {b.name}"
 
     # ------------------------------------------------------------------------------------------ scalars
 

@@ -10,6 +10,7 @@ from derive.emit.templates import render
 from derive.emit.tiles import TilePrinter, tile_headers, tile_helpers
 from derive.plan import ir
 from derive.plan.attention.shape import Attention
+from derive.plan.inplace import shares
 from derive.plan.records import Buffer, Column, Kernel, Nest, Plan, Row, Shape, Total
 from derive.plan.scatter.shape import CHUNK, PART, Merge, Parts, Rows, Scatter, Starts
 from derive.plan.tiles import Chunks, Contraction
@@ -97,13 +98,17 @@ def promises(plan: Plan) -> list[str]:
     if not c.deterministic:
         bits = f"{' and '.join(c.atomics)} by atomics in no fixed order, so that bits vary from run to run"
     lines.append(f"Sums are kept in {c.accumulation}; {bits}.")
+    pairs = [f"{g} over {a}" for g, a in c.in_place]
+    if pairs:
+        lines.append(f"In place, one at a time and without accumulate: {', '.join(pairs)}.")
     lines += [f"{note[:1].upper()}{note[1:]}." for note in c.notes]
     return lines
 
 
 def _kernel(k: Kernel, plan: Plan) -> str:
     kind = TilePrinter if isinstance(k.shape, Contraction) else Printer
-    printer = kind(plan.dtype, {b.name: b for b in (*k.reads, *k.writes, *k.scratch)})
+    buffers = {b.name: b for b in (*k.reads, *k.writes, *k.scratch)}
+    printer = kind(plan.dtype, buffers, shares=shares(k, plan.contract.in_place))
     if isinstance(k.shape, Nest) and k.shape.packs:
         printer = replace(printer, packs={b.name: local for b, local in k.shape.packs}, at=k.shape.counter)
     template = TEMPLATES[type(k.shape)]

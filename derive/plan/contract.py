@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from derive.plan import ir
+from derive.plan.inplace import in_place
 from derive.plan.records import Contract, Kernel, Nest, Pass, Plan
 from derive.plan.work import moved, work
 
@@ -16,6 +17,7 @@ def contract(plan: Plan, recomputed: tuple[str, ...]) -> Contract:
     return Contract(
         saved=tuple(b.name for b in plan.forward.results if b.role == "saved"),
         recomputed=recomputed,
+        in_place=in_place(plan.backward, added) if plan.backward else (),
         deterministic=not added,
         atomics=added,
         accumulation="float64" if plan.dtype == "float64" else "float32",

@@ -203,7 +203,7 @@ class Contract:
 
     saved: tuple[str, ...] = ()
     recomputed: tuple[str, ...] = ()
-    in_place: tuple[str, ...] = ()
+    in_place: tuple[tuple[str, str], ...] = ()  # (gradient, argument) that may share memory
     accumulation: str = "float32"
     deterministic: bool = True
     atomics: tuple[str, ...] = ()  # tensors that atomics add up: their bits vary from run to run
