@@ -159,7 +159,15 @@ def differentiate(e: Expr, atoms: list[Expr]) -> list[Expr]:
     with distribute(False):
         t = Translation()
         f = t.there(e)
-        return [t.back(sympy.diff(f, t.symbol(a))) for a in atoms]
+        return [t.back(_slope(f, t.symbol(a))) for a in atoms]
+
+
+def _slope(f: Any, x: Any) -> Any:
+    """∂f/∂x; SymPy differentiates only the terms and factors that hold x, of which there may be few among many."""
+    if f.is_Mul:
+        rest, f = f.as_independent(x, as_Add=False)
+        return rest*sympy.diff(f, x)
+    return sympy.diff(f.as_independent(x, as_Add=True)[1] if f.is_Add else f, x)
 
 
 def softmax_slopes(p: Expr) -> tuple[Expr, Expr]:

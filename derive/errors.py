@@ -13,6 +13,9 @@ the line of the formula with carets under the place:
 import ast
 from dataclasses import dataclass
 
+WIDEST = 160  # characters of a line that an error shows
+LONGEST = 500  # characters of a value
+
 
 @dataclass(frozen=True)
 class Where:
@@ -37,11 +40,16 @@ class Where:
         return cls(line, start, stop, row)
 
     def render(self) -> str:
-        """The line, and carets under the place."""
+        """The line, and carets under the place; of a long line only what is around it."""
         label = f"  line {self.number}: " if self.number is not None else "  "
-        width = max(1, (len(self.line) if self.stop is None else self.stop) - self.start)
-        pad = "".join(c if c == "\t" else " " for c in self.line[: self.start])
-        return f"{label}{self.line}\n{' ' * len(label)}{pad}{'^' * width}"
+        stop = len(self.line) if self.stop is None else self.stop
+        line, start, width = self.line, self.start, max(1, stop - self.start)
+        if len(line) > WIDEST:
+            first = max(0, min(start - WIDEST // 4, len(line) - WIDEST))
+            line, start = line[first: first + WIDEST], start - first
+            width = min(width, WIDEST - start)
+        pad = "".join(c if c == "\t" else " " for c in line[:start])
+        return f"{label}{line}\n{' ' * len(label)}{pad}{'^' * width}"
 
 
 class DeriveError(Exception):
@@ -59,7 +67,8 @@ class DeriveError(Exception):
         if self.where is not None:
             lines.append(self.where.render())
         if self.value is not None:
-            lines.append(f"  value: {self.value}")
+            value = str(self.value)
+            lines.append(f"  value: {value if len(value) <= LONGEST else value[:LONGEST] + '...'}")
         if self.hint is not None:
             lines.append(f"  hint: {self.hint}")
         return "\n".join(lines)

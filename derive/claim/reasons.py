@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from itertools import combinations
+from math import prod
 
 import numpy as np
 
@@ -202,7 +203,9 @@ def _missing(terms: tuple[Expr, ...], said: Stated, facts: Facts) -> tuple[Expr,
 
 
 def expand(e: Expr) -> tuple[Expr, ...]:
-    """The terms of `e` with products of sums multiplied out."""
+    """The terms of `e` with products of sums multiplied out; as they are where that would give too many to look at."""
+    if sum(_width(t) for t in E.terms(e)) > 64:
+        return E.terms(e)
     out: list[Expr] = []
     for t in E.terms(e):
         sums = [f for f in E.factors(t) if isinstance(f, E.Add)]
@@ -213,6 +216,11 @@ def expand(e: Expr) -> tuple[Expr, ...]:
         for part in sums[0].args:
             out += expand(E.mul(rest, part))
     return tuple(out)
+
+
+def _width(t: Expr) -> int:
+    """How many terms a product has once it is multiplied out."""
+    return prod(sum(_width(a) for a in f.args) for f in E.factors(t) if isinstance(f, E.Add))
 
 
 # ------------------------------------------------------------------------------------------- counterexample

@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from math import prod
 from random import Random
 from typing import Any
 
@@ -18,6 +19,8 @@ from derive.exact.fields import MODULAR, Array, Field, Undefined
 from derive.expr import Get
 from derive.extents import floors, solve
 from derive.program import Program, Statement, Tensor
+
+MOST = 100_000  # elements of one input
 
 
 @dataclass(frozen=True)
@@ -93,6 +96,8 @@ def _try(program: Program, seed: int, sizes: Mapping[str, int], field: Field, po
     values: dict[str, Array] = {}
     for t in program.inputs:
         shape = tuple(sizes[a] for a in t.axes)
+        if prod(shape) > MOST:
+            raise Undefined(f"{t.name} has too many elements to evaluate exactly")
         rng = _rng(seed, t.name)
         if t.integer:
             low, high = _range(program, t, sizes, least)

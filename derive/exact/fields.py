@@ -23,6 +23,8 @@ Array = np.ndarray[Any, Any]
 PRIME = 2**61 - 1
 DECIMALS = 50
 _GUARD = 14  # digits computed beyond those that are compared
+_FAR = 10**6
+_GROWING = {"exp", "expm1", "tanh", "sin", "cos", "sigmoid", "softplus"}
 
 
 class Unmodelled(Exception):  # noqa: N818
@@ -217,12 +219,22 @@ class Digits(Field):
         def step(x: Any, y: Any) -> Any:
             if x == 0:
                 return UNDEFINED if y < 0 else self.context.mpf(0 if y else 1)
-            return UNDEFINED if not whole and x < 0 else x**y
+            try:
+                return UNDEFINED if not whole and x < 0 else x**y
+            except OverflowError:
+                return UNDEFINED
 
         return each(step, base, q)
 
     def call(self, fn: str, a: Array, seed: int) -> Array:
-        return each(self._functions()[fn], a)
+        f = self._functions()[fn]
+
+        def step(x: Any) -> Any:
+            if abs(x) > _FAR and fn in _GROWING:  # a tower of exponentials has too many digits
+                return UNDEFINED
+            return f(x)
+
+        return each(step, a)
 
     @cache  # noqa: B019  one instance lives as long as the module
     def _functions(self) -> dict[str, Callable[[Any], Any]]:

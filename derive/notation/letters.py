@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 from derive.notation.source import Line
 
+MOST_AXES = 32  # as in NumPy 1 and CuPy
+
 
 @dataclass
 class Letters:
@@ -23,6 +25,8 @@ class Letters:
 
     def note(self, line: Line, node: ast.AST, tensor: str, subs: list[str | None]) -> None:
         """Record an access; an entry of `subs` is a letter, or None for any other subscript."""
+        if len(subs) > MOST_AXES:
+            raise line.error(f"{tensor} has more than {MOST_AXES} axes", node, value=len(subs))
         seen = self.rank.setdefault(tensor, (len(subs), line, node))
         if seen[0] != len(subs):
             raise line.error(f"{tensor} is used with {len(subs)} and with {seen[0]} indices", node,

@@ -9,9 +9,11 @@ from derive import expr as E
 from derive.errors import NotationError
 from derive.expr import Get, Index
 from derive.notation.letters import Letters
-from derive.notation.reader import Scope, elements, literal, read
+from derive.notation.reader import FARTHEST, Scope, elements, literal, read
 from derive.notation.source import Line, split
 from derive.program import REDUCTIONS, Program, Statement, Tensor
+
+LONGEST = 100
 
 
 def parse(text: str) -> Program:
@@ -30,11 +32,24 @@ def parse(text: str) -> Program:
         >>> parse("Y[i] = sum(k, W[i,k]*x[k])").outputs
         ('Y',)
     """
+    text = text.removeprefix("\ufeff")  # a byte order mark
     lines = list(split(text))
+    for line in lines:
+        _check_spelling(line)
     try:
         return _parse(text, lines)
     except RecursionError:
         raise NotationError("the formula is nested too deeply", hint="write it in several statements") from None
+
+
+def _check_spelling(line: Line) -> None:
+    """Names that nothing downstream can carry: files and functions are called after them."""
+    for node in ast.walk(line.tree):
+        if isinstance(node, ast.Name):
+            if len(node.id.encode()) > LONGEST:
+                raise line.error(f"a name has at most {LONGEST} bytes", value=f"{node.id[:30]}...")
+            if node.id == "__debug__":
+                raise line.error("this name is Python's own", node, value=node.id, hint="choose another")
 
 
 def _parse(text: str, lines: list[Line]) -> Program:
@@ -156,8 +171,8 @@ def _param(line: Line) -> tuple[str, Fraction]:
 def _fixed(line: Line) -> tuple[str, int]:
     """`size p = 2`: the extent of a letter that no array fixes, as part of the formula."""
     name, value = _param(line)
-    if value.denominator != 1 or value < 1:
-        raise line.error("a size is a positive whole number", value=str(value), hint="write size p = 2")
+    if value.denominator != 1 or not 1 <= value < FARTHEST:
+        raise line.error("a size is a positive whole number, less than 2^40", value=str(value), hint="write size p = 2")
     return name, int(value)
 
 

@@ -9,11 +9,13 @@ from fractions import Fraction
 from derive import expr as E
 from derive.errors import NotationError
 from derive.expr import Expr, Index
+from derive.notation.constants import NoNumberError, check_constant
 from derive.notation.letters import Letters
 from derive.notation.source import Line
 from derive.program import FUNCTIONS, REDUCTIONS
 
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
+FARTHEST = 1 << 40  # no axis is as long
 LINEAR_ALGEBRA = ("inv", "det", "logdet", "chol")
 HINTS = {
     ast.IfExp: "write where(condition, a, b)", ast.Attribute: "the notation has no attributes",
@@ -41,8 +43,7 @@ class Scope:
 
 def read(node: ast.expr, scope: Scope) -> Expr:
     """A real-valued term; a condition stands for 1 where it holds and 0 elsewhere."""
-    value = _any(node, scope)
-    return E.indicator(value) if _is_condition(value) else value
+    return _real(_any(node, scope))
 
 
 def condition(node: ast.expr, scope: Scope) -> Expr:
@@ -56,6 +57,31 @@ def _is_condition(e: Expr) -> bool:
 
 
 def _any(node: ast.expr, scope: Scope) -> Expr:
+    spine: list[ast.BinOp] = []  # a - b + c, from the right: long sums would nest deeply
+    while isinstance(node, ast.BinOp):
+        spine.append(node)
+        node = node.left
+    found = _term(node, scope)
+    if isinstance(node, ast.Call):
+        _check(found, node, scope)
+    for n in reversed(spine):
+        found = _binary(n, _real(found), read(n.right, scope), scope)
+        _check(found, n, scope)
+    return found
+
+
+def _check(e: Expr, node: ast.expr, scope: Scope) -> None:
+    try:
+        check_constant(e, scope.params)
+    except NoNumberError as why:
+        raise scope.line.error(f"this constant {why}", node, value=ast.unparse(node)) from None
+
+
+def _real(e: Expr) -> Expr:
+    return E.indicator(e) if _is_condition(e) else e
+
+
+def _term(node: ast.expr, scope: Scope) -> Expr:
     match node:
         case ast.Constant():
             return _number(node, scope)
@@ -69,8 +95,6 @@ def _any(node: ast.expr, scope: Scope) -> Expr:
             return read(node.operand, scope)
         case ast.UnaryOp(op=ast.Not()):
             return E.negate(condition(node.operand, scope))
-        case ast.BinOp():
-            return _binary(node, scope)
         case ast.Compare():
             return _compare(node, scope)
         case ast.BoolOp():
@@ -160,6 +184,8 @@ def subscript(node: ast.expr, scope: Scope) -> Expr:
     if bad is not None:
         raise scope.line.error("a subscript must be an integer", node, value=ast.unparse(node),
                                hint="use letters, integers, + - *, // and %, or an integer tensor")
+    if any(isinstance(x, E.Num) and abs(x.value) >= FARTHEST for x in E.subterms(value)):
+        raise scope.line.error("a subscript is too large", node, value=ast.unparse(node))
     if isinstance(value, E.Num) and value.value < 0:
         raise scope.line.error("subscripts count from 0", node, value=ast.unparse(node))
     return value
@@ -178,8 +204,7 @@ def _integral(x: Expr) -> bool:
     return isinstance(x, (Index, E.Get, E.Add, E.Mul, E.Size))
 
 
-def _binary(node: ast.BinOp, scope: Scope) -> Expr:
-    left, right = read(node.left, scope), read(node.right, scope)
+def _binary(node: ast.BinOp, left: Expr, right: Expr, scope: Scope) -> Expr:
     match node.op:
         case ast.Add():
             return E.add(left, right)

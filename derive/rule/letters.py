@@ -17,6 +17,8 @@ class Letters:
     def __init__(self, program: Program):
         self.letters = dict(program.letters)
         self.names = program.names
+        self.axes = {t.name: t.axes for t in program.inputs}
+        self.axes |= {s.name: tuple(i.extent for i in s.indices) for s in program.statements}
 
     def choose(self, index: Index, scope: frozenset[str]) -> Index:
         """An index of the same extent whose name is not in scope."""
@@ -37,6 +39,12 @@ class Letters:
             taken = taken | {letters[-1].name}
         values: dict[Expr, Expr] = dict(zip(e.indices, letters, strict=True))
         return tuple(letters), E.substitute(e.body, values)
+
+    def in_part(self, e: Expr) -> bool:
+        """Whether a letter runs over a part of an axis only, as `A[1*l]` with fewer `l` than entries."""
+        return any(isinstance(i, Index) and x.tensor in self.axes and i.extent != axis
+                   for x in E.subterms(e) if isinstance(x, E.Get)
+                   for i, axis in zip(x.subs, self.axes.get(x.tensor, ()), strict=False))
 
     def of_extent(self, extent: str) -> str:
         """A letter that stands for an extent, as in `size(d)`; an axis without one gets the first spare letter."""

@@ -42,6 +42,8 @@ class Block:
 def matrix_rule(s: Statement, letters: Letters, glyphs: Glyphs) -> str:
     """`dX = dY Wᵀ`, or an einsum, or the index rule, whichever is the first that exists."""
     head = glyphs.name(s.name)
+    if letters.in_part(s.expr):
+        return glyphs.statement(s, letters)
     try:
         target, e, many = grouped(s)
         if len(target) > 2:

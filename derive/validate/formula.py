@@ -75,7 +75,7 @@ def read(text: str) -> Formula:
             f.letters.update(letters)
             f.integers.update([name] if kind.strip() == "int" else [])
         elif word == "output" and rest.lstrip()[:1].isidentifier():
-            f.outputs = tuple(x.strip() for x in rest.split(","))
+            f.outputs = tuple(x.strip() for x in rest.split(",") if x.strip())
         else:
             target, value = assignment(code)
             name, letters = left_side(target, code)

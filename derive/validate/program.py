@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from types import CodeType
 from typing import Any
@@ -115,7 +115,8 @@ class Runnable:
             return np.asarray(x).astype(kept).astype(float) if half and np.asarray(x).dtype.kind == "f" else x
 
         space[WRITTEN], space[NAMED] = written, written if plain else lambda x: x
-        return self._run(self.noisy, space, sample)
+        given = {o: moved(np.asarray(d), roundoff, seed) for o, d in sample.cotangents.items()}  # a kernel may sum them
+        return self._run(self.noisy, space, replace(sample, cotangents=given))
 
     def _run(self, code: list[CodeType], space: dict[str, Any], sample: Sample) -> dict[str, Array]:
         outputs = self.op.derivation.forward.outputs

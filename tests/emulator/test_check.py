@@ -533,3 +533,20 @@ def test_a_view_keeps_its_alignment() -> None:
     with pytest.raises(em.CheckError) as found:
         kernel((1,), (8,), (held[1:33], em.empty(32, np.float32)))
     assert {r.kind for r in found.value.reports} == {"misaligned"}
+
+
+def test_a_read_of_one_branch_stays_in_its_branch() -> None:
+    """The compiler would read the place before the loop, whatever the branch: it must not."""
+    code = """
+    extern "C" __global__ void k(const float* __restrict__ x, float* __restrict__ y, int add) {
+      for (int i = blockIdx.x*blockDim.x + threadIdx.x; i < 1; i += gridDim.x*blockDim.x)
+        y[0] = add ? y[0] + 2.0f*x[0] : 2.0f*x[0];
+    }
+    """
+    x, y = np.ones(1, F32), np.zeros(1, F32)
+    kernel = em.RawModule(code=code, check=True, uninitialized=("y",)).get_function("k")
+    kernel((1,), (32,), (x, y, I32(0)))
+    assert y[0] == 2
+    with pytest.raises(em.CheckError) as found:
+        kernel((1,), (32,), (x, np.zeros(1, F32), I32(1)))
+    assert {r.kind for r in found.value.reports} == {"uninitialized"}

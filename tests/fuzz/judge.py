@@ -106,7 +106,7 @@ class Judged:
         s = self.sample
         plan = plan_of(self.op, "float32")
         data = rounded(Data(s.arrays, s.cotangents, {**s.sizes, **self.sizes}, "fuzz"), "float32")
-        compare = Comparison(self.op, Drawer(read(s.text), {}, {}), "float32")
+        compare = Comparison(self.op, Drawer(read(s.text), dict.fromkeys(s.wrt, "normal"), {}), "float32")
         kernels = Emitted(self.op.name, self.op.derivation.forward, plan, Poisoned(emulator))
         wrong = compare.judge(data, kernels.run(data))
         assert wrong is None, f"float32: {wrong}"
