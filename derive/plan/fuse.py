@@ -12,6 +12,7 @@ from dataclasses import replace
 
 from derive import expr as E
 from derive.expr import Get, Index
+from derive.plan.again import Again
 from derive.plan.classify import classify
 from derive.plan.group import Group, Task, opened, renamed, unify
 from derive.program import Statement
@@ -24,16 +25,19 @@ def fuse(
     results: tuple[str, ...],
     menu: tuple[str, ...],
     planned: Mapping[str, Group] | None = None,
+    again: Again | None = None,
 ) -> list[Group]:
     """Groups in an order in which they can run.  Statements that no result needs are dropped.
 
     `planned` are groups made before, by each statement that they carry out; their statements stand together.
+    `again` are the maps that statements may read by name.
     """
+    again = again or Again()
     groups: list[Group] = []
     for s in alive(statements, results):
         group = (planned or {}).get(s.name)
         if group is None:
-            _place(s, classify(s, menu), groups, menu)
+            _place(s, classify(s, menu), groups, menu, again)
         elif group not in groups:
             groups.append(group)
     return groups
@@ -50,13 +54,13 @@ def alive(statements: list[Statement], results: tuple[str, ...]) -> list[Stateme
     return kept[::-1]
 
 
-def _place(s: Statement, alone: Group, groups: list[Group], menu: tuple[str, ...]) -> None:
-    reads = set(E.tensors(s.expr))
+def _place(s: Statement, alone: Group, groups: list[Group], menu: tuple[str, ...], again: Again) -> None:
+    reads = set(E.tensors(again.out(s.expr)))
     after = max((n for n, g in enumerate(groups) if g.made & reads), default=-1)
     if menu:
         for n in range(len(groups) - 1, max(after, 0) - 1, -1):
-            if n == after or groups[n].made & reads or _reads(groups[n]) & reads:
-                joined = _join(s, alone, groups[n])
+            if n == after or groups[n].made & reads or _reads(again.seen(groups[n])) & reads:
+                joined = _join(s, alone, groups[n], again)
                 if joined is not None:
                     groups[n] = joined
                     return
@@ -75,7 +79,7 @@ def _reads(g: Group) -> set[str]:
     return {t for task in g.tasks for t in E.tensors(task.body)}
 
 
-def _join(s: Statement, alone: Group, group: Group) -> Group | None:
+def _join(s: Statement, alone: Group, group: Group, again: Again) -> Group | None:
     """`group` with `s` in it, if its kernel can compute `s` on the way."""
     inner, body, op = opened(s)
     if group.plan == "attention":
@@ -97,7 +101,7 @@ def _join(s: Statement, alone: Group, group: Group) -> Group | None:
         len(group.domain) + len(group.inner) * (group.plan == "row"),
     ):
         return None
-    places = unify(s, body, group, inner)
+    places = unify(s, again.out(body), again.seen(group), inner)
     if places is None:
         return None
     task = renamed(s, body, op, places, inner)

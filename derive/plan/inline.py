@@ -2,10 +2,9 @@
 
     Z[i,j] = where(H[i,j] > 0, dY[i,j], 0);  dX[i,k] = sum(j, Z[i,j]*W[k,j])
 
-A map is written into a contraction, a column sum or a scatter when it reads one large tensor at most, computes no
-function, and stands on arguments only (what a kernel makes, that kernel can follow with the map for nothing). A column
-sum, which waits for memory, also takes a map with functions of a row. When only maps still read what has been written
-into a sum, it is written into them as well, and nothing is left of it.
+A map is written into a contraction or a scatter when it reads one large tensor at most, computes no function, and
+stands on arguments only (what a kernel makes, that kernel can follow with the map for nothing). When only maps still
+read what has been written into a sum, it is written into them as well, and nothing is left of it.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ from collections.abc import Collection
 
 from derive import expr as E
 from derive.expr import Call, Expr, Get, Num, Pow, Reduce
+from derive.plan.again import Again
 from derive.plan.classify import classify
 from derive.program import Statement
 
@@ -21,31 +21,32 @@ SMALL = 12  # sub-terms of a map that is cheap
 
 
 def write_in(
-    statements: list[Statement], menu: tuple[str, ...], apart: Collection[str] = (), results: Collection[str] = ()
+    statements: list[Statement],
+    menu: tuple[str, ...],
+    apart: Collection[str] = (),
+    results: Collection[str] = (),
+    again: Again | None = None,
 ) -> list[Statement]:
     """`statements` with cheap maps written into the sums that read them; those of `apart` stay as they are."""
     if not menu:
         return statements
     made = {s.name for s in statements}
     cheap: dict[str, Statement] = {}
-    by_row: dict[str, Statement] = {}  # those with functions of a row
     written: dict[str, Statement] = {}
     out: list[Statement] = []
     for s in statements:
         reads = set(E.tensors(s.expr))
+        whole = again.written(s) if again else s
         if s.name in apart:
             pass
-        elif isinstance(s.expr, Reduce) and reads & {*cheap, *by_row}:
+        elif isinstance(s.expr, Reduce) and reads & {*cheap}:
             before = classify(s, menu).plan
-            suits = cheap | by_row if before == "column" else cheap
-            trial = Statement(s.name, s.indices, _written(s.expr, suits), s.line)
-            if before == classify(trial, menu).plan and before in ("contraction", "column", "scatter"):
+            trial = Statement(s.name, s.indices, _written(s.expr, cheap), s.line)
+            if before == classify(trial, menu).plan and before in ("contraction", "scatter"):
                 s = trial
-                written |= {n: m for n, m in suits.items() if n in reads}
-        elif not made & reads and _is_cheap(s):
-            cheap[s.name] = s
-        elif not made & reads and _is_cheap(s, rows=True):
-            by_row[s.name] = s
+                written |= {n: m for n, m in cheap.items() if n in reads}
+        elif not made & reads and _is_cheap(whole):
+            cheap[s.name] = whole
         out.append(s)
     return _last_readers(out, written, apart, results)
 
@@ -73,8 +74,7 @@ def _written(e: Expr, cheap: dict[str, Statement]) -> Expr:
     return E.transform(e, rule)
 
 
-def _is_cheap(s: Statement, rows: bool = False) -> bool:
-    """Whether `s` is cheap; with `rows`, functions of fewer indices than its own may stand in it."""
+def _is_cheap(s: Statement) -> bool:
     inside = E.subterms(s.expr)
     functions = [
         x
@@ -82,7 +82,5 @@ def _is_cheap(s: Statement, rows: bool = False) -> bool:
         if isinstance(x, (Call, Reduce))
         or (isinstance(x, Pow) and not (isinstance(x.exponent, Num) and x.exponent.value in (2, 3)))
     ]
-    if rows:
-        functions = [x for x in functions if isinstance(x, Reduce) or len(x.free) >= len(s.indices)]
     large = [x for x in inside if isinstance(x, Get) and len(x.free) >= len(s.indices) > 0]
     return not functions and len(large) < 2 and len(inside) <= SMALL

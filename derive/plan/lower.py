@@ -341,7 +341,7 @@ class Scope:
         """The value of a statement, known under its target from here on, and in memory if it is to be `stored`."""
         value = self.real(s.expr)
         if not isinstance(value, (Literal, Local)) and (s.target in self.shared or not stored or accumulate):
-            value = self.let(local_name(s.name), value)
+            value = self.let(local_name(s.name, s.name in self.frame.memory), value)
         self.memo[s.target] = value
         if stored:
             self.store(s, accumulate)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from fractions import Fraction
 
 from derive import expr as E
+from derive.plan.again import Again
 from derive.plan.attention import Fused, fuse_attention
 from derive.plan.classify import classify
 from derive.plan.context import Context
@@ -17,7 +19,7 @@ from derive.plan.labels import labels
 from derive.plan.merge import merge
 from derive.plan.names import Namer
 from derive.plan.order import in_pairs
-from derive.plan.prepare import numbers, ready
+from derive.plan.prepare import expand, numbers, ready
 from derive.plan.records import Buffer, Kernel, Label, Pass, Plan, SizeRule
 from derive.plan.saved import recompute, unrounded
 from derive.plan.sizes import size_rules
@@ -46,22 +48,30 @@ def make_plan(
         The plan, made of ints and strings only.
     """
     context = Context(Namer(), {}, dtype, scatter)
-    again: tuple[str, ...] = ()
     kept: tuple[str, ...] = ()
+    maps: dict[str, Statement] = {}
     after: list[Statement] = []
     if backward is not None:
-        after, kept, again = recompute(forward, backward)
+        kept, maps = recompute(forward, backward)
+        after = [*maps.values(), *backward.statements]
         if dtype in ("float16", "bfloat16"):
             forward, after, kept = unrounded(forward, after, kept)
+    recomputed = tuple(maps)
     context.tensors = forward.names | (backward.names if backward else set()) | {f"d{o}" for o in forward.outputs}
-    behind = None
+    behind, again = None, Again()
     if backward is not None:
-        behind = replace(backward, statements=_single(after, backward, context), params=forward.params)
+        params = dict(forward.params)
+        again = Again({s.name: _expanded(s, params) for s in after[: len(maps)]})
+        behind = replace(backward, statements=_single(after[len(maps) :], backward, context), params=forward.params)
     fused = Fused()
     if attention == "fused" and menu:
-        forward, behind, fused = _fused(forward, behind, context)
-        kept = tuple(s.name for s in forward.statements if behind and s.name in _read(behind))
-        again = (*again, *(n for n in fused.recomputed if n not in again))
+        ahead, whole, fused = _fused(forward, _written(behind, again), context)
+        if fused.groups:
+            forward, behind, again = ahead, whole, Again()
+            kept = tuple(s.name for s in forward.statements if behind and s.name in _read(behind))
+            recomputed = (*recomputed, *(n for n in fused.recomputed if n not in recomputed))
+    if not menu:
+        behind, again = _written(behind, again), Again()
     for e in _extents(forward, behind):
         context.size(e)
     for t in forward.inputs:
@@ -75,11 +85,20 @@ def make_plan(
             context.add(f"d{o}", forward.axes(o), "T", "cotangent")
         for n in backward.outputs:
             context.add(n, backward.axes(n), "T", "gradient")
-    passes = [_pass("forward", forward, forward, results, context, menu, fused)]
+    passes = [_pass("forward", forward, forward, results, context, menu, fused, Again())]
     if behind is not None:
-        passes.append(_pass("backward", behind, forward, behind.outputs, context, menu, fused))
+        passes.append(_pass("backward", behind, forward, behind.outputs, context, menu, fused, again))
     plan = Plan(dtype, forward.text, passes[0], passes[1] if behind else None)
-    return replace(plan, contract=replace(contract(plan, again), notes=fused.kept))
+    return replace(plan, contract=replace(contract(plan, recomputed), notes=fused.kept))
+
+
+def _expanded(s: Statement, params: dict[str, Fraction]) -> Statement:
+    return Statement(s.name, s.indices, expand(numbers(s.expr, params)), s.line)
+
+
+def _written(program: Program | None, again: Again) -> Program | None:
+    """A program with what it computes again written out."""
+    return replace(program, statements=tuple(again.written(s) for s in program.statements)) if program else None
 
 
 def _read(program: Program) -> set[str]:
@@ -112,6 +131,7 @@ def _pass(
     context: Context,
     menu: tuple[str, ...],
     fused: Fused,
+    again: Again,
 ) -> Pass:
     """Plan one direction: ready statements, fuse them, build the kernels, order the arguments."""
     given = {b.tensor for b in context.buffers.values() if b.role == "cotangent"} if name == "backward" else set()
@@ -120,9 +140,10 @@ def _pass(
         statements = in_pairs(statements, context.fresh_tensor, fused.units)
     statements, aliases = _without_aliases(statements, given, results)
     gradients = set(results) if name == "backward" else set()
-    groups = fuse(write_in(statements, menu, fused.units, results), results, menu, fused.groups)
+    statements = write_in([again.suited(s, menu) for s in statements], menu, fused.units, results, again)
+    groups = fuse(statements, results, menu, fused.groups, again)
     if menu:
-        groups = merge(groups, context.fresh_tensor)
+        groups = [again.complete(g) for g in merge(groups, context.fresh_tensor, again)]
     groups += [classify(s, ()) for s in aliases]
     # A gradient that another sum reads, in its own kernel or a later one, is made alone and added at the end.
     reread = {t for g in groups for task in g.tasks for t in E.tensors(task.body)} & gradients

@@ -21,26 +21,28 @@ from dataclasses import replace
 
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Reduce
+from derive.plan.again import Again
 from derive.plan.group import Group, Task
 from derive.program import Statement
 
 KINDS = ("pointwise", "row", "column")
 
 
-def merge(groups: Sequence[Group], fresh: Callable[[str], str]) -> list[Group]:
+def merge(groups: Sequence[Group], fresh: Callable[[str], str], again: Again) -> list[Group]:
     """`groups` with those put together that read the same memory, in an order in which they can run.
 
     Args:
         groups: in an order in which they can run.
         fresh: gives a new tensor name near a wish.
+        again: the maps that they may read by name.
     """
     out = list(groups)
-    while (found := _once(out, fresh)) is not None:
+    while (found := _once(out, fresh, again)) is not None:
         out = found
     return [replace(g, plan="total") if _is_total(g) else g for g in out]
 
 
-def _once(groups: list[Group], fresh: Callable[[str], str]) -> list[Group] | None:
+def _once(groups: list[Group], fresh: Callable[[str], str], again: Again) -> list[Group] | None:
     for b in range(1, len(groups)):
         for a in range(b - 1, -1, -1):
             if groups[a].plan not in KINDS or groups[b].plan not in KINDS:
@@ -48,7 +50,7 @@ def _once(groups: list[Group], fresh: Callable[[str], str]) -> list[Group] | Non
             waiting = _dependents(groups, a, b)
             if any(groups[n].made & reads(groups[b]) for n in waiting):
                 continue
-            for places in _matches(groups[a], groups[b]):
+            for places in _matches(again.seen(groups[a]), again.seen(groups[b])):
                 made = _together(groups[a], groups[b], places, fresh)
                 if made is not None:
                     free = [groups[n] for n in range(a + 1, b) if n not in waiting]

@@ -121,7 +121,7 @@ class _Rows:
         scope, group = self.scope, self.group
         inside = [t for t in part if t.op is not None and level(t, group) == ROW]
         maps = [t for t in part if t.op is None]
-        locals_ = {t.name: scope.namer.fresh(local_name(t.name)) for t in inside}
+        locals_ = {t.name: scope.namer.fresh(local_name(t.name, t.name in self.stored)) for t in inside}
         inner = scope.child()
         self.context.decode(inner, group.inner, self.element)
         inner.share([*(t.body for t in part), *(t.statement.target for t in maps)])

@@ -10,11 +10,11 @@ from derive.expr import Cmp, Expr, Get, Reduce, Softmax
 from derive.program import Program, Statement
 
 
-def recompute(forward: Program, backward: Program) -> tuple[list[Statement], tuple[str, ...], tuple[str, ...]]:
-    """The backward's statements with forward maps written out.
+def recompute(forward: Program, backward: Program) -> tuple[tuple[str, ...], dict[str, Statement]]:
+    """What the backward reads of the forward.
 
     Returns:
-        The statements; the forward values (outputs too) that are still read; those computed again.
+        The values (outputs too) that are kept; the maps that are computed again, each after those that it reads.
     """
     compared = _compared(backward.statements)  # kept: computed again in another kernel it may round otherwise
     maps = {
@@ -24,23 +24,12 @@ def recompute(forward: Program, backward: Program) -> tuple[list[Statement], tup
         and s.name not in compared
         and not any(isinstance(x, (Reduce, Softmax)) for x in E.subterms(s.expr))
     }
-    memo: dict[Expr, Expr] = {}
-    again: dict[str, None] = {}
-
-    def rule(x: Expr) -> Expr:
-        if isinstance(x, Get) and x.tensor in maps:
-            again[x.tensor] = None
-            s = maps[x.tensor]
-            return write_out(E.substitute(s.expr, dict(zip(s.indices, x.subs, strict=True))))
-        return x
-
-    def write_out(e: Expr) -> Expr:
-        return E.transform(e, rule, memo)
-
-    statements = [Statement(s.name, s.indices, write_out(s.expr), s.line) for s in backward.statements]
-    made = [s.name for s in forward.statements]
-    read = {t for s in statements for t in E.tensors(s.expr)}
-    return statements, tuple(n for n in made if n in read), tuple(n for n in made if n in again)
+    read = {t for s in backward.statements for t in E.tensors(s.expr)}
+    for s in reversed(forward.statements):
+        if s.name in read and s.name in maps:
+            read |= set(E.tensors(s.expr))
+    made = [s.name for s in forward.statements if s.name in read]
+    return tuple(n for n in made if n not in maps), {n: maps[n] for n in made if n in maps}
 
 
 def _compared(statements: Iterable[Statement]) -> set[str]:

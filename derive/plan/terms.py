@@ -64,7 +64,8 @@ def letter(i: Index) -> str:
     return f"n{base}" if base.isdigit() or not base else base
 
 
-def local_name(tensor: str) -> str:
-    """What the value of an element is called beside the array: `x` beside `X`, `mean_value` beside `mean`."""
+def local_name(tensor: str, array: bool = True) -> str:
+    """What the value of an element is called beside the array, if there is one: `x` beside `X`, `mean_value` beside
+    `mean`."""
     low = tensor[0] + tensor[1:].lower() if tensor[:1] == "d" and len(tensor) > 1 else tensor.lower()
-    return low if low != tensor else f"{tensor}_value"
+    return low if low != tensor or not array else f"{tensor}_value"

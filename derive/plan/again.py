@@ -1,0 +1,92 @@
+"""Forward maps that the backward computes again, under the names that the forward has for them.
+
+    xhat[b,s,d] = rstd[b,s]*(X[b,s,d] - M[b,s])
+
+A kernel over rows, columns or elements computes each where it is needed and calls it by its name; in any other, and
+at any place but the kernel's own, what the name stands for is written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from derive import expr as E
+from derive.expr import Expr, Get, Index
+from derive.plan.classify import classify
+from derive.plan.group import Group, Task
+from derive.program import Statement
+
+NAMED = ("pointwise", "row", "column", "total")
+
+
+@dataclass(frozen=True)
+class Again:
+    """Maps by name, each after those that it reads."""
+
+    maps: Mapping[str, Statement] = field(default_factory=dict)
+    _memo: dict[Expr, Expr] = field(default_factory=dict, compare=False, repr=False)
+
+    def out(self, e: Expr) -> Expr:
+        """`e` with every name written out."""
+        return E.transform(e, self._one, self._memo) if self.maps else e
+
+    def _one(self, x: Expr) -> Expr:
+        if isinstance(x, Get) and x.tensor in self.maps:
+            s = self.maps[x.tensor]
+            return self.out(E.substitute(s.expr, dict(zip(s.indices, x.subs, strict=True))))
+        return x
+
+    def written(self, s: Statement) -> Statement:
+        return Statement(s.name, s.indices, self.out(s.expr), s.line)
+
+    def suited(self, s: Statement, menu: tuple[str, ...]) -> Statement:
+        """`s` with its names, where these do not hide what kind of kernel suits it."""
+        whole = self.written(s)
+        kind = classify(whole, menu).plan
+        return s if kind in NAMED and kind == classify(s, menu).plan else whole
+
+    def seen(self, g: Group) -> Group:
+        """`g` as its accesses to memory show it."""
+        return replace(g, tasks=tuple(replace(t, body=self.out(t.body)) for t in g.tasks)) if self.maps else g
+
+    def complete(self, g: Group) -> Group:
+        """`g` with the maps that it reads by name as tasks of its own, in front."""
+        if not self.maps:
+            return g
+        places: dict[str, tuple[Expr, ...]] = {}
+
+        def known(x: Expr) -> Expr:
+            if not isinstance(x, Get) or x.tensor not in self.maps:
+                return x
+            if _has_place(x, g) and places.setdefault(x.tensor, x.subs) == x.subs:
+                return x
+            return self.out(x)
+
+        tasks = [_rewritten(t, E.transform(t.body, known)) for t in g.tasks]
+        front: dict[str, Task] = {}
+        while missing := [n for n in places if n not in front]:
+            for n in missing:
+                s = self.maps[n]
+                e = E.transform(E.substitute(s.expr, dict(zip(s.indices, places[n], strict=True))), known)
+                indices = tuple(i for i in places[n] if isinstance(i, Index))
+                front[n] = Task(Statement(n, indices, e), None, e)
+        return replace(g, tasks=(*(front[n] for n in self.maps if n in front), *tasks))
+
+
+def _has_place(x: Get, g: Group) -> bool:
+    """Whether a kernel of `g` has one place at which to compute `x`."""
+    if g.plan not in NAMED or len(set(x.subs)) != len(x.subs) or not all(isinstance(i, Index) for i in x.subs):
+        return False
+    at = set(x.subs)
+    return (
+        at == set(g.space)
+        or (g.plan == "row" and at == set(g.domain))
+        or (g.plan == "pointwise" and at <= set(g.domain))
+    )
+
+
+def _rewritten(t: Task, body: Expr) -> Task:
+    s = t.statement
+    e = body if t.op is None else E.reduction(t.op, t.over, body)
+    return replace(t, statement=Statement(s.name, s.indices, e, s.line), body=body)
