@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 from derive import expr as E
-from derive.expr import Expr, Get, Index
+from derive.expr import Expr, Get, Index, Reduce
 from derive.plan.classify import classify
 from derive.plan.group import Group, Task
 from derive.program import Statement
@@ -41,10 +41,14 @@ class Again:
         return Statement(s.name, s.indices, self.out(s.expr), s.line)
 
     def suited(self, s: Statement, menu: tuple[str, ...]) -> Statement:
-        """`s` with its names, where these do not hide what kind of kernel suits it."""
-        whole = self.written(s)
-        kind = classify(whole, menu).plan
-        return s if kind in NAMED and kind == classify(s, menu).plan else whole
+        """`s` with its names, where these do not hide what kind of kernel suits its reductions."""
+        for r in E.subterms(s.expr):
+            if isinstance(r, Reduce):
+                kind = _kind(s, r, menu)
+                inside = [x for x in E.subterms(self.out(r)) if isinstance(x, Reduce)]
+                if kind not in NAMED or any(_kind(s, x, menu) != kind for x in inside):
+                    return self.written(s)
+        return s
 
     def seen(self, g: Group) -> Group:
         """`g` as its accesses to memory show it."""
@@ -72,6 +76,10 @@ class Again:
                 indices = tuple(i for i in places[n] if isinstance(i, Index))
                 front[n] = Task(Statement(n, indices, e), None, e)
         return replace(g, tasks=(*(front[n] for n in self.maps if n in front), *tasks))
+
+
+def _kind(s: Statement, r: Reduce, menu: tuple[str, ...]) -> str:
+    return classify(Statement(s.name, tuple(i for i in s.indices if i in r.free), r), menu).plan
 
 
 def _has_place(x: Get, g: Group) -> bool:

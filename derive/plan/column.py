@@ -15,6 +15,7 @@ from derive.plan.ir import BOOL, INT, REAL, Local, Scalar
 from derive.plan.merge import ELEMENT, level
 from derive.plan.partial import WIDTH, accumulate_into, combine, finish, partial_buffers
 from derive.plan.records import Column, Kernel, Launch
+from derive.plan.settle import settle
 from derive.plan.spell import statement
 from derive.plan.terms import local_name
 
@@ -38,10 +39,12 @@ def column_kernels(group: Group, context: Context, stored: set[str], name: str, 
     totals: list[tuple[str, str]] = []
     apart: list[ir.Stmt] = []
     for t in early:
+        settle(scope, t.body, frozenset(group.inner))
+    for t in early:
         if t.op is None:
             inner.define(t.statement, t.name in stored, t.name in accumulate)
             continue
-        local = scope.namer.fresh(local_name(t.name))
+        local = scope.namer.fresh(local_name(t.name, t.name in stored))
         inner.namer.reserve([local])
         totals.append((local, t.op))
         accumulate_into(inner, t.body, local, t.op)

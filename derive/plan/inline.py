@@ -51,6 +51,32 @@ def write_in(
     return _last_readers(out, written, apart, results)
 
 
+def write_scalars(
+    statements: list[Statement], menu: tuple[str, ...], apart: Collection[str] = (), results: Collection[str] = ()
+) -> list[Statement]:
+    """`statements` with maps of scalars written into the maps and sums that read them: no kernel for one number."""
+    made = {s.name for s in statements}
+    scalars: dict[str, Statement] = {}
+    out: list[Statement] = []
+    for s in statements:
+        s = Statement(s.name, s.indices, _written(s.expr, scalars), s.line)
+        small = not s.indices and not any(isinstance(x, Reduce) for x in E.subterms(s.expr))
+        readers = [r for r in statements if s.name in E.tensors(r.expr)]
+        plans = {classify(r, menu).plan for r in readers if r.name not in apart}
+        if (
+            menu
+            and small
+            and s.name not in {*apart, *results}
+            and not made & set(E.tensors(s.expr))
+            and not any(r.name in apart for r in readers)
+            and plans <= {"pointwise", "row", "column"}
+        ):
+            scalars[s.name] = s
+        else:
+            out.append(s)
+    return out
+
+
 def _last_readers(
     statements: list[Statement], written: dict[str, Statement], apart: Collection[str], results: Collection[str]
 ) -> list[Statement]:

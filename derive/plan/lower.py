@@ -47,6 +47,7 @@ class Scope:
     shared: frozenset[Expr] = frozenset()
     stmts: list[Stmt] = field(default_factory=list)
     parent: Scope | None = None
+    scales: dict[Expr, tuple[Expr, Expr]] = field(default_factory=dict)  # products as what is known times the rest
 
     # ------------------------------------------------------------------------------------------ scopes
 
@@ -58,6 +59,14 @@ class Scope:
         while scope is not None:
             if e in scope.memo:
                 return scope.memo[e]
+            scope = scope.parent
+        return None
+
+    def split(self, e: Expr) -> tuple[Expr, Expr] | None:
+        scope: Scope | None = self
+        while scope is not None:
+            if e in scope.scales:
+                return scope.scales[e]
             scope = scope.parent
         return None
 
@@ -97,7 +106,8 @@ class Scope:
         found = self.find(e)
         if found is not None:
             return found
-        value = self._real(e)
+        split = self.split(e)
+        value = self._real(e) if split is None else Binary(REAL, "*", self.real(split[0]), self.real(split[1]))
         if e in self.shared and not isinstance(value, (Literal, Local)):
             value = self.let(_wish(e), value)
         self.memo[e] = value

@@ -13,7 +13,7 @@ from derive.plan.classify import classify
 from derive.plan.context import Context
 from derive.plan.contract import contract
 from derive.plan.fuse import MENU, fuse
-from derive.plan.inline import write_in
+from derive.plan.inline import write_in, write_scalars
 from derive.plan.kernels import build
 from derive.plan.labels import labels
 from derive.plan.merge import merge
@@ -135,12 +135,14 @@ def _pass(
 ) -> Pass:
     """Plan one direction: ready statements, fuse them, build the kernels, order the arguments."""
     given = {b.tensor for b in context.buffers.values() if b.role == "cotangent"} if name == "backward" else set()
+    program = replace(program, statements=tuple(again.suited(s, menu) for s in program.statements))
     statements = ready(program, context.fresh_tensor, fused.units)
     if menu:
         statements = in_pairs(statements, context.fresh_tensor, fused.units)
     statements, aliases = _without_aliases(statements, given, results)
     gradients = set(results) if name == "backward" else set()
-    statements = write_in([again.suited(s, menu) for s in statements], menu, fused.units, results, again)
+    statements = write_scalars(statements, menu, fused.units, results)
+    statements = write_in(statements, menu, fused.units, results, again)
     groups = fuse(statements, results, menu, fused.groups, again)
     if menu:
         groups = [again.complete(g) for g in merge(groups, context.fresh_tensor, again)]

@@ -62,7 +62,7 @@ def combine(
     totals, body = [], []
     for t in tasks:
         if t.op is not None:
-            totals.append((names.fresh(local_name(t.name)), t.op))
+            totals.append((names.fresh(local_name(t.name, t.name in stored)), t.op))
             body.append(join(*totals[-1], ir.Load(REAL, partial[t.name].name, offset)))
     sums = {t.name: Local(REAL, local) for t, (local, _) in zip((t for t in tasks if t.op), totals, strict=True)}
     after = finish(group, order, column, context, sums, stored, accumulate)

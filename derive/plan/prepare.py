@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from derive import expr as E
-from derive.expr import Expr, Get, Index, Reduce, Softmax, Where
+from derive.expr import Expr, Get, Index, Mul, Reduce, Softmax, Where
 from derive.program import Program, Statement
 
 MOST_TERMS = 4  # of a sum that is written out inside a map
@@ -129,7 +129,24 @@ class _Puller:
                 e = guarded
             e = self._inside(e, stem, order)
             return self._named(e, stem, order) if isinstance(e, Reduce) else self.pull(e, stem, order, guards)
+        mean = self._mean(e, stem, order, guards) if isinstance(e, Mul) and order else None
+        if mean is not None:
+            return mean
         return E.rebuild(e, tuple(self.pull(c, stem, order, guards) for c in e.children))
+
+    def _mean(self, e: Mul, stem: str, order: tuple[Index, ...], guards: tuple[Expr, ...]) -> Expr | None:
+        """A product with a mean in it: the mean, which is more than the sum of a row, has a statement of its own."""
+        for r in e.args:
+            count = [E.power(E.Size(i.extent), E.MINUS_ONE) for i in r.indices] if isinstance(r, Reduce) else []
+            if not isinstance(r, Reduce) or r.op != "sum" or not set(count) <= set(e.args) or r.free == set(order):
+                continue
+            total = self.pull(r, stem, order, guards)
+            if isinstance(total, Get):
+                name = self.fresh(f"{stem}_mean")
+                self.out.append(Statement(name, total.subs, E.mul(total, *count)))  # type: ignore[arg-type]
+                rest = [f for f in e.args if f is not r and f not in count]
+                return self.pull(E.mul(Get(name, total.subs), *rest), stem, order, guards)
+        return None
 
     def _inside(self, e: Reduce, stem: str, order: tuple[Index, ...]) -> Expr:
         """`e` with the reductions in its body pulled out; what then leaves the sum is pulled in turn."""

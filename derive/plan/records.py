@@ -113,8 +113,8 @@ class Row(Shape):
     """A row a group of threads: counter and number of rows, counter and number of elements, what comes before.
 
     Attributes:
-        kept: arrays in shared memory, each the part of a row that a thread has read.
-        columns: (array, op, buffer of partial results) of each sum over rows.
+        kept: (array in shared memory, what stands there) for each access to a row that several phases make.
+        columns: (array in shared memory, op, buffer of partial results) for each sum over rows.
     """
 
     row: str
@@ -123,7 +123,7 @@ class Row(Shape):
     count: Text
     head: Block
     phases: tuple[Phase, ...]
-    kept: tuple[str, ...] = ()
+    kept: tuple[tuple[str, str], ...] = ()
     columns: tuple[tuple[str, str, str], ...] = ()
 
 

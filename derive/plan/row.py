@@ -12,6 +12,8 @@ them below a twenty-fifth of what the rows move.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Where
 from derive.plan import ir
@@ -22,8 +24,10 @@ from derive.plan.lower import Scope
 from derive.plan.merge import COLUMN, ELEMENT, ROW, level
 from derive.plan.partial import accumulate_into, combine, partial_buffers
 from derive.plan.records import Kernel, Launch, Phase, Row
-from derive.plan.spell import statement
+from derive.plan.settle import settle
+from derive.plan.spell import statement, term
 from derive.plan.terms import local_name
+from derive.simplify.names import presentable
 
 SPARE = 25  # partial sums may move one byte for so many of the rows
 
@@ -48,7 +52,7 @@ class _Rows:
         self.partial = partial_buffers(self.sums, context, self.chunks, self.count)
         self.scope = context.scope((group.domain, self.row), (group.inner, self.element))
         self.arrays: dict[Expr, str] = {}  # what is kept, and the array that holds it
-        self.columns = {t.name: self.scope.namer.fresh(f"{local_name(t.name)}_part") for t in self.sums}
+        self.columns = {t.name: self.scope.namer.fresh(f"{t.name}_part") for t in self.sums}
 
     def kernels(self) -> list[Kernel]:
         scope = self.scope
@@ -60,11 +64,14 @@ class _Rows:
             self.arrays[x] = scope.namer.fresh(f"{wish}_row", ours=True)
         start, scope.stmts = tuple(scope.stmts), []
         self._at_level(0)
+        self._settle(parts[:1])
         head, phases = (*start, *scope.stmts), []
         filled: set[Expr] = set()
         for n, part in enumerate(parts, start=1):
             scope.stmts = []
-            phases.append(self._phase(n, part, filled))
+            phase = self._phase(n, part, filled)
+            self._settle(parts[n : n + 1])
+            phases.append(replace(phase, after=tuple(scope.stmts)))
         found = [self._kernel(head, phases)]
         if self.sums:
             made = {t.name for t in self.group.tasks if level(t, self.group) == COLUMN}
@@ -138,8 +145,12 @@ class _Rows:
             scope.memo[t.statement.target] = Local(REAL, locals_[t.name])
         self._store([t for t in inside if t.name in self.stored])
         self._at_level(n)
-        totals = tuple((locals_[t.name], t.op) for t in inside if t.op)
-        return Phase(totals, tuple(inner.stmts), tuple(scope.stmts))
+        return Phase(tuple((locals_[t.name], t.op) for t in inside if t.op), tuple(inner.stmts), ())
+
+    def _settle(self, parts: list[list[Task]]) -> None:
+        """Before a phase: what none of its elements changes."""
+        for t in (t for part in parts for t in part):
+            settle(self.scope, t.body, frozenset(self.group.inner))
 
     def _recall(self, inner: Scope, bodies: list[Expr], filled: set[Expr]) -> None:
         """Locals for what is kept: read from memory and put away by the first phase, found again by the others."""
@@ -201,6 +212,7 @@ class _Rows:
         written = {context.buffers[t.name].name for t in self.tasks if t.name in self.stored}
         sizes = context.used_sizes(set(used) | set(self.rows.split("*")) | set(self.count.split("*")))
         arrays = len(self.arrays) + len(self.sums)
+        names = {i: shown.name for i, shown in zip(group.space, presentable(group.space), strict=True)}
         shared = f"row_shared({self.count}, {arrays}, {context.wide})"
         return Kernel(
             name=self.name,
@@ -218,7 +230,7 @@ class _Rows:
                 self.count,
                 head,
                 tuple(reversed(kept)),
-                tuple(self.arrays.values()),
+                tuple((array, term(x, names=names)) for x, array in self.arrays.items()),
                 tuple((self.columns[t.name], t.op or "", self.partial[t.name].name) for t in self.sums),
             ),
             launch=Launch(

@@ -12,6 +12,7 @@ from derive.plan.ir import INT, REAL, Local
 from derive.plan.merge import COLUMN, ELEMENT, level
 from derive.plan.partial import accumulate_into, finish, join, partial_buffers
 from derive.plan.records import Buffer, Kernel, Launch, Total
+from derive.plan.settle import settle
 from derive.plan.spell import statement
 from derive.plan.terms import local_name
 
@@ -31,10 +32,12 @@ def total_kernels(group: Group, context: Context, stored: set[str], name: str, a
     totals: list[tuple[str, str]] = []
     after = []
     for t in early:
+        settle(scope, t.body, frozenset(group.inner))
+    for t in early:
         if t.op is None:
             inner.define(t.statement, t.name in stored, t.name in accumulate)
             continue
-        local = scope.namer.fresh(local_name(t.name))
+        local = scope.namer.fresh(local_name(t.name, t.name in stored))
         inner.namer.reserve([local])
         totals.append((local, t.op))
         accumulate_into(inner, t.body, local, t.op)
@@ -76,7 +79,7 @@ def _combine(
     totals, body, sums = [], [], {}
     for t in tasks:
         if t.op is not None:
-            totals.append((names.fresh(local_name(t.name)), t.op))
+            totals.append((names.fresh(local_name(t.name, t.name in stored)), t.op))
             body.append(join(*totals[-1], ir.Load(REAL, partial[t.name].name, Local(INT, chunk))))
             sums[t.name] = Local(REAL, totals[-1][0])
     after = finish(group, (), "0", context, sums, stored, accumulate)
