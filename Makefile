@@ -12,7 +12,7 @@ help:
 	@echo 'make demo        derive, emit, run and validate layers of GPT-2'
 	@echo 'make test        the whole test suite'
 	@echo 'make lint        ruff and mypy'
-	@echo 'make generated   emit the catalogue again into generated/'
+	@echo 'make generated   emit the catalogue again into generated/; with EMIT=--nvrtc compile it too'
 	@echo 'make gallery     a site of the catalogue in site/: derivations, kernels, validation'
 
 demo: $(STAMP)
@@ -26,9 +26,10 @@ lint: $(STAMP)
 	$(BIN)/mypy
 
 generated: $(STAMP)
-	find generated -mindepth 1 -maxdepth 1 -type d -exec rm -r {} +
+	find generated -mindepth 2 -type f ! -name contract.json -delete  # whose figures of NVRTC are kept
 	$(BIN)/derive ops --json | $(BIN)/python -c 'import json, sys; print(*(o["name"] for o in json.load(sys.stdin)))' \
-	    | xargs $(BIN)/derive emit -o generated
+	    | xargs $(BIN)/derive emit -o generated $(EMIT)
+	for folder in generated/*/; do [ -e "$$folder"*.cu ] || rm -r "$$folder"; done
 
 gallery: $(STAMP)
 	$(BIN)/python -m derive.gallery -o site

@@ -130,19 +130,20 @@ def rule(op: str, wrt: tuple[str, ...], steps: bool, form: str) -> None:
 @dtype_option
 @plan_option
 @scatter_option
-def emit(op: tuple[str, ...], folder: Path, dtype: str, plan: str, scatter: str) -> None:
+@click.option("--nvrtc", is_flag=True, help="Compile too, and keep registers and spills in contract.json.")
+def emit(op: tuple[str, ...], folder: Path, dtype: str, plan: str, scatter: str, nvrtc: bool) -> None:
     """Write CUDA kernels and a CuPy wrapper for each OP.
 
     Each gets a folder DIR/OP that needs derive no more.
     """
-    from derive.commands import source, write
+    from derive.commands import figures, source, write
 
     progress = Progress()
     texts = {}
     for n, argument in enumerate(op):
         progress.show(f"emit {n + 1} of {len(op)}: {argument}")
         name, files = write.folder_of(source.find(argument), dtype, plan, scatter)
-        texts[name] = files
+        texts[name] = figures.compiled(files) if nvrtc else figures.kept(files, folder / name)
     progress.clear()
     for path in write.write(folder, texts):
         click.echo(path)
