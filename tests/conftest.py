@@ -13,6 +13,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--fuzz", type=float, default=0, metavar="MINUTES", help="how long to try random formulas (default: a few only)"
     )
+    parser.addoption(
+        "--mutants",
+        default="sample",
+        help="mutants of each operation of the catalogue in tests/mutation: a number, or all (default: a few of some)",
+    )
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

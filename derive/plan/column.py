@@ -66,7 +66,7 @@ def column_kernels(group: Group, context: Context, stored: set[str], name: str, 
         writes=(*(b for b in context.buffers.values() if b.name in written), *partial.values()),
         sizes=(*context.used_sizes(used | set(rows.split("*")) | set(columns.split("*"))), f"chunks={chunks}"),
         shape=Column(column, columns, row, rows, head, body, tuple(totals), (ir.If(alone, whole, tuple(apart)),)),
-        launch=Launch((f"blocks({columns}, {WIDTH})", chunks, "1"), (str(WIDTH), "8", "1")),
+        launch=Launch((f"blocks({columns}, {WIDTH}, 2**31)", chunks, "1"), (str(WIDTH), "8", "1")),
         accumulates=bool(accumulate & stored),
     )
     last = context.namer.fresh(f"{name}_sum")

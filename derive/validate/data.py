@@ -20,9 +20,19 @@ Sizes = dict[str, int]
 
 AWKWARD = (2, 3, 5, 7, 4, 6, 11)
 MEDIUM = (17, 33, 31, 5, 2, 3, 7)
+ROUND = (8, 64, 16, 32, 4, 2, 8)
 LONG = 257
 BUDGET = 1 << 18  # terms of the largest statement at one size
 LABELS = ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG))  # least integer drawn, and of which part of what it may address
+NAMED = {
+    "logits": "logits ±200",
+    "masked": "some entries masked by -1e30",
+    "heavy": "heavy tails",
+    "rows": "rows far apart, some constant, few labels",
+    "one-hot": "one-hot rows, one label",
+    "subnormal": "subnormal numbers, no label in range",
+}  # what `scale` may be besides a factor
+FAR = ("logits", "masked", "rows", "heavy")  # of one input at a time: products would mean nothing
 MULTIPLES = (1, 2, 4, 6, 12)  # what an index divided by a constant may ask of its extent
 
 
@@ -90,7 +100,7 @@ class Drawer:
         return self._fitting(dict(zip(self.classes(), AWKWARD * 3)), 1 << 12)
 
     def sweep(self) -> list[Sizes]:
-        """Small primes, ones, one long axis after another, and medium sizes that are no multiple of anything."""
+        """Small primes, ones, one long axis after another, round numbers, and medium ones that divide nothing."""
         every = list(self._sweep())
         return [s for n, s in enumerate(every) if s not in every[:n]]
 
@@ -104,11 +114,17 @@ class Drawer:
             rest = (1, 2, 3, 2, 1, 3)
             sizes = {x: rest[(k + n) % 6] for k, x in enumerate(classes)} | {letter: LONG if n % 2 else LONG // 2 + 1}
             yield self._fitting(sizes, BUDGET)
-        yield self._fitting(dict(zip(classes, MEDIUM * 3)), BUDGET)
+        yield self._fitting(dict(zip(classes, ROUND * 3)), BUDGET)
+        yield self.medium()
+        yield self.medium(1 << 14)
 
-    def large(self) -> Sizes:
-        """For one random direction."""
-        return self._fitting(dict(zip(self.classes(), MEDIUM * 3)), 1 << 16)
+    def medium(self, budget: int = BUDGET) -> Sizes:
+        """No multiple of anything, with no more terms than that."""
+        return self._fitting(dict(zip(self.classes(), MEDIUM * 3)), budget)
+
+    def with_long(self, letter: str, length: int, rest: int) -> Sizes:
+        """One axis of that length, all others of `rest`."""
+        return self._full({**dict.fromkeys(self.classes(), rest), letter: length})
 
     def _fitting(self, sizes: Sizes, budget: int) -> Sizes:
         """`sizes` for all letters, made smaller until no statement has more terms than `budget`."""
@@ -167,17 +183,18 @@ class Drawer:
         rng = np.random.default_rng(zlib.crc32(f"{self.seed} {scale} {number} {sorted(sizes.items())}".encode()))
         made = shapes(self.f, sizes)
         arrays = {}
+        one = self.reals[number % len(self.reals)] if self.reals and scale in FAR else ""
         for name in self.f.inputs:
             if name in self.f.integers:
                 top = max(1, self._room(name, made, sizes) // self.share)
-                arrays[name] = rng.integers(self.low, top, made[name])
-                arrays[name].flat[:2] = top - 1  # the last row, and one twice
+                arrays[name] = draw_labels(rng, made[name], scale, self.low, top)
             else:
-                arrays[name] = draw(rng, made[name], scale, self.kinds.get(name, "normal"))
+                here = scale if not one or name == one else "1"
+                arrays[name] = draw(rng, made[name], here, self.kinds.get(name, "normal"))
         known = extents(self.f, {n: a.shape for n, a in arrays.items()}, {**self._free(sizes), **self.given})
         values = evaluate(self.f, arrays, {x: known[x] for x in self._free(known)})
         cotangents = {o: rng.standard_normal(values[o].shape) for o in self.f.outputs}
-        return Sample(arrays, cotangents, known, f"scale {scale}" if scale != "logits" else "logits ±200")
+        return Sample(arrays, cotangents, known, NAMED.get(scale, f"scale {scale}"))
 
     def _free(self, sizes: Mapping[str, int]) -> Sizes:
         """Letters whose extent no input's axis shows: it must be said."""
@@ -215,7 +232,7 @@ class Drawer:
             tries += [*({n: kind} for n in self.reals), dict.fromkeys(self.reals, kind)]
         for kinds in tries:
             self.kinds = kinds
-            samples = (self.sample(self.large(), scale, n) for scale in ("1", "0.1") for n in range(3))
+            samples = (self.sample(self.medium(1 << 16), scale, n) for scale in ("1", "0.1") for n in range(3))
             if all(np.isfinite(v).all() for s in samples for v in self.interpret(s).values()):
                 return kinds
         return {}
@@ -230,16 +247,53 @@ class Drawer:
 
 
 def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str) -> Array:
-    """Random reals. `scale` is a factor, or `logits`: from -200 to 200, the ends among them."""
+    """Random reals. `scale` is a factor or one of `NAMED`; of kind `positive` or `unit` they stay in its domain."""
+    x = rng.standard_normal(shape)
+    rows = rng.uniform(-150, 150, (*shape[:-1], 1)) if shape else np.zeros(())
     if kind == "unit":
         return rng.uniform(0.05, 0.95, shape)
     if kind == "positive":
-        return np.exp(0.5 * rng.standard_normal(shape)) * (float(scale) if scale != "logits" else 1.0)
-    if scale == "logits":
-        x = rng.uniform(-200, 200, shape)
-        x.flat[:2] = (200.0, -200.0)[: x.size]
-        return x
-    return rng.standard_normal(shape) * float(scale)
+        if scale in NAMED:
+            return np.exp({"heavy": 1.5 * x, "rows": 0.5 * x + rows / 50}.get(scale, 0.5 * x))
+        return np.exp(0.5 * x) * float(scale)
+    match scale:
+        case "logits":
+            x = rng.uniform(-200, 200, shape)
+            x.flat[:2] = (200.0, -200.0)[: x.size]
+        case "masked":
+            odd = np.indices(shape).sum(0) % 2 == 1  # each row and column keeps every second entry
+            x = np.where(odd & (rng.integers(3, size=shape) > 0), -1e30, x) if min(shape, default=0) > 1 else x
+        case "heavy":
+            x = x * np.exp(2.5 * rng.standard_normal(shape))
+            if x.size:  # the ends of each row lie all over it: evenly, by the golden ratio
+                n = x.shape[-1] if shape else 1
+                lines, at = x.reshape(-1, n), np.arange(x.size // n) * 0.618 % 1
+                lines[np.arange(len(at)), (at * n).astype(int)] += 300
+                lines[np.arange(len(at)), ((at + 0.5) % 1 * n).astype(int)] -= 300
+        case "rows":
+            x = np.where(rng.integers(3, size=rows.shape) == 0, rows, x + rows)
+        case "one-hot":
+            x = np.where(np.arange(x.size).reshape(shape) % 5 == 3, 3.0, 0.0)
+        case "subnormal":
+            x = x * 1e-40
+        case _:
+            x = x * float(scale)
+    return x
+
+
+def draw_labels(rng: np.random.Generator, shape: tuple[int, ...], scale: str, low: int, top: int) -> Array:
+    """Random integers from `low` on below `top`: the greatest is among them, and one stands twice."""
+    match scale:
+        case "rows":
+            x = rng.integers(max(low, top - 2), top, shape)  # few, often repeated
+        case "one-hot":
+            x = np.full(shape, top - 1)
+        case "subnormal":
+            x = np.full(shape, low)  # where a guard allows it, none is in range
+        case _:
+            x = rng.integers(low, top, shape)
+            x.flat[:2] = top - 1
+    return x
 
 
 def statement_letters(tree: ast.AST, left: tuple[str, ...]) -> set[str]:
@@ -251,6 +305,14 @@ def statement_letters(tree: ast.AST, left: tuple[str, ...]) -> set[str]:
         elif isinstance(node, ast.Subscript):
             found |= {s.id for s in subscripts(node) if isinstance(s, ast.Name)}
     return found
+
+
+def normalised(f: Formula) -> list[str]:
+    """Inputs that a softmax or a log-sum-exp reads as they are: -1e30 in them is a mask."""
+    calls = (n for s in f.statements for n in ast.walk(s.tree) if isinstance(n, ast.Call))
+    bodies = [c.args[-1] for c in calls if called(c) in ("softmax", "logsumexp")]
+    names = {b.value.id for b in bodies if isinstance(b, ast.Subscript) and isinstance(b.value, ast.Name)}
+    return [n for n in f.inputs if n in names]
 
 
 def exponentiates(f: Formula) -> bool:

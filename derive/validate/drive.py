@@ -55,9 +55,11 @@ class Emitted:
         program: the forward formula as it was prepared.
         cp: array module for the wrapper.
         texts: the files, if they are not those of the plan (a mutant's).
+        most: blocks of a launch whose threads stride over what is left, if fewer than on a GPU.
     """
 
-    def __init__(self, name: str, program: Program, plan: Plan, cp: Any, texts: Mapping[str, str] | None = None):
+    def __init__(self, name: str, program: Program, plan: Plan, cp: Any, texts: Mapping[str, str] | None = None,
+                 most: int | None = None):
         self.name, self.program, self.plan, self.cp = clean(name), program, plan, cp
         folder = tempfile.mkdtemp(prefix="derive-validate-")
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
@@ -68,6 +70,8 @@ class Emitted:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
+        if most is not None:
+            module.blocks.__defaults__ = (most,)
         self.kernels = module.load(cp)
 
     @property

@@ -12,8 +12,9 @@ import numpy as np
 from derive.errors import DeriveError
 from derive.operation import Operation
 from derive.plan import Plan, make_plan
-from derive.validate.data import Drawer, Sample, exponentiates
+from derive.validate.data import FAR, Drawer, Sample, exponentiates, normalised
 from derive.validate.drive import Emitted, Poisoned
+from derive.validate.launches import Launches
 from derive.validate.program import AMPLIFIED, Runnable, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Result
 
@@ -25,7 +26,10 @@ LARGEST = {"float64": 1e300, "float32": 1e38, "float16": 6e4, "bfloat16": 1e38}
 SMALLEST = {"float64": 1e-300, "float32": 1e-37, "float16": 6e-5, "bfloat16": 1e-37}
 CANCELLED = 2.0**-40  # what float64 leaves, of its terms, of a sum that is 0 but for rounding
 TELLING = {"float64": 1e-7, "float32": 2e-3, "float16": 0.1, "bfloat16": 0.3}  # a bound that tells right from wrong
-SCALES = ("1", "1e-3", "30")
+SCALES = ("1e-3", "30", "heavy", "rows", "one-hot", "subnormal")  # besides 1
+NO_COMPILER = "no C++ compiler: derive doctor says what to install"
+CHECKED = 1 << 14  # threads that check mode runs at one size: it takes its time
+FEW = 2  # blocks, so that threads have to stride
 
 
 def plan_of(op: Operation, dtype: str) -> Plan:
@@ -51,43 +55,106 @@ def base_bound(dtype: str, terms: int) -> float:
     return roundings * written + (5 + 2 * math.sqrt(terms)) * summed
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What one array should be.
+
+    Attributes:
+        reference: the rule's value in float64.
+        largest: its largest entry.
+        granted: the error that is.
+        cancels: whether it is 0 but for rounding.
+    """
+
+    reference: Array
+    largest: float
+    granted: float
+    cancels: bool
+
+
+@dataclass(frozen=True)
+class Case:
+    """One sample, and what each output and gradient should be."""
+
+    sample: Sample
+    wanted: Mapping[str, Wanted]
+
+
 class Comparison:
     """Compares what kernels give with the float64 rule.
 
-    The largest deviation is judged; granted is `base_bound` of the largest entry, and four times what noise of one
+    The largest deviation is judged; granted is `base_bound` of the largest entry, and eight times what noise of one
     rounding an operation does to the rule itself on the same data (in 16 bits also what a plain program of that type
     loses), sixteen times for a sum whose terms cancel. Where that is too much to tell a right value from a wrong one (a
     gradient that is 0 but for rounding), the comparison counts for nothing.
     """
 
-    def __init__(self, op: Operation, drawer: Drawer, dtype: str):
+    def __init__(self, op: Operation, drawer: Drawer, dtype: str, base: Any):
         self.op, self.drawer, self.dtype = op, drawer, dtype
         self.program = Runnable.of(op)
         self.tally = Tally()
+        self.launches = Launches(op, plan_of(op, dtype), drawer, base)
+        self._drawn = self._draw()
+        self._cases: list[Case] = []
 
-    def samples(self, quick: bool = False) -> Iterator[Sample]:
-        """Every size at scale 1, one at the other scales, and logits of ±200 where they are meant."""
-        sweep = self.drawer.sweep()
-        for n, sizes in enumerate(sweep[:2] if quick else sweep):
-            yield self.drawer.sample(sizes, "1", n)
-        scales = SCALES[1:] + (("logits",) if exponentiates(self.drawer.f) else ())
-        for n, scale in enumerate(scales):
-            yield self.drawer.sample(sweep[-1], scale, n)
+    def cases(self) -> Iterator[Case]:
+        """Every sample with what is expected; drawn and evaluated once, however often they are asked for."""
+        n = 0
+        while n < len(self._cases) or (case := next(self._drawn, None)) is not None:
+            if n == len(self._cases):
+                assert case is not None
+                self._cases.append(case)
+            yield self._cases[n]
+            n += 1
 
-    def judge(self, sample: Sample, got: Mapping[str, Array]) -> str | None:
-        """None if all is well, else what is wrong and where."""
+    def _draw(self) -> Iterator[Case]:
+        """Every size at scale 1, one or two at the other scales, and logits of ±200 and masks where they are meant."""
+        for n, sizes in enumerate(self.launches.plain):
+            yield self._case(self.drawer.sample(sizes, "1", n))
+        for n, sizes in enumerate(self.launches.longer):
+            yield self._case(self.drawer.sample(sizes, "1", n))
+            yield self._case(self.drawer.sample(sizes, "heavy", n))  # what is greatest lies anywhere
+        f, reals = self.drawer.f, self.drawer.reals
+        scales = list(enumerate(SCALES))
+        scales += [(n, "logits") for n in range(len(reals)) if exponentiates(f)]
+        scales += [(reals.index(name), "masked") for name in normalised(f)]
+        for n, scale in scales:
+            yield self._case(self.drawer.sample(self.drawer.medium(1 << 14), scale, n))
+            if scale in FAR and len(self.launches.plain) > 2:
+                yield self._case(self.drawer.sample(self.launches.plain[2], scale, n))  # short rows
+
+    def _case(self, sample: Sample) -> Case:
         held = rounded(sample, self.dtype)
         true = self.program.run(held)
         true |= {o: v for o, v in self.drawer.interpret(held).items() if o in self.op.derivation.forward.outputs}
         noise = [self.program.perturbed(held, self.dtype, seed, plain=seed > 1) for seed in (1, 2, 3)]
         volume = self.drawer.volume(sample.extents)
+        wanted = {}
+        for name, value in true.items():
+            reference = np.asarray(value)
+            largest = float(np.max(np.abs(reference), initial=0.0))
+            with np.errstate(invalid="ignore"):
+                spreads = [float(np.max(np.abs(n[name] - reference), initial=0.0)) for n in noise]
+            spread = max((s for s in spreads if math.isfinite(s)), default=0.0)
+            spread /= AMPLIFIED if self.dtype == "float64" else 1
+            terms = max(1, volume // max(1, reference.size))  # that were added up for each entry
+            cancels = largest <= CANCELLED * spread / ROUNDOFF[self.dtype]
+            granted = base_bound(self.dtype, terms) * largest + (16 if cancels else 8) * spread + SMALLEST[self.dtype]
+            wanted[name] = Wanted(reference, largest, granted, cancels)
+        return Case(sample, wanted)
+
+    def judge(self, case: Case, got: Mapping[str, Array]) -> str | None:
+        """None if all is well, else what is wrong and where."""
+        sample = case.sample
         for name, found in got.items():
-            reference, value = np.asarray(true[name]), np.asarray(found).astype(np.float64)
+            wanted = case.wanted[name]
+            reference, value = wanted.reference, np.asarray(found).astype(np.float64)
             if value.shape != reference.shape:
                 return f"{name} has shape {value.shape}, not {reference.shape}, at {sample.where}"
             if not reference.size:
                 continue
-            largest = float(np.max(np.abs(reference)))
+            largest, granted = wanted.largest, wanted.granted
+            self.tally.zero[name] = self.tally.zero.get(name, True) and wanted.cancels
             if not largest < LARGEST[self.dtype]:
                 self.tally.skipped += 1  # no number of this type holds it
                 continue
@@ -95,13 +162,6 @@ class Comparison:
             if wrong.size:
                 return (f"{name}{_at(wrong[0], value)} is {value.flat[wrong[0]]}, should be "
                         f"{reference.flat[wrong[0]]:.6g}, at {sample.where}")
-            spreads = [float(np.max(np.abs(n[name] - reference))) for n in noise]
-            spread = max((s for s in spreads if math.isfinite(s)), default=0.0)
-            spread /= AMPLIFIED if self.dtype == "float64" else 1
-            terms = max(1, volume // reference.size)  # that were added up for each entry
-            cancels = largest <= CANCELLED * spread / ROUNDOFF[self.dtype]
-            self.tally.zero[name] = self.tally.zero.get(name, True) and cancels
-            granted = base_bound(self.dtype, terms) * largest + (16 if cancels else 4) * spread + SMALLEST[self.dtype]
             off = float(np.max(np.abs(value - reference)))
             error = off / granted
             if error > 1:
@@ -120,24 +180,27 @@ def _at(flat: int, array: Array) -> str:
 
 
 def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "kernel",
-            texts: Mapping[str, str] | None = None) -> Result:
-    """Level 4, and 6 where `base` is CuPy: every sample, poisoned memory, once more in random order, and adding.
+            texts: Mapping[str, str] | None = None, compare: Comparison | None = None) -> Result:
+    """Level 4, and 6 where `base` is CuPy: every sample, poisoned memory, once more with few blocks in random order,
+    and adding.
 
     Args:
         base: the emulator, or CuPy.
         texts: files to judge instead of the plan's own.
+        compare: of an earlier call for the same operation and type, to draw and evaluate nothing again.
     """
     plan = plan_of(op, dtype)
-    compare = Comparison(op, drawer, dtype)
+    compare = compare or Comparison(op, drawer, dtype, base)
+    compare.tally = Tally()
     forward = op.derivation.forward
     emulated = hasattr(base, "EmulatorError")
     shuffled = Poisoned(base, order="random", seed=1) if emulated else Poisoned(base)
     try:
         first = Emitted(op.name, forward, plan, Poisoned(base), texts)
-        again = Emitted(op.name, forward, plan, shuffled, texts)
-        for n, sample in enumerate(compare.samples()):
-            got = first.run(sample)
-            if wrong := compare.judge(sample, got):
+        again = Emitted(op.name, forward, plan, shuffled, texts, most=FEW)
+        for n, case in enumerate(compare.cases()):
+            sample, got = case.sample, first.run(case.sample)
+            if wrong := compare.judge(case, got):
                 return Result(level, FAIL, wrong, compare.tally.cases + 1, compare.tally.worst)
             if plan.contract.deterministic:
                 for name, value in again.run(sample).items():
@@ -151,7 +214,7 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
         if isinstance(e, DeriveError):
             raise
         if emulated and isinstance(e, base.NoCompilerError):
-            return Result(level, NOT_RUN, "no C++ compiler: derive doctor says what to install")
+            return Result(level, NOT_RUN, NO_COMPILER)
         return Result(level, FAIL, f"{type(e).__name__}: {_short(str(e))}", compare.tally.cases)
     return _verdict(level, compare.tally, plan, emulated)
 
@@ -190,28 +253,29 @@ def _adding(emitted: Emitted, sample: Sample, got: Mapping[str, Array], compare:
     return None
 
 
-def checked(op: Operation, drawer: Drawer, dtype: str) -> Result:
-    """Level 5: bounds, uninitialised reads, races, divergence, at small, awkward sizes."""
-    from derive import emulator
+def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping[str, str] | None = None) -> Result:
+    """Level 5: bounds, uninitialised reads, races, divergence, at small, awkward sizes.
 
-    found = getattr(emulator, "CheckError", None)
-    if found is None:
-        return Result("check", NOT_RUN, "the emulator of this version has no check mode")
+    Args:
+        base: the emulator.
+        texts: files to judge instead of the plan's own.
+    """
     plan = plan_of(op, dtype)
     passes = [p for p in (plan.forward, plan.backward) if p is not None]
     made = {b.name for p in passes for b in (*p.results, *p.temporaries)}
     emitted = Emitted(op.name, op.derivation.forward, plan,
-                      Unpoisoned(emulator, check=True, uninitialized=tuple(sorted(made))))
+                      Unpoisoned(base, check=True, uninitialized=tuple(sorted(made))), texts)
     runs = 0
     try:
-        for n, sizes in enumerate(drawer.sweep()[:4]):
+        for n, sizes in enumerate(Launches(op, plan, drawer, base).fewest(CHECKED)):
             emitted.run(drawer.sample(sizes, "1", n))
             runs += 1
-    except found as e:
-        reports = getattr(e, "reports", ())
-        first = f"{reports[0].kind} at line {reports[0].line}: {reports[0].what}" if reports else _short(str(e))
-        return Result("check", FAIL, f"{len(reports)} findings, the first: {first}", runs)
-    except emulator.EmulatorError as e:
+    except base.CheckError as e:
+        first = f"{e.reports[0].kind} at line {e.reports[0].line}: {e.reports[0].what}"
+        return Result("check", FAIL, f"{len(e.reports)} findings, the first: {first}", runs)
+    except base.NoCompilerError:
+        return Result("check", NOT_RUN, NO_COMPILER)
+    except base.EmulatorError as e:
         return Result("check", FAIL, f"{type(e).__name__}: {_short(str(e))}", runs)
     launches = sum(len(p.kernels) for p in passes)
     return Result("check", PASS, f"{launches} kernels at {runs} sizes: no access out of bounds or uninitialised, "

@@ -11,7 +11,7 @@ import ast
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from types import CodeType
 from typing import Any
 
@@ -26,13 +26,15 @@ Array = np.ndarray[Any, Any]
 erf = np.vectorize(math.erf, otypes=[float])
 AMPLIFIED = 1024.0  # float64's own roundoff would be lost in float64: its noise is larger, and counted for less
 EXACT = (ast.FloorDiv, ast.Mod)
-NOISY, WRITTEN, NAMED = "noisy()", "written()", "named()"  # no tensor has such a name
-ROUNDING = {"exp", "log", "log1p", "expm1", "tanh", "sqrt", "sin", "cos", "erf", "sum", "mean", "einsum", "power"}
+NOISY, ADDED, SUMMED = "noisy()", "added()", "summed()"  # no tensor has such a name
+WRITTEN, NAMED = "written()", "named()"
+ROUNDING = {"exp", "log", "log1p", "expm1", "tanh", "sqrt", "sin", "cos", "erf", "power"}
+SUMS = {"sum", "mean", "einsum"}
 
 
 class _Noisy(ast.NodeTransformer):
-    """`a*b` becomes `noisy(a*b)`, and so do sums and functions; `y = e` becomes `y = named(e)`, or, where it is an
-    output's last definition, `y = written(e)`."""
+    """`a*b` becomes `noisy(a*b)`, and so do functions; `np.sum(x)` becomes `summed(np.sum, x)`; `y = e` becomes
+    `y = named(e)`, or, where it is an output's last definition, `y = written(e)`."""
 
     def __init__(self, last: dict[str, ast.Assign]):
         self.last = last
@@ -45,20 +47,26 @@ class _Noisy(ast.NodeTransformer):
 
     def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
         self.generic_visit(node)
+        if isinstance(node.op, ast.MatMult):
+            return _call(SUMMED, ast.parse("np.matmul", mode="eval").body, node.left, node.right)
+        if isinstance(node.op, (ast.Add, ast.Sub)):
+            return _call(ADDED, node.left, node.right, ast.Constant(1 if isinstance(node.op, ast.Add) else -1))
         return node if isinstance(node.op, EXACT) else _call(NOISY, node)
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        if name in SUMS:
+            return ast.Call(ast.Name(SUMMED, ast.Load()), [node.func, *node.args], node.keywords)
         return _call(NOISY, node) if name in ROUNDING else node
 
 
-def _call(name: str, node: ast.expr) -> ast.Call:
-    return ast.Call(ast.Name(name, ast.Load()), [node], [])
+def _call(name: str, *nodes: ast.expr) -> ast.Call:
+    return ast.Call(ast.Name(name, ast.Load()), list(nodes), [])
 
 
-def moved(x: Any, roundoff: float, seed: int) -> Any:
-    """Real values, each times 1 ± about a roundoff; anything else as it is.
+def moved(x: Any, roundoff: float, seed: int, size: Any = None) -> Any:
+    """Real values, each moved up or down by about a `roundoff` of itself, or of `size`; anything else as it is.
 
     The amount differs from value to value (3/4 to 5/4 of a roundoff): signs alone would cancel by chance.
     """
@@ -68,7 +76,19 @@ def moved(x: Any, roundoff: float, seed: int) -> Any:
     with np.errstate(over="ignore"):
         drawn = ((bits ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
     up, amount = (drawn & np.uint64(1)).astype(float), ((drawn >> np.uint64(1)) & np.uint64(1023)).astype(float) / 1024
-    return np.asarray(x) * (1.0 + roundoff * (2.0 * up - 1.0) * (0.75 + 0.5 * amount))
+    step = roundoff * (2.0 * up - 1.0) * (0.75 + 0.5 * amount)
+    return np.asarray(x) + (np.asarray(x) if size is None else size) * step
+
+
+def summed(roundoff: float, seed: int, f: Any, *args: Any, **more: Any) -> Any:
+    """A sum, a mean or a product of matrices, moved by `roundoff` of what it would be if no terms cancelled."""
+    sizes = (np.abs(a) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args)
+    return moved(f(*args, **more), roundoff, seed, f(*sizes, **more))
+
+
+def added(roundoff: float, seed: int, a: Any, b: Any, sign: int) -> Any:
+    """a + b or a - b, moved by `roundoff` of the larger: two values that cancel may come by different ways."""
+    return moved(a + sign * b, roundoff, seed, np.maximum(np.abs(a), np.abs(b)))
 
 
 @dataclass(frozen=True)
@@ -110,6 +130,8 @@ class Runnable:
         half, kept = dtype in ("float16", "bfloat16"), storage(dtype)
         space = {n: a.copy() if half else moved(a, roundoff, seed) for n, a in sample.arrays.items()}
         space[NOISY] = lambda x: moved(x, roundoff, seed)
+        space[ADDED] = partial(added, roundoff, seed)
+        space[SUMMED] = partial(summed, roundoff, seed)
 
         def written(x: Any) -> Any:
             return np.asarray(x).astype(kept).astype(float) if half and np.asarray(x).dtype.kind == "f" else x

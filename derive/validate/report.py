@@ -36,12 +36,13 @@ def validate(op: Operation, dtype: str = "float32", sizes: Mapping[str, int] | N
     """
     drawer = Drawer(read(op.text), data or {}, sizes or {}, seed)
     plan = plan_of(op, dtype)
+    unasked = Result("check", NOT_RUN, "ask for it with --check")
     levels: dict[str, Callable[[], Result]] = {
         "rewrite": lambda: rewrites(op),
         "rule": lambda: rule(op, drawer),
         "compile": lambda: compiled(op, plan),
         "kernel": lambda: kernels(op, drawer, dtype, emulator),
-        "check": lambda: checked(op, drawer, dtype) if check else Result("check", NOT_RUN, "ask for it with --check"),
+        "check": lambda: checked(op, drawer, dtype, emulator) if check else unasked,
         "gpu": lambda: gpu(op, drawer, dtype),
     }
     results = []

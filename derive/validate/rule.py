@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from derive.operation import Operation
 from derive.simplify.check import check_steps
-from derive.validate.data import Drawer, Sample
+from derive.validate.data import Drawer, Sample, exponentiates
 from derive.validate.differences import STEP, direction, directional, gradient
-from derive.validate.program import Runnable
+from derive.validate.program import Runnable, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Result
 
 RELATIVE = 1e-6  # of the largest entry: what central differences of step 1e-5 leave
+ROUGH = 0.05  # of the largest entry: what a rule in float32 may lose at logits of ±200
 EVERY = 600  # an input of more elements is moved along one direction instead
 
 
@@ -43,7 +45,7 @@ def rule(op: Operation, drawer: Drawer) -> Result:
         return Result("rule", NOT_RUN, "no input has a gradient")
     program = Runnable.of(op)
     worst, cases, place, empty = 0.0, 0, "", dict.fromkeys(op.gradients, True)
-    for sizes in (drawer.small(), drawer.large()):
+    for sizes in (drawer.small(), drawer.medium(1 << 16)):
         for scale in ("1", "0.1"):
             error, here = np.inf, ""
             for number in range(3):  # beside a kink differences mean nothing: a wrong rule is wrong elsewhere too
@@ -57,6 +59,10 @@ def rule(op: Operation, drawer: Drawer) -> Result:
                 worst, place = error, here
             if not worst <= 1:
                 return Result("rule", FAIL, place, cases, worst)
+    if exponentiates(drawer.f):
+        for number in range(len(drawer.reals)):
+            if wrong := _unstable(program, drawer, drawer.sample(drawer.small(), "logits", number)):
+                return Result("rule", FAIL, wrong, cases, worst)
     nothing = [n for n, e in empty.items() if e]
     note = f"; {', '.join('d' + n for n in nothing)} is 0 wherever tried" if nothing else ""
     said = f"{len(op.gradients)} gradient{'s' * (len(op.gradients) > 1)} against central differences, "
@@ -101,6 +107,17 @@ def _compare(op: Operation, program: Runnable, drawer: Drawer, sample: Sample) -
             worst = error
             place = f"d{n} is {error * bound:.1e} of {size:.1e} away from differences of the formula, at {sample.where}"
     return worst, place, live
+
+
+def _unstable(program: Runnable, drawer: Drawer, sample: Sample) -> str | None:
+    """Where the rule in float32 is not finite, or far from the rule in float64, though that fits into float32."""
+    held = rounded(sample, "float32")
+    single = {n: a.astype(np.float32) if a.dtype.kind == "f" else a for n, a in held.arrays.items()}
+    true, got = program.run(held), program.run(replace(held, arrays=single))
+    for name, value in true.items():
+        if np.max(np.abs(value), initial=0.0) < 1e38 and not _relative(got[name], value) <= ROUGH:
+            return f"{name} of the rule in float32 is not stable at {sample.where}"
+    return None
 
 
 def _relative(got: Any, true: Any) -> float:

@@ -1,0 +1,103 @@
+"""Sizes that reach every way in which kernels are launched: rows too long for a warp, rows too long for a block.
+
+The emitted wrapper chooses blocks by the sizes of its arrays. It is run with kernels that do nothing but note how they
+were launched; a longer axis is worth trying where one of them is launched in a way not seen yet.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from derive.errors import ShapeError
+from derive.operation import Operation
+from derive.plan import Plan
+from derive.validate.data import BUDGET, Drawer, Sizes
+from derive.validate.drive import Emitted, Poisoned
+
+LENGTHS = (521, 1031, 2053, 4099, 16411)
+MOST = 1 << 17  # threads of all launches together: a longer axis may mean work by its square
+
+
+class Noting(Poisoned):
+    """An array module whose kernels only note how they are launched."""
+
+    def __init__(self, base: Any):
+        super().__init__(base)
+        self.ways: set[tuple[Any, ...]] = set()
+        self.threads = 0
+
+    def RawModule(self, **given: Any) -> Any:
+        return _Module(self, given["code"])
+
+
+class _Module:
+    def __init__(self, notes: Noting, code: str):
+        self.notes, self.code = notes, hash(code)
+
+    def get_function(self, name: str) -> Any:
+        return _Kernel(self.notes, self.code, name)
+
+
+class _Kernel:
+    max_dynamic_shared_size_bytes = 0
+
+    def __init__(self, notes: Noting, code: int, name: str):
+        self.notes, self.code, self.name = notes, code, name
+
+    def __call__(self, grid: tuple[int, ...], block: tuple[int, ...], args: Any, shared_mem: int = 0) -> None:
+        threads = 1
+        for n in (*grid, *block):
+            threads *= int(n)
+        self.notes.threads += threads
+        self.notes.ways.add((self.code, self.name, tuple(block), shared_mem > 48 * 1024))
+
+
+class Launches:
+    """How the kernels of a plan are launched, size by size.
+
+    Args:
+        base: array module of the wrapper; nothing runs on it.
+    """
+
+    def __init__(self, op: Operation, plan: Plan, drawer: Drawer, base: Any):
+        self.drawer = drawer
+        self.notes = Noting(base)
+        self.emitted = Emitted(op.name, op.derivation.forward, plan, self.notes)
+
+    def threads(self, sizes: Sizes) -> int:
+        """How many threads all kernels have together."""
+        self.notes.threads = 0
+        self.emitted.run(self.drawer.sample(sizes, "1"))
+        return self.notes.threads
+
+    @cached_property
+    def plain(self) -> list[Sizes]:
+        """The formula's own sweep, without what takes too many threads."""
+        return [s for s in self.drawer.sweep() if self.threads(s) <= MOST]
+
+    @cached_property
+    def longer(self) -> list[Sizes]:
+        """Sizes with one long axis, wherever that launches a kernel in a way that nothing before it did."""
+        self.notes.ways.clear()
+        for sizes in self.plain:
+            self.threads(sizes)
+        found = (self._longer(letter, n) for letter in self.drawer.classes() for n in LENGTHS)
+        return [s for s in found if s is not None]
+
+    def fewest(self, threads: int) -> list[Sizes]:
+        """Those of all sizes that need no more threads; the sweep's first whatever it needs."""
+        rest = [*self.plain[1:], *self.longer]
+        return [*self.plain[:1], *(s for s in rest if self.threads(s) <= threads)]
+
+    def _longer(self, letter: str, length: int) -> Sizes | None:
+        for rest in (17, 5, 2, 1):  # of each other axis
+            sizes = self.drawer.with_long(letter, length, rest)
+            before = set(self.notes.ways)
+            try:
+                if self.drawer.volume(sizes) <= BUDGET and self.threads(sizes) <= MOST:
+                    return sizes if self.notes.ways != before else None
+            except ShapeError:  # the formula divides this axis
+                pass
+            self.notes.ways = before
+        return None
