@@ -68,7 +68,7 @@ def combine(
     after = finish(group, order, column, context, sums, stored, accumulate)
     used = ir.names_in(after)
     written = {context.buffers[n].name for n in stored}
-    grid = f"blocks({columns}, {WIDTH})" + (f"*{needed}" if needed else "")
+    grid = f"blocks({columns}, {WIDTH}, 2**31)" + (f"*{needed}" if needed else "")
     return Kernel(
         name=name,
         plan="column",

@@ -13,7 +13,7 @@ import numpy as np
 
 from derive.errors import ShapeError
 from derive.validate.formula import Formula, called, extents, groups, shapes, span, subscripts
-from derive.validate.interpret import evaluate
+from derive.validate.interpret import Interpreter, evaluate, typed
 
 Array = np.ndarray[Any, Any]
 Sizes = dict[str, int]
@@ -33,6 +33,7 @@ NAMED = {
     "subnormal": "subnormal numbers, no label in range",
 }  # what `scale` may be besides a factor
 FAR = ("logits", "masked", "rows", "heavy")  # of one input at a time: products would mean nothing
+LOGITS = 400.0
 MULTIPLES = (1, 2, 4, 6, 12)  # what an index divided by a constant may ask of its extent
 
 
@@ -192,9 +193,22 @@ class Drawer:
                 here = scale if not one or name == one else "1"
                 arrays[name] = draw(rng, made[name], here, self.kinds.get(name, "normal"))
         known = extents(self.f, {n: a.shape for n, a in arrays.items()}, {**self._free(sizes), **self.given})
-        values = evaluate(self.f, arrays, {x: known[x] for x in self._free(known)})
-        cotangents = {o: rng.standard_normal(values[o].shape) for o in self.f.outputs}
+        values = self._tamed(arrays, {x: known[x] for x in self._free(known)}, [one] if one else self.reals, scale)
+        cotangents = {o: np.asarray(rng.standard_normal(values[o].shape)) for o in self.f.outputs}
         return Sample(arrays, cotangents, known, NAMED.get(scale, f"scale {scale}"))
+
+    def _tamed(self, arrays: dict[str, Array], free: Sizes, names: list[str], scale: str) -> dict[str, Array]:
+        """The formula's value; `names` are halved until no softmax meets more than `LOGITS`, beyond which the rounding
+        of a score alone makes any weight of it."""
+        for _ in range(24):
+            run = Interpreter(self.f, {n: typed(a) for n, a in arrays.items()}, free)
+            values = run.run()
+            if run.logit <= LOGITS or scale == "masked":
+                break
+            for n in names:
+                if self.kinds.get(n) != "unit":
+                    arrays[n] = arrays[n] / 2
+        return values
 
     def _free(self, sizes: Mapping[str, int]) -> Sizes:
         """Letters whose extent no input's axis shows: it must be said."""
@@ -264,7 +278,7 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
             odd = np.indices(shape).sum(0) % 2 == 1  # each row and column keeps every second entry
             x = np.where(odd & (rng.integers(3, size=shape) > 0), -1e30, x) if min(shape, default=0) > 1 else x
         case "heavy":
-            x = x * np.exp(2.5 * rng.standard_normal(shape))
+            x = np.clip(x * np.exp(2.5 * rng.standard_normal(shape)), -99, 99)
             if x.size:  # the ends of each row lie all over it: evenly, by the golden ratio
                 n = x.shape[-1] if shape else 1
                 lines, at = x.reshape(-1, n), np.arange(x.size // n) * 0.618 % 1

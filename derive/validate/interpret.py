@@ -127,7 +127,13 @@ def typed(a: ArrayLike) -> Array:
 
 
 class Interpreter:
-    """One evaluation: `tensors` grows from the inputs to all statements, in order."""
+    """One evaluation: `tensors` grows from the inputs to all statements, in order.
+
+    Attributes:
+        logit: the largest magnitude that a softmax or a log-sum-exp has met, masked entries left out.
+    """
+
+    logit = 0.0
 
     def __init__(self, formula: Formula, arrays: Mapping[str, Array], sizes: Mapping[str, int]):
         self.formula = formula
@@ -279,10 +285,15 @@ class Interpreter:
             return np.asarray(value.max(axis=axes))
         if function == "min":
             return np.asarray(value.min(axis=axes))
+        self.meet(value)
         return logsumexp(value, axes).reshape(scope.shape)
+
+    def meet(self, value: Array) -> None:
+        self.logit = max(self.logit, float(np.max(np.abs(value), initial=0.0, where=value > MASKED)))
 
     def softmax(self, letters: list[str], body: ast.expr, scope: Scope) -> Array:
         value = np.broadcast_to(number(self.value(body, scope)), scope.shape)
+        self.meet(value)
         return softmax(value, tuple(scope.letters.index(x) for x in letters))
 
 

@@ -81,9 +81,22 @@ def moved(x: Any, roundoff: float, seed: int, size: Any = None) -> Any:
 
 
 def summed(roundoff: float, seed: int, f: Any, *args: Any, **more: Any) -> Any:
-    """A sum, a mean or a product of matrices, moved by `roundoff` of what it would be if no terms cancelled."""
+    """A sum, a mean or a product of matrices, moved by what adding its terms up one by one may lose: about a roundoff
+    of what it would be if none cancelled, more if there are many."""
     sizes = (np.abs(a) if isinstance(a, np.ndarray) and a.dtype.kind == "f" else a for a in args)
-    return moved(f(*args, **more), roundoff, seed, f(*sizes, **more))
+    result = f(*args, **more)
+    return moved(result, roundoff * max(1.0, math.sqrt(terms(f, args, result)) / 4), seed, f(*sizes, **more))
+
+
+def terms(f: Any, args: tuple[Any, ...], result: Any) -> float:
+    """How many terms each entry of a sum, a mean or a product has."""
+    if f is np.matmul:
+        return float(np.shape(args[0])[-1])
+    if f is np.einsum:
+        operands, _, out = args[0].partition("->")
+        lengths = {x: n for part, a in zip(operands.split(","), args[1:]) for x, n in zip(part, np.shape(a))}
+        return float(math.prod(n for x, n in lengths.items() if x not in out))
+    return np.size(args[0]) / max(1, np.size(result))
 
 
 def added(roundoff: float, seed: int, a: Any, b: Any, sign: int) -> Any:
