@@ -114,8 +114,7 @@ def _fused(forward: Program, backward: Program | None, context: Context) -> tupl
     )
     gradients = backward.outputs if backward else ()
     behind, same = _without_aliases(behind, {f"d{o}" for o in forward.outputs}, gradients)
-    narrow = context.dtype in ("float16", "bfloat16")
-    fused = fuse_attention(ahead, [*behind, *same], forward.outputs, gradients, context.fresh_tensor, narrow)
+    fused = fuse_attention(ahead, [*behind, *same], forward.outputs, gradients, context.fresh_tensor)
     return (
         replace(forward, statements=fused.forward),
         replace(backward, statements=fused.backward) if backward else None,

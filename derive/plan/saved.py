@@ -44,14 +44,25 @@ def _compared(statements: Iterable[Statement]) -> set[str]:
     }
 
 
+def _met(forward: Program, statements: Iterable[Statement]) -> set[str]:
+    """Outputs that are sums and stand beside their own cotangent in one: `Σ_v O·dO` with `O = Σ_s P·V`."""
+    sums = {s.name for s in forward.statements if any(isinstance(f, Reduce) for f in E.factors(s.expr))}
+    found = set()
+    for x in (x for s in statements for x in E.subterms(s.expr) if isinstance(x, Reduce)):
+        read = {f.tensor for f in E.factors(x.body) if isinstance(f, Get)}
+        found |= {n for n in sums & read if f"d{n}" in read}
+    return found
+
+
 def unrounded(
     forward: Program, statements: list[Statement], kept: tuple[str, ...]
 ) -> tuple[Program, list[Statement], tuple[str, ...]]:
-    """Keep outputs that the backward tests for equality as they were before rounding to 16 bits.
+    """Keep outputs as they were before rounding to 16 bits where the backward needs them so.
 
-    `where(X[i,k]*W[k] == Y[i], ...)` finds the place of a maximum only if Y is what was compared.
+    `where(X[i,k]*W[k] == Y[i], ...)` finds the place of a maximum only if Y is what was compared; and an attention's
+    `dP - Σ_v O·dO` may be far smaller than either.
     """
-    tested = _compared(statements) & set(forward.outputs)
+    tested = (_compared(statements) | _met(forward, statements)) & set(forward.outputs)
     if not tested:
         return forward, statements, kept
     new = {n: f"{n}_unrounded" for n in sorted(tested)}

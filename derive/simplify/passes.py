@@ -15,6 +15,7 @@ from derive.simplify.factor import factor
 from derive.simplify.inline import inlinable, reads, replace_access, uses
 from derive.simplify.masks import drop_guards, mask_of
 from derive.simplify.names import ForwardNames
+from derive.simplify.rowterm import RowTerms
 from derive.simplify.share import share
 from derive.simplify.sums import KnownSums
 
@@ -52,6 +53,7 @@ LAWS = {
     "known-sum": "a sum that the forward has",
     "factor": "common factor",
     "indicator": "a number taken out of an indicator",
+    "exchange": "two sums change places",
     "inline": "put in place of its name",
     "share": "common sub-term named",
 }
@@ -97,6 +99,7 @@ def _attempt(forward: Program, wrt: tuple[str, ...] | None, products: bool) -> S
     statements = [tidy(s) for s in (*derived.counts, *(a.statement for a in derived.adjoints))]
     statements = _inline(_alive(statements, outputs), outputs, tidy, steps)
     statements = _ratios([run(s, late) for s in statements])
+    statements = _row_terms(statements, forward, steps)
     statements = _plain_names(statements, names, tidy)
     kept = {s.name for s in statements}
     shared = share(statements, names.taken | kept, {n for n, _ in forward.letters})
@@ -136,6 +139,20 @@ def _inline(statements: list[Statement], outputs: tuple[str, ...], tidy: Callabl
         else:
             n += 1
     return statements
+
+
+def _row_terms(statements: list[Statement], forward: Program, steps: list[Step]) -> list[Statement]:
+    """`Σ_s P·dP` as `Σ_v dO·O`, which the forward has the inner sum of."""
+    out: list[Statement] = []
+    terms = RowTerms(forward)
+    for s in statements:
+        found = terms.rewritten(s.expr, out)
+        if found is not None:
+            steps.append(Step("exchange", s.target, s.expr, found.exchanged))
+            steps.append(Step("known-sum", s.target, found.exchanged, found.named))
+            s = Statement(s.name, s.indices, found.named, s.line)
+        out.append(s)
+    return out
 
 
 def _plain_names(statements: list[Statement], names: ForwardNames, tidy: Callable[[Statement], Statement]

@@ -1,38 +1,49 @@
-"""The row term of attention, rewritten and checked by exact evaluation."""
+"""The row term of attention: found, shown in two steps, and checked by exact evaluation."""
 
 import pytest
 
 from derive import expr as E
 from derive.exact import same
+from derive.export import document, rendered
 from derive.operation import parse
-from derive.simplify.rowterm import row_term
+from derive.simplify.rowterm import RowTerms
+from tests.attention.spellings import SPELLINGS
 from tests.attention.variants import VARIANTS
+from tests.drive import count_nodes
+
+ALL = {**VARIANTS, **SPELLINGS}
 
 
-@pytest.mark.parametrize("name", ["plain", "causal", "multihead", "alibi", "soft_cap", "grouped"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("plain", "causal", "multihead", "alibi", "soft_cap", "grouped", "padding"),
+        *("mask_after", "mask_after_product", "dropped_weights", "log_sum_exp_shown", "explicit_masked", "a_loss"),
+    ],
+)
 def test_the_sum_over_keys_becomes_one_over_values(name: str) -> None:
-    d = parse(VARIANTS[name].text).derivation
-    before = {s.name: s for s in d.backward.statements}
-    found = 0
-    for s in d.backward.statements:
-        earlier = list(before.values())[: list(before).index(s.name)]
-        new = row_term(s.expr, d.forward, earlier)
-        if new is not s.expr:
-            found += 1
-            assert "O" in E.tensors(new)
-            assert same(s.expr, new, s.indices, d.forward, earlier).equal is True
-    assert found == 1
+    d = parse(ALL[name].text).derivation
+    exchanged = [n for n, s in enumerate(d.steps) if s.law == "exchange"]
+    assert len(exchanged) == 1
+    first, second = d.steps[exchanged[0] : exchanged[0] + 2]
+    assert second.law == "known-sum"
+    assert second.before is first.after
+    assert "O" in E.tensors(second.after)
+    adjoints = tuple(a.statement for a in d.chain.adjoints)
+    for s in (first, second):
+        indices = tuple(i for i in s.target.subs if isinstance(i, E.Index))
+        assert same(s.before, s.after, indices, d.named, adjoints).equal is True
+
+
+def test_it_costs_no_operation() -> None:
+    """10 nodes for explicit causal attention, as with the sum over keys."""
+    program = parse(VARIANTS["causal"].text).json()["program"]
+    assert count_nodes(program["backward"]) == 10
 
 
 def test_a_sum_that_has_no_name_stays() -> None:
     d = parse(VARIANTS["plain"].text).derivation
-    adjoint = next(
-        s
-        for s in d.backward.statements
-        if any(isinstance(x, E.Reduce) for x in E.subterms(s.expr))
-        and "P" in E.tensors(s.expr)
-        and s.name.startswith("dS")
-    )
+    step = next(s for s in d.steps if s.law == "exchange")
     without = type(d.forward)(
         d.forward.text,
         d.forward.params,
@@ -41,4 +52,12 @@ def test_a_sum_that_has_no_name_stays() -> None:
         ("P",),
         d.forward.letters,
     )
-    assert row_term(adjoint.expr, without, d.backward.statements) is adjoint.expr
+    assert RowTerms(d.forward).rewritten(step.before, d.backward.statements) is not None
+    assert RowTerms(without).rewritten(step.before, d.backward.statements) is None
+
+
+@pytest.mark.parametrize(("lang", "said"), [("en", "Two sums change places"), ("zh", "交换求和次序")])
+def test_documents_say_why(lang: str, said: str) -> None:
+    doc = document(parse(VARIANTS["causal"].text, "causal"))
+    for form in ("tex", "md", "html"):
+        assert said in rendered(doc, form, lang)

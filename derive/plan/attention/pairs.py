@@ -66,6 +66,7 @@ class Pairs:
             query, key = self.places(access)
             e, _ = open_pairs(e, query, key, {n: s for n, s in self.current.items() if n != self.site.name})
             e = E.transform(e, lambda x: self.product(x, query, key, access))  # noqa: B023
+            e = E.transform(e, lambda x: self.aside(x, query, key, access))  # noqa: B023
             if e is before:
                 return e, access
 
@@ -92,6 +93,13 @@ class Pairs:
             order = (*(i for i in rows if i is not query), key, *parts.shared)
             theirs = self.named(E.summation(parts.key_only, theirs), f"{self.site.name}_side", order)
         return E.summation(parts.shared, E.mul(mine, theirs))
+
+    def aside(self, x: Expr, query: Index, key: Index, access: Get) -> Expr:
+        """A sum that knows one side of a pair only, as `Σ_v O·dO` of a row: a statement of its own."""
+        one_side = x.free <= access.free and not {query, key} <= x.free
+        if not isinstance(x, Reduce) or not one_side or self.hot(x) or not x.free & {query, key}:
+            return x
+        return self.named(x, f"{self.site.name}_row", (*self.row_order(access, ()), key))
 
     def places(self, access: Get) -> tuple[Index, Index]:
         """The query and the key at which P is read."""

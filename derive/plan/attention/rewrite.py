@@ -53,7 +53,6 @@ def fuse_attention(
     outputs: tuple[str, ...],
     gradients: tuple[str, ...],
     fresh: Callable[[str], str],
-    narrow: bool = False,
 ) -> Fused:
     """Fuse every site of an operation.
 
@@ -61,7 +60,6 @@ def fuse_attention(
         forward, backward: statements without parameters.
         outputs, gradients: which of them the user gets.
         fresh: gives a new tensor name near a wish.
-        narrow: outputs have 16 bits; what the backward reads of them is kept as it was before rounding.
     """
     units: dict[str, Unit] = {}
     gone: list[str] = []
@@ -72,7 +70,7 @@ def fuse_attention(
         if site is None:
             continue
         try:
-            rewriter = Rewriter(site, fresh, made=made, outputs=outputs, fused=tuple(units), narrow=narrow)
+            rewriter = Rewriter(site, fresh, made=made, outputs=outputs, fused=tuple(units))
             ahead = rewriter.program(forward, outputs)
             behind = rewriter.program(backward, gradients)
             forward, backward, new = arrange(site, ahead, behind, rewriter.norm, (*outputs, *gradients))
@@ -86,12 +84,11 @@ def fuse_attention(
 
 @dataclass
 class Rewriter(Pairs):
-    """One site's work; `fused` names what the kernels of other sites make, `narrow` says that outputs have 16 bits."""
+    """One site's work; `fused` names what the kernels of other sites make."""
 
     made: Mapping[str, Statement] = field(default_factory=dict)
     outputs: tuple[str, ...] = ()
     fused: tuple[str, ...] = ()
-    narrow: bool = False
     norms: Names = field(default_factory=Names)
     results: tuple[str, ...] = ()
 
@@ -212,7 +209,7 @@ class Rewriter(Pairs):
         if kind == ROW:
             term = swapped(E.summation(inner, body), self.names)
             if term is not None:
-                return self.named(term, f"{self.site.name}_row", self.row_order(access, order))
+                return self.named(term.named, f"{self.site.name}_row", self.row_order(access, order))
         return self.tile(kind, inner, body, access, order, root)
 
     def tile(
@@ -266,8 +263,7 @@ class Rewriter(Pairs):
             first = (*self.row_order(access, ()), key, *order)
             indices = tuple(i for i in dict.fromkeys(first) if i in total.free)
         statement = Statement(name, indices, total)
-        exact = self.fresh(f"{name}_unrounded") if self.narrow and name in self.outputs else name
-        name_sum(self.names, total, exact, indices)
+        name_sum(self.names, total, name, indices)
         self.out.append(
             TileSum(
                 kind,
@@ -280,7 +276,6 @@ class Rewriter(Pairs):
                 weight,
                 operand,
                 columns,
-                copy=exact if exact != name else "",
             )
         )
         return None if root is not None and name == root.name else statement.target

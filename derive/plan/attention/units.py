@@ -100,6 +100,7 @@ def arrange(
     """Both directions with their units, as statements in order, and the unit of each statement that has one."""
     key = Index("~key", site.key.extent)
     body = E.substitute(site.score, {site.key: key})
+    ahead = _copied(ahead)
     total = Statement(norm, site.rows, E.reduction("logsumexp", (key,), body))
     ahead, behind = _absorb(ahead, behind, results)
     first, front = _units(site, ahead, total, True)
@@ -193,6 +194,17 @@ def _free_name(name: str, taken: set[str]) -> str:
 
 
 # ------------------------------------------------------------------------------------------------ absorbing
+
+
+def _copied(items: list[Statement | TileSum]) -> list[Statement | TileSum]:
+    """A copy of a tile sum, as `O_unrounded = O`, is another store of its kernel."""
+    for c in [x for x in items if isinstance(x, TileSum)]:
+        own = c.statement
+        plain = (x for x in items if isinstance(x, Statement) and x.indices == own.indices)
+        twin = next((x for x in plain if x.expr is own.target), None)
+        if twin is not None:
+            items = [replace(c, copy=twin.name) if x is c else x for x in items if x is not twin]
+    return items
 
 
 def _absorb(
