@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from derive.plan import ir
 from derive.plan.inplace import in_place
 from derive.plan.records import Contract, Kernel, Nest, Pass, Plan
+from derive.plan.tiles import Contraction
 from derive.plan.work import moved, work
 
 
@@ -17,6 +18,7 @@ def contract(plan: Plan, recomputed: tuple[str, ...]) -> Contract:
     return Contract(
         saved=tuple(b.name for b in plan.forward.results if b.role == "saved"),
         recomputed=recomputed,
+        notes=_notes(passes),
         in_place=in_place(plan.backward, added) if plan.backward else (),
         deterministic=not added,
         atomics=added,
@@ -26,6 +28,19 @@ def contract(plan: Plan, recomputed: tuple[str, ...]) -> Contract:
         flops_forward=_flops(plan.forward),
         flops_backward=_flops(plan.backward) if plan.backward else "0",
     )
+
+
+def _notes(passes: list[Pass]) -> tuple[str, ...]:
+    """How products are taken."""
+    products = [k.shape for p in passes for k in p.kernels if isinstance(k.shape, Contraction)]
+    notes = []
+    if any(s.tensor for s in products):
+        notes.append("products run on tensor cores, at every size (from sm_80 on, if <mma.h> is found), sums in float32")
+    if any(side.parts > 1 for s in products for side in s.sides):
+        notes.append("a factor that is not 16 bits in memory enters them as the sum of two bfloat16 numbers")
+    if any(s.partial for s in products):
+        notes.append("a sum of 1024 products or more with few tiles of results is split into chunks, added up in order")
+    return tuple(notes)
 
 
 def adds_atomically(kernel: Kernel) -> bool:

@@ -89,7 +89,8 @@ def make_plan(
     if behind is not None:
         passes.append(_pass("backward", behind, forward, behind.outputs, context, menu, fused, again))
     plan = Plan(dtype, forward.text, passes[0], passes[1] if behind else None)
-    return replace(plan, contract=replace(contract(plan, recomputed), notes=fused.kept))
+    promised = contract(plan, recomputed)
+    return replace(plan, contract=replace(promised, notes=(*fused.kept, *promised.notes)))
 
 
 def _expanded(s: Statement, params: dict[str, Fraction]) -> Statement:
