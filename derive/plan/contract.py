@@ -35,7 +35,7 @@ def _notes(passes: list[Pass]) -> tuple[str, ...]:
     products = [k.shape for p in passes for k in p.kernels if isinstance(k.shape, Contraction)]
     notes = []
     if any(s.tensor for s in products):
-        notes.append("products run on tensor cores, at every size (from sm_80 on, if <mma.h> is found), sums in float32")
+        notes.append("products run on tensor cores, at every size (from sm_80 on, with <mma.h>), sums in float32")
     if any(side.parts > 1 for s in products for side in s.sides):
         notes.append("a factor that is not 16 bits in memory enters them as the sum of two bfloat16 numbers")
     if any(s.partial for s in products):
