@@ -19,12 +19,13 @@ from derive.expr import Expr, Get
 from derive.notation import parse as parse_text
 from derive.pipeline import Derivation, derive_program
 from derive.program import Program, Statement, Tensor
-from derive.rule.glyphs import LATEX, TEXT
+from derive.rule.glyphs import LATEX, TEXT, Glyphs
 from derive.rule.latex import statement_latex
 from derive.rule.letters import Letters
 from derive.rule.matrix import matrix_rule
 from derive.rule.nodes import count_nodes
 from derive.rule.numpy import numpy_program, value_of
+from derive.rule.shown import shown
 from derive.rule.text import program_text, statement_text
 
 
@@ -159,16 +160,41 @@ class Gradient:
     @property
     def matrix(self) -> str:
         """The rule in matrix notation, or as an einsum, or in indices where neither exists."""
-        return matrix_rule(self.rule, self.letters, TEXT)
+        return self._in_matrices(TEXT)
 
     @property
     def matrix_latex(self) -> str:
-        return matrix_rule(self.rule, self.letters, LATEX)
+        return self._in_matrices(LATEX)
+
+    def _in_matrices(self, glyphs: Glyphs) -> str:
+        if self._reads_parts:  # a part of a tensor is no matrix of the rule's shapes
+            return glyphs.statement(self.rule, self.letters)
+        return matrix_rule(self.rule, self.letters, glyphs, self.shown)
+
+    @cached_property
+    def _reads_parts(self) -> bool:
+        """Whether a letter reads an axis that is longer than what it runs over."""
+        b = self.of.derivation.backward
+        return any(isinstance(i, E.Index) and i.extent != axis
+                   for x in E.subterms(self.rule.expr) if isinstance(x, Get)
+                   for i, axis in zip(x.subs, b.axes(x.tensor), strict=True))
+
+    @cached_property
+    def shown(self) -> Statement:
+        """The rule as its matrix form shows it, with probabilities by name."""
+        return shown(self.rule, self.of.program.statements, self.of.derivation.forward.statements)
 
     @property
     def index(self) -> str:
         """The rule in indices, in the notation."""
         return statement_text(self.rule, self.letters)
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Letters of `index` that run over a number of values which the formula does not state: size l = 2."""
+        letters = self.letters
+        statement_text(self.rule, letters)
+        return letters.sizes
 
     @property
     def latex(self) -> str:

@@ -31,7 +31,7 @@ def rules(text: str) -> dict[str, str]:
         ("y = sum(i, a[i]*b[i])", {"a": "da = dy b", "b": "db = dy a"}),
         ("Y[i] = X[i]**2 + X[i]", {"X": "dX = dY ∘ (2 X + 1)"}),
         ("L = mean(b, s, logsumexp(v, X[b,s,v]) - X[b,s,labels[b,s]])",
-         {"X": "dX = dL (exp(X − L_lse 1ᵀ) − [v = labels]) / (|b| |s|)"}),
+         {"X": "dX = dL (softmax(X) − [v = labels]) / (|b| |s|)"}),
     ],
 )
 def test_matrix_rules(text: str, expected: dict[str, str]) -> None:

@@ -12,11 +12,10 @@ from derive import expr as E
 from derive.claim.facts import Facts
 from derive.claim.functions import Functions, condition, is_none
 from derive.claim.shaped import Algebra, Misfit, Shaped
-from derive.claim.source import Claim
+from derive.claim.source import MODULES, Claim
 from derive.expr import Expr, Index, Size
 from derive.program import FUNCTIONS
 
-MODULES = {"np", "numpy", "jnp", "jax", "nn", "torch", "F", "cp", "cupy", "tf", "special", "scipy", "linalg"}
 ALIASES = {
     "amax": "max", "amin": "min", "tr": "trace", "identity": "eye", "fabs": "abs", "absolute": "abs",
     "expit": "sigmoid", "ln": "log", "mm": "matmul", "bmm": "matmul", "one_hot": "onehot", "permute": "transpose",
@@ -108,7 +107,8 @@ class ArrayReader(Functions):
         letters = dict(self.facts.program.letters)
         if isinstance(node, ast.Name):
             folded = {n.lower(): e for n, e in letters.items()}
-            return letters.get(node.id) or folded.get(node.id.lower())
+            name = node.id.removeprefix("size_")  # as the printed NumPy has it
+            return letters.get(name) or folded.get(name.lower())
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1:
             if node.func.id == "size":
                 return self.extent(node.args[0])
@@ -127,7 +127,7 @@ class ArrayReader(Functions):
         found = self.extent(node)
         if found is None:
             raise self.claim.error("a length is an index letter or a number", node, value=ast.unparse(node),
-                                   hint="as in ones(m, 1)")
+                                   hint="as in ones(m, 1), or X.shape[0]")
         return self.algebra.index(found)
 
     # ------------------------------------------------------------------------------------ attributes, subscripts
@@ -233,7 +233,6 @@ class ArrayReader(Functions):
             "reciprocal": lambda a: E.power(a, E.MINUS_ONE),
             "negative": E.neg,
             "silu": lambda a: E.mul(a, E.call("sigmoid", a)),
-            "heaviside": lambda a: E.indicator(E.compare("<", E.ZERO, a)),
         }
         arity = 1 if name in known or name in ("sign", "softplus", "float") else FUNCTIONS.get(name)
         if arity is None:

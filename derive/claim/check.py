@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from derive.claim import reasons
 from derive.claim.facts import Facts
@@ -17,6 +18,7 @@ from derive.operation import Operation
 from derive.rule.letters import Letters
 from derive.rule.text import TextPrinter, statement_text
 
+WORD = re.compile(r"[A-Za-z_]\w*")
 PROVED, REFUTED, UNDECIDED = "proved", "refuted", "undecided"
 
 
@@ -58,7 +60,8 @@ def check(op: Operation, text: str, facts: Facts | None = None, number: int | No
     try:
         return _decide(claim, text.strip(), facts)
     except Misfit as why:
-        return Verdict(text.strip(), REFUTED, reasons.misfit(claim, facts, why), _rule(claim, facts, None))
+        rule = _rule(claim, facts, _unclaimed(claim, facts))
+        return Verdict(text.strip(), REFUTED, reasons.misfit(claim, facts, why), rule)
 
 
 def check_all(op: Operation, lines: Iterable[str]) -> list[Verdict]:
@@ -83,6 +86,13 @@ def _decide(claim: Claim, text: str, facts: Facts) -> Verdict:
     if found.equal:
         return Verdict(text, PROVED, _how(said, found.how, facts), rule)
     return Verdict(text, REFUTED, reasons.wrong(claim, said, facts, found), rule)
+
+
+def _unclaimed(claim: Claim, facts: Facts) -> Stated | None:
+    """The left side alone, where the right one fits nothing."""
+    if claim.matrix is not None or not isinstance(claim.left, ast.BinOp):
+        return None
+    return state(replace(claim, right=ast.copy_location(ast.Constant(0), claim.right)), facts)
 
 
 def _how(said: Stated, how: str, facts: Facts) -> str:
@@ -111,6 +121,11 @@ def _rule(claim: Claim, facts: Facts, said: Stated | None) -> str:
     text = rule.index if isinstance(claim.left, ast.Subscript) else rule.matrix
     own = {s.name for s in facts.program.statements}
     aside = [s for s in (*rule.forward_statements, *rule.statements[:-1]) if s.name not in own]
-    where = [statement_text(s, rule.letters) for s in aside]
+    read = set(WORD.findall(text))
+    where: list[str] = []
+    for s in reversed(aside):
+        if s.name in read:
+            where.insert(0, statement_text(s, rule.letters))
+            read |= set(WORD.findall(where[0]))
     return text + (f"  where {'; '.join(where)}" if where else "")
 

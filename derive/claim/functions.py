@@ -8,6 +8,7 @@ from abc import abstractmethod
 from derive import expr as E
 from derive.claim.shaped import Algebra, Misfit, Shaped
 from derive.claim.source import Claim
+from derive.errors import DeriveError
 from derive.expr import Expr, Index, Size
 
 
@@ -96,6 +97,53 @@ class Functions:
         if args[0].value.partition("->")[0].count(",") + 1 != len(arrays):
             raise self.claim.error("einsum has letters for another number of arrays", node, value=args[0].value)
         return self.algebra.einsum(args[0].value, arrays)
+
+    def _do_tensordot(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        a, b = self.read(args[0]), self.read(args[1])
+        spec = options.get("axes", args[2] if len(args) > 2 else ast.Constant(2))
+        if isinstance(spec, ast.Tuple | ast.List) and len(spec.elts) == 2:
+            left, right = ([self.claim.integer(x) for x in (e.elts if isinstance(e, ast.Tuple | ast.List) else [e])]
+                           for e in spec.elts)
+        else:
+            n = self.claim.integer(spec)
+            left, right = list(range(len(a.axes) - n, len(a.axes))), list(range(n))
+        letters = iter("abcdefghijklmnopqrstuvwxyz")
+        one, two = [next(letters) for _ in a.axes], [next(letters) for _ in b.axes]
+        for x, y in zip(left, right, strict=True):
+            two[self.algebra.place(b, y)] = one[self.algebra.place(a, x)]
+        out = [x for x in one if x not in two] + [y for y in two if y not in one]
+        return self.algebra.einsum(f"{''.join(one)},{''.join(two)}->{''.join(out)}", [a, b])
+
+    def _do_reshape(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        """Axes of length one put in or taken out; nothing else keeps the places of the elements."""
+        array = self.read(args[0])
+        spec = list(args[1].elts) if len(args) == 2 and isinstance(args[1], ast.Tuple | ast.List) else args[1:]
+        left = [i for i in array.axes if i is not None]
+        out: list[Index | None] = []
+        for s in spec:
+            one = isinstance(s, ast.Constant) and s.value == 1
+            i = None if one else left.pop(0) if left else None
+            rest = isinstance(s, ast.UnaryOp) and self.claim.integer(s) == -1
+            if not one and (i is None or not (rest or self.extent(s) == i.extent)):
+                raise self._joins(node)
+            out.append(i)
+        if left:
+            raise self._joins(node)
+        return Shaped(tuple(out), array.expr)
+
+    def _joins(self, node: ast.Call) -> DeriveError:
+        return self.claim.error("a reshape that joins or cuts axes is not in a claim", node, value=ast.unparse(node),
+                                hint="an einsum, or matrix notation (dW = Xᵀ dY), says the same")
+
+    def _do_norm(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        array, axes, keep = self._axes(node, args, options)
+        squares = self.algebra.pointwise(lambda a: E.power(a, E.num(2)), array)
+        return self.algebra.pointwise(lambda a: E.power(a, E.HALF), self.algebra.reduce("sum", squares, axes, keep))
+
+    def _do_heaviside(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        at = [self.read(a) for a in args] + [Shaped((), E.ZERO)]*(len(args) == 1)
+        return self.algebra.pointwise(
+            lambda x, zero: E.where(E.compare("==", x, E.ZERO), zero, E.indicator(E.compare("<", E.ZERO, x))), *at)
 
     def _do_diag(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         return self.algebra.diagonal(self.read(args[0]))

@@ -24,7 +24,8 @@ class _Known(Letters):
     def extent(self, letter: str) -> str:
         if letter not in self.extents:
             raise NotationError(f"nothing fixes the extent of index {letter}", value=letter,
-                                hint="let it address an axis of a tensor by itself")
+                                hint=f"let it address an axis of a tensor by itself, or say size {letter} = 2; before "
+                                     "the claim")
         return self.extents[letter]
 
 
@@ -84,7 +85,7 @@ class IndexReader:
         for n in letters:
             if n not in out and n in program:
                 out[n] = program[n]
-        return {**program, **out}
+        return {**program, **{n: f"={size}" for n, size in self.claim.sizes}, **out}
 
 
 def is_indexed(node: ast.expr, facts: Facts) -> bool:

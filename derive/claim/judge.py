@@ -18,7 +18,12 @@ def judge(said: Stated, facts: Facts, seeds: tuple[int, ...] = (1, 2, 3)) -> Agr
     for known in canonical(said, facts):
         if said.right is known:
             return Agreement(True, "the same canonical form")
-    return exact.same(said.right, said.truth, said.indices, facts.forward, extra(said, facts), seeds)
+    found = exact.same(said.right, said.truth, said.indices, facts.forward, extra(said, facts), seeds)
+    if found.equal:
+        tied = exact.same_at_ties(said.right, said.truth, said.indices, facts.forward, extra(said, facts))
+        if tied.equal is False:
+            return tied
+    return found
 
 
 def equal(e: Expr, said: Stated, facts: Facts) -> bool:

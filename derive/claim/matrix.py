@@ -227,6 +227,10 @@ class MatrixReader:
         if fn == "diag":
             (v,) = args
             return self.diagonal(v)
+        if fn == "softmax":
+            (m,) = args
+            group = m.columns or m.rows or ()
+            return replace(m, expr=E.softmax(group, m.expr, group), ones=False)
         if fn == "sum":
             (m,) = args
             return Mat(None, None, E.summation((*(m.rows or ()), *(m.columns or ())), m.expr))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import combinations
+from itertools import combinations, permutations
 from math import prod
 
 import numpy as np
@@ -17,7 +17,7 @@ from derive.claim.shaped import Misfit
 from derive.claim.source import Claim
 from derive.claim.statement import Stated, state
 from derive.errors import DeriveError, ShapeError
-from derive.exact import DIGITS, Agreement, Env, Undefined, Unmodelled
+from derive.exact import DIGITS, TIED, Agreement, Env, Undefined, Unmodelled
 from derive.exact.agree import difference
 from derive.expr import Expr, Get, Index
 from derive.extents import solve
@@ -41,8 +41,12 @@ def misfit(claim: Claim, facts: Facts, why: Misfit) -> str:
 
 
 def wrong(claim: Claim, said: Stated, facts: Facts, found: Agreement) -> str:
-    """The first of: a transpose, a sign, an axis, a factor, a term; then a counterexample with numbers."""
-    first = (_transposed(claim, said, facts) or _sign(claim, said, facts) or _axis(claim, facts)
+    """The first of: an axis, a transpose, a sign, a factor, a term; then a counterexample with numbers."""
+    if found.how == TIED.name and found.place is not None and found.values is not None:
+        got, right = found.values
+        return (f"right except where values tie or meet a kink; counterexample: with inputs among -1, 0, 1 and 2, "
+                f"{_place(claim, said, found.place)} is {right}, the claim gives {got}")
+    first = (_axis(claim, facts) or _transposed(claim, said, facts) or _sign(claim, said, facts)
              or _factor(said, facts) or _term(said, facts))
     example = counterexample(claim, said, facts, found)
     return "; ".join(p for p in (first, example) if p)
@@ -153,8 +157,9 @@ def _factor(said: Stated, facts: Facts) -> str:
     inputs = [Get(t.name, ()) for t in facts.program.inputs if not t.axes]
     scalars: list[Expr] = [*sizes, *inputs, *(E.Param(n) for n, _ in facts.program.params)]
     powers = [E.power(s, E.num(p)) for s in scalars for p in (-1, 1, E.HALF.value, -E.HALF.value, 2, -2)]
-    inverse = [E.power(E.mul(*pair), E.MINUS_ONE) for n in (2, 3) for pair in combinations(sizes, n)]
-    for f in (*powers, *inverse):
+    inverse = [E.power(E.mul(*pair), E.num(p)) for p in (-1, 1) for n in (2, 3) for pair in combinations(sizes, n)]
+    ratios = [E.div(*pair) for pair in permutations(sizes, 2)]
+    for f in (*powers, *inverse, *ratios):
         if equal(E.mul(said.right, f), said, facts):
             return f"missing factor {_written(f, said, facts)}"
     return ""
@@ -237,9 +242,7 @@ def _digits(said: Stated, facts: Facts) -> Env | None:
 
 def counterexample(claim: Claim, said: Stated, facts: Facts, found: Agreement) -> str:
     """One element where the claim and the derivative differ, with both values."""
-    import ast
     env = _digits(said, facts)
-    left = ast.unparse(claim.left)
     if env is None:
         if found.place is None or found.values is None:
             return ""
@@ -251,9 +254,14 @@ def counterexample(claim: Claim, said: Stated, facts: Facts, found: Agreement) -
         return ""
     letters = {e: n for n, e in reversed(facts.program.letters)}
     sizes = ", ".join(f"{letters[e]}={n}" for e, n in env.sizes.items() if e in letters)
-    name = left.partition("[")[0] if said.of is not None else left
-    where = f"{name}[{','.join(map(str, place))}]" if said.of is not None and place else left
+    return (f"counterexample: with {sizes + ' and ' if sizes else ''}random numbers, {_place(claim, said, place)} is "
+            f"{DIGITS.show(y[place])}, the claim gives {DIGITS.show(x[place])}")
+
+
+def _place(claim: Claim, said: Stated, place: tuple[int, ...]) -> str:
+    """`dX[0,2]`, or the claim's fraction with its letters' values."""
+    import ast
+    left = ast.unparse(claim.left)
     if said.of is None:
-        where += " with " + ", ".join(f"{i.name}={p}" for i, p in zip(said.indices, place, strict=True))
-    return (f"counterexample: with {sizes or 'random numbers'} and random numbers, {where} is {DIGITS.show(y[place])}, "
-            f"the claim gives {DIGITS.show(x[place])}")
+        return left + " with " + ", ".join(f"{i.name}={p}" for i, p in zip(said.indices, place, strict=True))
+    return f"{left.partition('[')[0]}[{','.join(map(str, place))}]" if place else left

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 
-from derive.claim.source import Claim
+from derive.claim.source import MODULES, Claim
 
 Change = Callable[[ast.expr], ast.expr | None]
 
@@ -39,9 +39,10 @@ def signs(claim: Claim) -> Iterator[Claim]:
 
 
 def axes(claim: Claim) -> Iterator[Claim]:
-    """With one reduction over another axis."""
-    for place in (0, 1, -1, -2):
-        yield from _changed(claim, partial(_moved, place=place))
+    """With one reduction over another axis, or over one where it was over all; its axis kept or not."""
+    for change in (_moved, _moved_and_kept):
+        for place in (0, 1, -1, -2):
+            yield from _changed(claim, partial(change, place=place))
 
 
 def kept_axes(claim: Claim) -> Iterator[Claim]:
@@ -86,6 +87,8 @@ def _transposed(node: ast.expr) -> ast.expr | None:
         if all(isinstance(e, ast.Name) for e in node.slice.elts):
             return ast.Subscript(node.value, ast.Tuple(node.slice.elts[::-1], ast.Load()), ast.Load())
         return None
+    if isinstance(node, ast.Call) and not isinstance(node.func, ast.Name):
+        return ast.Attribute(node, "T", ast.Load())
     if isinstance(node, ast.Name | ast.BinOp) and not (isinstance(node, ast.Name) and node.id in ("np", "torch")):
         return ast.Attribute(node, "T", ast.Load())
     return None
@@ -101,21 +104,40 @@ def _turned(node: ast.expr) -> ast.expr | None:
     return None
 
 
-def _moved(node: ast.expr, place: int) -> ast.expr | None:
+REDUCTIONS = ("sum", "mean", "max", "min", "amax", "amin", "logsumexp", "softmax", "var")
+
+
+def _reduction(node: ast.expr) -> tuple[ast.Call, int] | None:
+    """A reduction, and at which argument its axis may stand by position: `x.sum(1)`, `np.sum(x, 1)`."""
     if not isinstance(node, ast.Call):
         return None
-    for k in node.keywords:
-        if k.arg in ("axis", "dim"):
-            keywords = [ast.keyword(x.arg, ast.Constant(place)) if x is k else x for x in node.keywords]
-            return ast.Call(node.func, node.args, keywords)
+    if isinstance(node.func, ast.Name):
+        return (node, 1) if node.func.id in REDUCTIONS else None
+    if isinstance(node.func, ast.Attribute) and node.func.attr in REDUCTIONS:
+        return node, int(isinstance(node.func.value, ast.Name) and node.func.value.id in MODULES)
     return None
 
 
-def _kept(node: ast.expr) -> ast.expr | None:
-    if not isinstance(node, ast.Call) or not any(k.arg in ("axis", "dim") for k in node.keywords):
+def _moved(node: ast.expr, place: int) -> ast.expr | None:
+    found = _reduction(node)
+    if found is None:
         return None
-    rest = [k for k in node.keywords if k.arg not in ("keepdims", "keepdim")]
-    return ast.Call(node.func, node.args, [*rest, ast.keyword("keepdims", ast.Constant(True))])
+    call, at = found
+    rest = [k for k in call.keywords if k.arg not in ("axis", "dim")]
+    return ast.Call(call.func, call.args[:at], [ast.keyword("axis", ast.Constant(place)), *rest])
+
+
+def _kept(node: ast.expr) -> ast.expr | None:
+    found = _reduction(node)
+    if found is None:
+        return None
+    rest = [k for k in found[0].keywords if k.arg not in ("keepdims", "keepdim")]
+    return ast.Call(found[0].func, found[0].args, [*rest, ast.keyword("keepdims", ast.Constant(True))])
+
+
+def _moved_and_kept(node: ast.expr, place: int) -> ast.expr | None:
+    moved = _moved(node, place)
+    return None if moved is None else _kept(moved)
 
 
 def swapped(claim: Claim) -> Iterator[Claim]:

@@ -20,6 +20,7 @@ class Claim:
         code: what the trees were read from.
         number: its line in a file of claims, or None.
         matrix: the right side as it was written, when it is in matrix notation; `right` is then empty.
+        sizes: extents that the claim states before it, `size l = 2; dX[i] = sum(l, ...)`.
     """
 
     code: str
@@ -27,6 +28,7 @@ class Claim:
     right: ast.expr
     number: int | None = None
     matrix: str | None = None
+    sizes: tuple[tuple[str, int], ...] = ()
 
     def error(self, what: str, node: ast.AST | None = None, *, value: object = None, hint: str | None = None
               ) -> NotationError:
@@ -51,6 +53,7 @@ class Claim:
         raise self.error("a whole number is expected here", node, value=ast.unparse(node))
 
 
+MODULES = {"np", "numpy", "jnp", "jax", "nn", "torch", "F", "cp", "cupy", "tf", "special", "scipy", "linalg"}
 SIGNS = {"∘": "*", "⊙": "*", "·": "*", "−": "-", "σ": "sigmoid", "≤": "<=", "≥": ">=", "≠": "!=", "π": "pi"}
 
 
@@ -60,7 +63,7 @@ def read_claim(text: str, number: int | None = None) -> Claim:
     Raises:
         NotationError: it is no equation of two expressions.
     """
-    code = text.split("#", 1)[0].strip()
+    code, sizes = _stated(text.split("#", 1)[0].strip())
     code = re.sub(r"\^\s*(?:T\b|⊤|\{?\\top\}?)|⊤", "ᵀ", code)
     as_written, at = code, _equals(code)
     for sign, plain in SIGNS.items():
@@ -73,7 +76,16 @@ def read_claim(text: str, number: int | None = None) -> Claim:
     if at is None:
         raise NotationError("a claim is one equation", where=Where(code, 0, None, number), value=code,
                             hint="write dB = A.T @ dY, or dB[k,n] = sum(m, A[m,k]*dY[m,n])")
-    return Claim(code, _side(code, 0, at, number), _side(code, at + 1, len(code), number), number)
+    return Claim(code, _side(code, 0, at, number), _side(code, at + 1, len(code), number), number, sizes=sizes)
+
+
+def _stated(code: str) -> tuple[str, tuple[tuple[str, int], ...]]:
+    """What follows `size l = 2;`, and the sizes."""
+    sizes = []
+    while found := re.match(r"size\s+([A-Za-z_]\w*)\s*=\s*(\d+)\s*;\s*", code):
+        sizes.append((found[1], int(found[2])))
+        code = code[found.end():]
+    return code, tuple(sizes)
 
 
 def _parses(code: str) -> bool:

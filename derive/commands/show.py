@@ -33,6 +33,8 @@ def text(source: Source, heading: Style = str, steps: bool = False) -> str:
     blocks.append(_block(heading("Gradients"), [*rules, *_signs(rules)]))
     if (index := [g.index for g in gradients]) != rules:
         blocks.append(_block(heading("In indices"), index))
+    if sizes := {f"size {n} = {size}": None for g in gradients for n, size in g.sizes.items()}:
+        blocks.append(_block(heading("Letters with extents of their own"), list(sizes)))
     if defined := list(dict.fromkeys(d for g in gradients for d in g.definitions)):
         blocks.append(_block(heading("Where"), defined))
     blocks.append(_block(heading("Saved for the backward"),

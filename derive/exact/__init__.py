@@ -8,10 +8,10 @@ Values are residues modulo the prime 2^61 − 1 where that models a term (sums, 
 exp, log, tanh, ... as random values, one for each distinct argument), else real numbers of 50 digits.
 """
 
-from derive.exact.agree import Agreement, same
+from derive.exact.agree import Agreement, same, same_at_ties
 from derive.exact.environment import Env, environment, random_sizes
 from derive.exact.evaluate import evaluate
-from derive.exact.fields import DIGITS, MODULAR, UNDEFINED, Field, Undefined, Unmodelled
+from derive.exact.fields import DIGITS, MODULAR, TIED, UNDEFINED, Field, Undefined, Unmodelled
 
-__all__ = ["DIGITS", "MODULAR", "UNDEFINED", "Agreement", "Env", "Field", "Undefined", "Unmodelled", "environment",
-           "evaluate", "random_sizes", "same"]
+__all__ = ["DIGITS", "MODULAR", "TIED", "UNDEFINED", "Agreement", "Env", "Field", "Undefined", "Unmodelled",
+           "environment", "evaluate", "random_sizes", "same", "same_at_ties"]

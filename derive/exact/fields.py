@@ -260,5 +260,15 @@ class Digits(Field):
         return str(self.context.nstr(value, 6))
 
 
+class Tied(Digits):
+    """The same with inputs among -1, 0, 1 and 2, so that values tie and kinks are met."""
+
+    name = "where values tie or meet a kink"
+
+    def draw(self, rng: Random, positive: bool) -> Any:
+        return self.context.mpf(rng.choice((1, 2) if positive else (-1, 0, 1, 2)))
+
+
 MODULAR = Modular()
 DIGITS = Digits()
+TIED = Tied()

@@ -9,7 +9,7 @@ from derive import expr as E
 from derive.cost import Report, report
 from derive.emit import sources
 from derive.export.element import Writer
-from derive.export.result import TIMES, Rule, count_latex, definitions, rule, shape
+from derive.export.result import TIMES, Rule, count_latex, definitions, notation, rule, shape
 from derive.export.shares import AdjointPart, adjoint_part
 from derive.expr import Expr, Index, Reduce
 from derive.operation import Operation
@@ -107,6 +107,7 @@ class Document:
     forward_names: tuple[str, ...]
     backward_names: tuple[str, ...]
     rules: tuple[Rule, ...]
+    notation: tuple[str, ...]
     numpy: tuple[str, ...]
     saved: tuple[tuple[str, str], ...]
     again: tuple[str, ...]
@@ -139,6 +140,7 @@ def document(op: Operation, *, title: str = "", sentence: str = "", title_zh: st
         tuple(statement_latex(s, w.letters) for s in forward) if changed else (),
         _tensors(op, w), _extent(op, w), tuple(adjoint_part(a, program) for a in d.chain.adjoints),
         _simplifications(d.steps, program), forward_names, backward_names, tuple(rule(g, program) for g in gradients),
+        notation(op),
         ("# forward", *op.forward_numpy, "# backward", *op.backward_numpy),
         tuple((name_latex(b.tensor), _kept(b, program, w)) for b in costs.saved),
         tuple(name_latex(n) for n in d.saved if n not in {b.tensor for b in costs.saved}), _cost(costs, w),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from derive import expr as E
-from derive.chain import Contribution, adjoint_name, contribution
+from derive.chain import Contribution, adjoint_name, axis_letters, contribution
 from derive.claim.sift import sift
 from derive.expr import Cmp, Expr, Get, Index
 from derive.partials import Partial
@@ -17,11 +17,20 @@ SPARE = "ijpqabuvwxyzcdefghklmnorst"
 LAST = "'last "  # an index name that stands for the last value of an extent
 
 
+def lettered(program: Program) -> Letters:
+    """Letters in which an axis that the formula gives none has the one that its gradient is written in."""
+    letters = Letters(program)
+    for t in program.inputs:
+        for i in axis_letters(program, t.name):
+            letters.letters.setdefault(i.name, i.extent)
+    return letters
+
+
 class Writer:
     """LaTeX of terms with one choice of letters."""
 
     def __init__(self, program: Program):
-        self.letters = Letters(program)
+        self.letters = lettered(program)
         self.printer = LatexPrinter(self.letters)
 
     def term(self, e: Expr, scope: tuple[Index, ...] = (), level: int = 0) -> str:

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from derive import expr as E
-from derive.export.element import Writer, dotted, last_named, placed
+from derive.export.element import Writer, dotted, last_named, lettered, placed
 from derive.export.fit import width
 from derive.expr import Expr
-from derive.operation import Gradient
+from derive.operation import Gradient, Operation
 from derive.program import Program, Statement
 from derive.rule.glyphs import LatexGlyphs
 from derive.rule.grouping import Layout, NoMatrixError, layouts
 from derive.rule.latex import name_latex, statement_latex
 from derive.rule.matrix import matrix_rule
+from derive.rule.text import statement_text
 
 TIMES = r" \times "
 EXPLICIT = 150  # letters of width up to which a gradient is written out with dots
@@ -26,7 +27,7 @@ class Rule:
     """A finished gradient.
 
     Attributes:
-        matrix, index_latex, index: the rule, in matrices, in indices, and in the notation.
+        matrix, index_latex: the rule in matrices and in indices.
         plain: whether `matrix` is the index form again, because there is no matrix form.
         shaped: the matrix rule with each factor's shape below it, where that can be read.
         shapes: (factor, shape, shape as the rule reads it) of each factor.
@@ -38,7 +39,6 @@ class Rule:
     latex: str
     matrix: str
     index_latex: str
-    index: str
     plain: bool
     shaped: str
     shapes: tuple[tuple[str, str, str], ...]
@@ -71,7 +71,7 @@ def rule(g: Gradient, program: Program) -> Rule:
     own = TIMES.join(grouped.get(g.rule.name, ())) if not plain else ""
     if all(matrix in ("", own_shape) for _, own_shape, matrix in shapes):
         own = ""  # read as they are
-    return Rule(g.name, name_latex("d" + g.name), g.matrix_latex, g.latex, g.index, plain, shaped, shapes,
+    return Rule(g.name, name_latex("d" + g.name), g.matrix_latex, g.latex, plain, shaped, shapes,
                 shape(extents("d" + g.name), w), own, _explicit(g.rule, w))
 
 
@@ -140,6 +140,24 @@ def definitions(gradients: list[Gradient]) -> tuple[tuple[str, ...], tuple[str, 
             if s.name not in {"d" + n for n in g.of.gradients}:
                 backward.setdefault(s.name, statement_latex(s, g.letters))
     return tuple(forward.values()), tuple(backward.values())
+
+
+def notation(op: Operation) -> tuple[str, ...]:
+    """The backward pass in the notation, to stand after the formula: sizes, values of the forward pass, gradients."""
+    d = op.derivation
+    own = {s.name for s in op.program.statements}
+    needed = {t for s in d.backward.statements for t in E.tensors(s.expr)}
+    forward = []
+    for s in reversed(d.forward.statements):
+        if s.name in needed and s.name not in own:
+            forward.append(s)
+            needed |= set(E.tensors(s.expr))
+    letters = lettered(d.named)
+    lines = [statement_text(s, letters) for s in (*reversed(forward), *d.backward.statements)]
+    named = set(dict(d.source.letters).values())
+    open_axes = [t for t in d.source.inputs if not t.integer and any(a not in named and a[0] != "=" for a in t.axes)]
+    axes = [f"input {t.name}[{','.join(letters.of_extent(a) for a in t.axes)}]" for t in open_axes]
+    return (*axes, *(f"size {n} = {size}" for n, size in letters.sizes.items()), *lines)
 
 
 # ---------------------------------------------------------------------------------------------------- counts

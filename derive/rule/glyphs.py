@@ -125,6 +125,8 @@ class LatexGlyphs(Glyphs):
         return LatexPrinter(letters or _NO_LETTERS).latex(e, frozenset())
 
     def transpose(self, code: str) -> str:
+        if code.endswith(r"^{\top}") and " " not in code:
+            return code.removesuffix(r"^{\top}")
         return rf"{{{code}}}^{{\top}}" if "^" in code else rf"{code}^{{\top}}"
 
     def bracket(self, code: str) -> str:
@@ -169,7 +171,7 @@ class LatexGlyphs(Glyphs):
 
 class _NoLetters(Letters):
     def __init__(self) -> None:
-        self.letters, self.names = {}, set()
+        self.letters, self.names, self.own = {}, set(), set()
 
 
 _NO_LETTERS = _NoLetters()

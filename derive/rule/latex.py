@@ -44,6 +44,9 @@ def name_latex(name: str) -> str:
     """A tensor's name: `W1` is W_1, `xhat` is x with a hat, `dX` the differential, several letters upright."""
     if len(name) > 1 and name[0] == "d" and (name[1].isupper() or name[1:] in GREEK or len(name) == 2):
         return r"\mathrm{d}" + name_latex(name[1:])
+    if name.endswith(")"):  # softmax(X), in place of a name
+        fn, _, inner = name[:-1].partition("(")
+        return rf"\operatorname{{{fn}}}\left({name_latex(inner)}\right)"
     if name.endswith("hat") and len(name) > 3:
         return rf"\hat{{{name_latex(name[:-3])}}}"
     stem, _, number_part = name.rpartition("_")
@@ -236,7 +239,7 @@ class LatexPrinter:
 
     def _reduce(self, e: Reduce, scope: frozenset[str]) -> tuple[str, int]:
         letters, body = self.letters.opened(e, scope)
-        under = ",".join(index_latex(i) for i in letters)
+        under = ",".join(index_latex(i) + (f"<{i.extent[1:]}" if self.letters.fixed(i) else "") for i in letters)
         inner = scope | {i.name for i in letters}
         if e.op == "sum":
             return rf"\sum_{{{under}}} {self.latex(body, inner, MUL)}", MUL

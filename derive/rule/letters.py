@@ -20,6 +20,17 @@ class Letters:
         self.axes = {t.name: t.axes for t in program.inputs}
         self.axes |= {s.name: tuple(i.extent for i in s.indices) for s in program.statements}
 
+        self.own = set(self.letters)
+
+    def fixed(self, index: Index) -> bool:
+        """Whether an index runs over a number of values that no letter of the formula tells."""
+        return index.extent.startswith("=") and index.name not in self.own
+
+    @property
+    def sizes(self) -> dict[str, int]:
+        """The letters given out so far whose extents are numbers that the formula does not state."""
+        return {n: int(e[1:]) for n, e in self.letters.items() if n not in self.own and e.startswith("=")}
+
     def choose(self, index: Index, scope: frozenset[str]) -> Index:
         """An index of the same extent whose name is not in scope."""
         own = [n for n, e in self.letters.items() if e == index.extent]

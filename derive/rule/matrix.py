@@ -39,13 +39,17 @@ class Block:
         return not self.rows and not self.columns
 
 
-def matrix_rule(s: Statement, letters: Letters, glyphs: Glyphs) -> str:
-    """`dX = dY Wᵀ`, or an einsum, or the index rule, whichever is the first that exists."""
+def matrix_rule(s: Statement, letters: Letters, glyphs: Glyphs, as_shown: Statement | None = None) -> str:
+    """`dX = dY Wᵀ`, or an einsum, or the index rule, whichever is the first that exists.
+
+    Args:
+        as_shown: the rule as its matrix form is to show it, if that is another.
+    """
     head = glyphs.name(s.name)
     if letters.in_part(s.expr):
         return glyphs.statement(s, letters)
     try:
-        target, e, many = grouped(s)
+        target, e, many = grouped(as_shown or s)
         if len(target) > 2:
             raise NoMatrixError
         rows = target[0] if target else None
@@ -126,7 +130,7 @@ class _MatrixPrinter:
 
     def _sum(self, e: Add, rows: Index | None, columns: Index | None) -> Block:
         has_rows, has_columns = rows in e.free, columns in e.free
-        signed = sorted(((E.coefficient(t)[0] < 0, t) for t in e.args), key=lambda st: (st[0], isinstance(st[1], Num)))
+        signed = sorted(((_negative(t), t) for t in e.args), key=lambda st: (st[0], isinstance(st[1], Num)))
         out = ""
         for negative, t in signed:
             b = self.broadcast(self.block(_negated(t) if negative else t, rows, columns), has_rows, has_columns)
@@ -165,8 +169,8 @@ class _MatrixPrinter:
         if number is not None and number < 0:
             code = self.g.minus + code
         has = (core.rows, core.columns) if core else (False, False)
-        plain = not scalars and (number is None or number > 0)
-        return Block(code, *has, core.level if core and plain else PRODUCT, tuple(below))
+        level = core.level if core and not scalars else PRODUCT
+        return Block(code, *has, min(level, PRODUCT) if number is not None and number < 0 else level, tuple(below))
 
     def _core(self, whole: list[Block], left: list[Block], right: list[Block]) -> Block | None:
         """Hadamard product of the matrices, scaled by the vectors on either side."""
@@ -278,7 +282,16 @@ def _times(parts: list[Expr]) -> Expr:
     return parts[0] if len(parts) == 1 else Mul(tuple(parts))
 
 
+def _negative(t: Expr) -> bool:
+    """Whether a term is written with a minus before it; the sign of a guarded term stands before the guard."""
+    if isinstance(t, Where) and t.other is E.ZERO:
+        return E.coefficient(t.then)[0] < 0
+    return E.coefficient(t)[0] < 0
+
+
 def _negated(t: Expr) -> Expr:
+    if isinstance(t, Where) and t.other is E.ZERO:
+        return E.where(t.cond, _negated(t.then), E.ZERO)
     if isinstance(t, Mul) and isinstance(t.args[0], Num):
         rest = t.args[1:]
         value = -t.args[0].value

@@ -35,7 +35,10 @@ def claims(name: str) -> list[tuple[str, str, str]]:
 FACTS: dict[str, Facts] = {}
 
 
-@pytest.mark.parametrize(("formula", "expected", "claim"), [*claims("articles.claims"), *claims("more.claims")],
+FILES = ("articles.claims", "more.claims", "unusual.claims")
+
+
+@pytest.mark.parametrize(("formula", "expected", "claim"), [c for f in FILES for c in claims(f)],
                          ids=lambda x: str(x)[-60:])
 def test_claim(formula: str, expected: str, claim: str) -> None:
     op = derive.parse(formula)

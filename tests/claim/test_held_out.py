@@ -24,7 +24,7 @@ def own_rules(text: str) -> Iterator[tuple[Facts, str]]:
             yield facts, re.sub(r"size_(\w+)", r"size(\1)", g.numpy[0])
 
 
-@pytest.mark.parametrize("entry", [e for e in ENTRIES if e.name != "upsample"], ids=lambda e: e.name)
+@pytest.mark.parametrize("entry", ENTRIES, ids=lambda e: e.name)
 def test_printed_numpy_rules_are_proved(entry: object) -> None:
     for facts, rule in own_rules(entry.text):  # type: ignore[attr-defined]
         found = check(facts.op, rule, facts)

@@ -20,7 +20,7 @@ def test_printed_matrix_rules_are_true(entry: object) -> None:
     op = derive.parse(entry.text)  # type: ignore[attr-defined]
     d = op.derivation
     tensors = {t.name: t.axes for t in d.backward.inputs}
-    tensors |= {s.name: tuple(i.extent for i in s.indices) for s in d.backward.statements}
+    tensors |= {s.name: tuple(i.extent for i in s.indices) for s in (*d.source.statements, *d.backward.statements)}
     params = frozenset(n for n, _ in d.forward.params)
     for g in op.gradients.values():
         text, rule = g.matrix, g.rule
@@ -29,7 +29,8 @@ def test_printed_matrix_rules_are_true(entry: object) -> None:
         known = layouts(rule)
         target = target_groups(rule.indices, known[rule.name])
         read = MatrixReader(text.partition("=")[2], tensors, known, target, g.letters.letters, params).read()
-        found = exact.same(read, rule.expr, rule.indices, d.named, d.backward.statements, seeds=(1, 2))
+        formula = [s for s in d.source.statements if s.name not in d.named.names]  # those that the forward spares
+        found = exact.same(read, rule.expr, rule.indices, d.named, [*formula, *d.backward.statements], seeds=(1, 2))
         assert found.equal, (text, g.index, found)
 
 

@@ -1,23 +1,30 @@
 """Documents of the catalogue: every format, both languages, complete formulas, the index rule read back."""
 
+import html
 import json
 import re
 import xml.etree.ElementTree as ET
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import click
+import numpy as np
 import pytest
 from click.testing import CliRunner
 
 import derive
 from derive import catalog
-from derive.claim import check
 from derive.commands.export import command
 from derive.errors import ExportError
 from derive.export import FORMATS, LANGUAGES, Document, document, rendered, steps_text, write
 from derive.export.markup import blocks
+from derive.export.result import notation
 from derive.export.write import tex_engine
+from derive.extents import small, solve
+from derive.operation import Operation
+from tests.corpus import draw
+from tests.drive import run_program
 
 TEXTS = [f for f in FORMATS if f != "pdf"]
 MADE: dict[str, Document] = {}
@@ -33,8 +40,10 @@ def made(name: str) -> Document:
 
 @pytest.mark.parametrize("name", catalog.names())
 def test_every_operation_in_every_format_and_language(name: str) -> None:
+    texts = []
     for lang in LANGUAGES:
         tex, md, page = (rendered(made(name), form, lang) for form in TEXTS)
+        texts += [tex, md, page]
         assert_latex(tex)
         assert md.startswith("---\n")
         assert md.count("$$") % 2 == 0
@@ -44,6 +53,7 @@ def test_every_operation_in_every_format_and_language(name: str) -> None:
             assert not re.search(r"\\[a-zA-Z]+", f), "a LaTeX command is left in the MathML"
         assert len(formulas) >= tex.count("\\formula{")
         assert "http" not in re.sub(r'xmlns="[^"]*"', "", page.split("<body>")[0])
+    assert_reads_back(name, texts)
 
 
 def assert_latex(tex: str) -> None:
@@ -70,20 +80,52 @@ def assert_latex(tex: str) -> None:
         assert "\n\n" not in formula
 
 
-@pytest.mark.parametrize("name", catalog.names())
-@pytest.mark.parametrize("form", TEXTS)
-def test_the_index_rule_reads_back(name: str, form: str) -> None:
-    """The rule stands in the file in the notation; read back, it is the derivative."""
-    import html
-
+def assert_reads_back(name: str, texts: list[str]) -> None:
+    """What stands in each file in the notation, formula and backward pass, is read as one formula and run."""
     e = catalog.load(name)
     op = derive.parse(e.text, name)
-    text = html.unescape(rendered(made(name), form))
-    for gradient in op.gradients.values():
-        assert gradient.index in text
-        if not gradient.definitions and "%" not in gradient.index:
-            found = check(op, gradient.index)
-            assert found.verdict == "proved", found
+    (written,) = {in_notation(text, op) for text in texts}
+    d = op.derivation
+    again = derive.parse(written)
+    sizes = small(d.forward)
+    sizes |= {x: 2 for _, x in d.forward.letters if x not in sizes and not x.startswith("=")}
+    rng = np.random.default_rng(1)
+    arrays: dict[str, Any] = {}
+    for t in d.forward.inputs:
+        shape = tuple(int(a[1:]) if a.startswith("=") else sizes[a] for a in t.axes)
+        arrays[t.name] = rng.integers(0, 2, shape) if t.integer else draw(e.data.get(t.name, "normal"), shape, rng)
+    given = {"d" + o: rng.standard_normal([sizes[a] for a in d.forward.axes(o)]) for o in d.forward.outputs}
+    params = {n: float(v) for n, v in d.forward.params}
+    extents = {n: int(x[1:]) if x.startswith("=") else sizes[x] for n, x in d.forward.letters}
+    right = run_program({"forward": op.forward_numpy, "backward": op.backward_numpy}, arrays,
+                        {n[1:]: g for n, g in given.items()}, extents, params)
+    arrays |= {other_name(n): g for n, g in given.items()}
+    read = solve(again.program, {n: a.shape for n, a in arrays.items()}, {n: extents[n] for n, _ in d.source.letters})
+    found = run_program({"forward": again.forward_numpy, "backward": []}, arrays, {},
+                        {n: read[x] for n, x in again.program.letters}, params)
+    for n in op.gradients:
+        np.testing.assert_allclose(found[other_name("d" + n)], right["d" + n], rtol=1e-9, atol=1e-12)
+
+
+def other_name(derivative: str) -> str:
+    return "grad_" + derivative[1:]
+
+
+def in_notation(text: str, op: Operation) -> str:
+    """Formula and backward pass as the document has them, the gradients' names such that they are formulas too."""
+    text = html.unescape(re.sub(r"</?(?:pre|code)[^>]*>", "\n", text))
+    lines = [x.rstrip() for x in text.splitlines()]
+    formula, backward = op.text.splitlines(), list(notation(op))
+    pieces = []
+    for block in (formula, backward):
+        starts = [n for n in range(len(lines)) if lines[n:n + len(block)] == [x.rstrip() for x in block]]
+        assert starts, f"not in the document: {block}"
+        pieces += [x for x in lines[starts[0]:starts[0] + len(block)] if not x.startswith("output ")]
+    names = "|".join("d" + n for n in op.derivation.backward.names if n[0] != "d")
+    outputs = ", ".join(other_name("d" + n) for n in op.gradients)
+    made = {s.name for s in op.derivation.backward.statements if s.name[0] == "d"}
+    known = re.compile(rf"\b(?:{'|'.join(sorted({*names.split('|'), *made}, key=len, reverse=True))})\b")
+    return "\n".join([known.sub(lambda m: other_name(m[0]), p) for p in pieces] + [f"output {outputs}"])
 
 
 def test_softmax_shows_its_jacobian_by_cases() -> None:
