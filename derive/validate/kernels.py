@@ -15,16 +15,13 @@ from derive.plan import Plan, make_plan
 from derive.validate.data import FAR, Drawer, Sample, exponentiates, normalised
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.launches import Launches
-from derive.validate.program import AMPLIFIED, Runnable, rounded
+from derive.validate.program import AMPLIFIED, ROUNDOFF, Runnable, cancels, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Result
 
 Array = np.ndarray[Any, Any]
 
-# Unit roundoff of what is written, and of what is summed in.
-ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
 LARGEST = {"float64": 1e300, "float32": 1e38, "float16": 6e4, "bfloat16": 1e38}
 SMALLEST = {"float64": 1e-300, "float32": 1e-37, "float16": 6e-5, "bfloat16": 1e-37}
-CANCELLED = 2.0**-40  # what float64 leaves, of its terms, of a sum that is 0 but for rounding
 TELLING = {"float64": 1e-7, "float32": 2e-3, "float16": 0.1, "bfloat16": 0.3}  # a bound that tells right from wrong
 SCALES = ("1e-3", "30", "heavy", "rows", "one-hot", "subnormal")  # besides 1
 NO_COMPILER = "no C++ compiler: derive doctor says what to install"
@@ -145,9 +142,9 @@ class Comparison:
             spread = max((s for s in spreads if math.isfinite(s)), default=0.0)
             spread /= AMPLIFIED if self.dtype == "float64" else 1
             terms = max(1, volume // max(1, reference.size))  # that were added up for each entry
-            cancels = largest <= CANCELLED * spread / ROUNDOFF[self.dtype]
-            granted = base_bound(self.dtype, terms) * largest + (32 if cancels else 8) * spread + SMALLEST[self.dtype]
-            wanted[name] = Wanted(reference, largest, granted, cancels)
+            nothing = cancels(reference, spread, self.dtype)
+            granted = base_bound(self.dtype, terms) * largest + (32 if nothing else 8) * spread + SMALLEST[self.dtype]
+            wanted[name] = Wanted(reference, largest, granted, nothing)
         return Case(sample, wanted)
 
     def judge(self, case: Case, got: Mapping[str, Array]) -> str | None:

@@ -24,6 +24,9 @@ from derive.validate.data import Sample
 Array = np.ndarray[Any, Any]
 
 erf = np.vectorize(math.erf, otypes=[float])
+# Unit roundoff of what is written, and of what is summed in.
+ROUNDOFF = {"float64": 2.0**-53, "float32": 2.0**-24, "float16": 2.0**-11, "bfloat16": 2.0**-8}
+CANCELLED = 2.0**-40  # what float64 leaves, of its terms, of a sum that is 0 but for rounding
 AMPLIFIED = 1024.0  # float64's own roundoff would be lost in float64: its noise is larger, and counted for less
 EXACT = (ast.FloorDiv, ast.Mod)
 NOISY, ADDED, SUMMED = "noisy()", "added()", "summed()"  # no tensor has such a name
@@ -63,6 +66,11 @@ class _Noisy(ast.NodeTransformer):
 
 def _call(name: str, *nodes: ast.expr) -> ast.Call:
     return ast.Call(ast.Name(name, ast.Load()), list(nodes), [])
+
+
+def cancels(value: Array, spread: float, dtype: str) -> bool:
+    """Whether an array is 0 but for rounding, if noise of that type's rounding moves it by `spread`."""
+    return bool(np.max(np.abs(value), initial=0.0) <= CANCELLED * spread / ROUNDOFF[dtype])
 
 
 def moved(x: Any, roundoff: float, seed: int, size: Any = None) -> Any:

@@ -1,4 +1,4 @@
-"""What a run of attention takes of the memory that kernels see: as many arrays of n x d as it has, and none of n x n."""
+"""The memory that kernels see in a run of attention: as many arrays of n x d as it has, and none of n x n."""
 
 import subprocess
 import sys
