@@ -188,7 +188,8 @@ class Drawer:
         for name in self.f.inputs:
             if name in self.f.integers:
                 top = max(1, self._room(name, made, sizes) // self.share)
-                arrays[name] = draw_labels(rng, made[name], scale, self.low, top)
+                low = 0 if 0 in sizes.values() else self.low  # where nothing is read, no guard is missed
+                arrays[name] = draw_labels(rng, made[name], scale, low, top)
             else:
                 here = scale if not one or name == one else "1"
                 arrays[name] = draw(rng, made[name], here, self.kinds.get(name, "normal"))

@@ -280,11 +280,12 @@ class Interpreter:
         if function == "sum":
             return np.asarray(value.sum(axis=axes))
         if function == "mean":
-            return np.asarray(value.mean(axis=axes))
+            count = np.float64(math.prod(self.sizes[x] for x in letters))
+            return np.asarray(value.sum(axis=axes) / count)
         if function == "max":
-            return np.asarray(value.max(axis=axes))
+            return np.asarray(value.max(axis=axes, initial=-np.inf))
         if function == "min":
-            return np.asarray(value.min(axis=axes))
+            return np.asarray(value.min(axis=axes, initial=np.inf))
         self.meet(value)
         return logsumexp(value, axes).reshape(scope.shape)
 
@@ -300,7 +301,7 @@ class Interpreter:
 def softmax(x: Array, axes: tuple[int, ...]) -> Array:
     """exp(x)/Σ exp(x), where masked entries have the value 0, all of them in a row that is masked whole."""
     masked = x <= MASKED
-    top = np.max(np.where(masked, MASKED, x), axis=axes, keepdims=True)
+    top = np.max(np.where(masked, MASKED, x), axis=axes, keepdims=True, initial=MASKED)
     e = np.where(masked, 0.0, np.exp(np.where(masked, 0.0, x - top)))
     total = e.sum(axis=axes, keepdims=True)
     return e / np.where(total == 0, 1.0, total)
@@ -309,6 +310,6 @@ def softmax(x: Array, axes: tuple[int, ...]) -> Array:
 def logsumexp(x: Array, axes: tuple[int, ...]) -> Array:
     """log Σ exp(x) over the entries that are not masked; -1e30 in a row that is masked whole."""
     masked = x <= MASKED
-    top = np.max(np.where(masked, MASKED, x), axis=axes, keepdims=True)
+    top = np.max(np.where(masked, MASKED, x), axis=axes, keepdims=True, initial=MASKED)
     total = np.where(masked, 0.0, np.exp(np.where(masked, 0.0, x - top))).sum(axis=axes, keepdims=True)
     return np.where(total == 0, -1e30, np.log(np.where(total == 0, 1.0, total)) + top)

@@ -113,20 +113,21 @@ class Comparison:
     def _draw(self) -> Iterator[Case]:
         """Every size at scale 1, one or two at the other scales, and logits of ±200 and masks where they are meant."""
         for n, sizes in enumerate(self.launches.plain):
-            yield replace(self._case(self.drawer.sample(sizes, "1", n)), plain=True)
+            yield replace(self.case(self.drawer.sample(sizes, "1", n)), plain=True)
         for n, sizes in enumerate(self.launches.longer):
-            yield self._case(self.drawer.sample(sizes, "1", n))
-            yield self._case(self.drawer.sample(sizes, "heavy", n))  # what is greatest lies anywhere
+            yield self.case(self.drawer.sample(sizes, "1", n))
+            yield self.case(self.drawer.sample(sizes, "heavy", n))  # what is greatest lies anywhere
         f, reals = self.drawer.f, self.drawer.reals
         scales = list(enumerate(SCALES))
         scales += [(n, "logits") for n in range(len(reals)) if exponentiates(f)]
         scales += [(reals.index(name), "masked") for name in normalised(f)]
         for n, scale in scales:
-            yield self._case(self.drawer.sample(self.drawer.medium(1 << 14), scale, n))
+            yield self.case(self.drawer.sample(self.drawer.medium(1 << 14), scale, n))
             if scale in FAR and len(self.launches.plain) > 2:
-                yield self._case(self.drawer.sample(self.launches.plain[2], scale, n))  # short rows
+                yield self.case(self.drawer.sample(self.launches.plain[2], scale, n))  # short rows
 
-    def _case(self, sample: Sample) -> Case:
+    def case(self, sample: Sample) -> Case:
+        """A sample with what the rule and the formula say of it."""
         held = rounded(sample, self.dtype)
         true = self.program.run(held)
         true |= {o: v for o, v in self.drawer.interpret(held).items() if o in self.op.derivation.forward.outputs}

@@ -112,6 +112,22 @@ def added(roundoff: float, seed: int, a: Any, b: Any, sign: int) -> Any:
     return moved(a + sign * b, roundoff, seed, np.maximum(np.abs(a), np.abs(b)))
 
 
+class Numpy:
+    """NumPy, where reductions over no entries are what kernels make of them: NumPy's own raise an error or warn."""
+
+    max = staticmethod(partial(np.max, initial=-np.inf))
+    min = staticmethod(partial(np.min, initial=np.inf))
+
+    @staticmethod
+    def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        if np.size(x):
+            return np.mean(x, axis=axis, keepdims=keepdims)
+        return np.sum(x, axis=axis, keepdims=keepdims) / np.float64(0)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(np, name)
+
+
 @dataclass(frozen=True)
 class Runnable:
     """The forward and backward of an operation as NumPy text, compiled once."""
@@ -164,7 +180,7 @@ class Runnable:
     def _run(self, code: list[CodeType], space: dict[str, Any], sample: Sample) -> dict[str, Array]:
         outputs = self.op.derivation.forward.outputs
         sizes = {f"size_{x}": n for x, n in sample.extents.items()}
-        space = {"np": np, "erf": erf, **sizes, **self.params, **space}
+        space = {"np": Numpy(), "erf": erf, **sizes, **self.params, **space}
         with np.errstate(all="ignore"):
             exec(code[0], space)  # text of our own making
             space |= {f"d{o}": np.array(sample.cotangents[o]) for o in outputs}
