@@ -1,4 +1,9 @@
-"""Check mode: what the runner found, as reports with lines of the user's source."""
+"""Check mode: what the runner found, as reports with lines of the user's source.
+
+A race is two accesses to one place by threads that nothing orders, one of them a write, unless both are atomic. Threads
+of one block that store the value which is there already (all set one flag) are none: no order of them shows. That is
+what CUDA's own racecheck leaves out by default. Threads of different blocks that do so are reported.
+"""
 
 from __future__ import annotations
 

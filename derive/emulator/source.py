@@ -53,9 +53,9 @@ def rewrite_shared(text: str) -> str:
         base = " ".join(kind.split())
         if match["rest"]:
             dims = "".join(match["rest"].split())
-            element = f"{base} (*{match['name']}){dims} = reinterpret_cast<{base} (*){dims}>(derive_dynamic_shared)"
+            element = f"{base} (*{match['name']}){dims} = reinterpret_cast<{base} (*){dims}>(DERIVE_DYNAMIC)"
         else:
-            element = f"{base}* {match['name']} = reinterpret_cast<{base}*>(derive_dynamic_shared)"
+            element = f"{base}* {match['name']} = reinterpret_cast<{base}*>(DERIVE_DYNAMIC)"
         out += [text[last : match.start()], element, "\n" * newlines]
         last = match.end()
     out.append(text[last:])

@@ -101,7 +101,7 @@ BUGS = [
         """
   extern __shared__ float s[];
   s[threadIdx.x] = 1.0f;  // BUG
-  y[threadIdx.x] = s[threadIdx.x];
+  y[threadIdx.x] = s[threadIdx.x];  // BUG
 """,
         "dynamic shared memory",
         shared=63 * 4,

@@ -123,7 +123,7 @@ static inline void before_read(Tracked& region, unsigned long cell, unsigned lon
       if (thread != current) {
         who |= thread / DERIVE_WARP == current / DERIVE_WARP ? OTHER_LANE : OTHER_WARP;
         // One record for both: the earlier reader's, since a thread often reads just what it is about to write.
-        if (!ordered(region, read)) who = (who & ~THREAD) | thread, site = read.site;
+        if (!ordered(region, read)) who = (who & ~THREAD) | thread, site = site_pair(read.site, site);
       }
     }
   } else if (read.time >= floor) {

@@ -14,8 +14,6 @@ static const Library* library;
 static char* arena_start;
 static unsigned long arena_size;
 
-static const unsigned long MAX_READ_SHADOW_OF_BYTES = 1 << 16;
-
 static Record* new_records(unsigned long count) {
   if (count == 0) return nullptr;
   void* memory = mmap(nullptr, count * sizeof(Record), PROT_READ | PROT_WRITE,
@@ -36,8 +34,7 @@ static void free_records(Tracked& region) {
 
 static void new_shadow(Tracked& region) {
   region.writes = new_records(cell_count(region));
-  bool read_too = region.shift > 0 || region.size <= MAX_READ_SHADOW_OF_BYTES;
-  region.reads = read_too ? new_records(cell_count(region)) : nullptr;
+  region.reads = new_records(cell_count(region));
 }
 
 static void add_region(char* base, unsigned long size, const char* name, unsigned element, bool shared, bool input,

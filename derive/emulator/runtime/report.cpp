@@ -57,6 +57,21 @@ unsigned short site_of_pc(unsigned long pc) { return sites == nullptr ? 0 : inte
 unsigned short site_of_line(int line) { return intern({0, line}); }
 Site site_at(unsigned short number) { return sites[number]; }
 
+static const unsigned long PAIR = 1ul << 63;  // in place of an address: two numbers of sites
+
+unsigned short site_pair(unsigned short first, unsigned short other) {
+  if (sites[first].pc & PAIR) first = static_cast<unsigned short>(sites[first].pc >> 16);
+  return first == other ? first : intern({PAIR | static_cast<unsigned long>(first) << 16 | other, 0});
+}
+
+// Of a pair: the first reader's site, unless that is the thread which writes now.
+static Site earlier_site(const Record& before) {
+  Site site = sites[before.site];
+  if (!(site.pc & PAIR)) return site;
+  bool own = before.time >= block_time && (before.who & THREAD) == current;
+  return sites[static_cast<unsigned short>(own ? site.pc : site.pc >> 16)];
+}
+
 bool has_findings() { return finding_count > 0; }
 
 static bool same_text(const char* a, const char* b) { return a == b || (a && b && strcmp(a, b) == 0); }
@@ -107,7 +122,7 @@ Place place_of(const Record& record) {
 
 void report_race(unsigned site, const Tracked* region, unsigned long offset, const char* action, const Record& before,
                  const char* then, const Place& place) {
-  Finding* finding = add_finding("race", sites[site], sites[before.site], region->name);
+  Finding* finding = add_finding("race", sites[site], earlier_site(before), region->name);
   if (finding == nullptr) return;
   finding->block = place.block;
   finding->thread = place.thread;

@@ -24,7 +24,7 @@ struct Tracked {
   unsigned shift;  // a cell is 1 << shift bytes
   bool shared, input, initialised;
   Record* writes;
-  Record* reads;  // null for large byte arrays, to save memory: writes after reads go unseen there
+  Record* reads;
 };
 
 struct Site {
@@ -35,6 +35,8 @@ struct Site {
 // Sites (report.cpp)
 unsigned short site_of_pc(unsigned long pc);
 unsigned short site_of_line(int line);
+// Where the first of several threads read, and where the last of the others did.
+unsigned short site_pair(unsigned short first, unsigned short other);
 Site site_at(unsigned short number);
 void report_access(const char* kind, unsigned site, const Tracked* region, const char* format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -20,7 +20,7 @@
 #define __shared__ static __attribute__((used, abi_tag("derive_shared")))
 
 // Emitted text declares its dynamic shared memory through this macro; `extern __shared__` is rewritten to it.
-#define DYN_SHARED(T, name) T* const name = reinterpret_cast<T*>(derive_dynamic_shared)
+#define DYN_SHARED(T, name) T* const name = reinterpret_cast<T*>(DERIVE_DYNAMIC)
 
 #define DERIVE_EMULATOR 1
 #define __CUDACC__ 1
@@ -41,6 +41,17 @@ typedef unsigned long ulong;
 
 alignas(256) static char derive_dynamic_shared[DERIVE_DYNAMIC_CAPACITY] __asm__("derive_dynamic_shared")
     __attribute__((used));
+#ifdef DERIVE_CHECK
+// A compiler that knows the array knows which accesses are misaligned, and calls check mode as for bytes.
+inline char* derive_dynamic() {
+  char* start = derive_dynamic_shared;
+  __asm__("" : "+r"(start));
+  return start;
+}
+#define DERIVE_DYNAMIC derive_dynamic()
+#else
+#define DERIVE_DYNAMIC derive_dynamic_shared
+#endif
 
 #define warpSize 32
 
