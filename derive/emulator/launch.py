@@ -46,8 +46,9 @@ def _three(value: Any, what: str) -> tuple[int, int, int]:
     return x, y, z
 
 
-def limit_violations(kernel: Signature, shape: Configuration, dynamic_limit: int) -> list[str]:
-    """What a device would refuse about this launch."""
+def limit_violations(kernel: Signature, shape: Configuration, dynamic_limit: int | None) -> list[str]:
+    """What a device would refuse about this launch; without a `dynamic_limit` of its own, dynamic and static shared
+    memory together are at most 48 KiB."""
     found = []
     for what, dims, limits in (("grid", shape.grid, MAX_GRID), ("block", shape.block, MAX_BLOCK)):
         for axis, n, limit in zip("xyz", dims, limits, strict=True):
@@ -61,13 +62,12 @@ def limit_violations(kernel: Signature, shape: Configuration, dynamic_limit: int
     if shape.shared_mem < 0:
         found.append(f"shared_mem is {shape.shared_mem}")
     total = kernel.static_shared + shape.shared_mem
-    # The attribute bounds the dynamic part alone; once it is raised, both together may have all that a block can get.
-    most = MAX_SHARED if dynamic_limit > DEFAULT_SHARED else DEFAULT_SHARED
-    if shape.shared_mem > max(dynamic_limit, DEFAULT_SHARED) or (shape.shared_mem > 0 and total > most):
+    limit = DEFAULT_SHARED - kernel.static_shared if dynamic_limit is None else dynamic_limit
+    if shape.shared_mem > 0 and (shape.shared_mem > limit or total > MAX_SHARED):
         found.append(
-            f"{shape.shared_mem} bytes of dynamic and {kernel.static_shared} of static shared memory, more than "
-            f"{max(dynamic_limit, DEFAULT_SHARED) if total <= most else most}; "
-            f"up to {MAX_SHARED} together are allowed after kernel.max_dynamic_shared_size_bytes = {shape.shared_mem}"
+            f"{shape.shared_mem} bytes of dynamic shared memory beside {kernel.static_shared} of static, more than "
+            f"{limit}; "
+            f"{MAX_SHARED} are allowed together after kernel.max_dynamic_shared_size_bytes = {shape.shared_mem}"
         )
     return found
 

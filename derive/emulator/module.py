@@ -122,7 +122,7 @@ class Kernel:
     def __init__(self, module: RawModule, name: str) -> None:
         self._module = module
         self.name = name
-        self.max_dynamic_shared_size_bytes = launch.DEFAULT_SHARED
+        self.dynamic_limit: int | None = None  # as the user has raised it
 
     def __call__(self, grid: Any, block: Any, args: Sequence[Any], shared_mem: int = 0, stream: Any = None) -> None:
         """Runs the kernel to its end. Arrays are changed in place."""
@@ -133,7 +133,7 @@ class Kernel:
             library, kernels = self._module._load()
             index, signature = kernels[self.name]
             mode = self._module.instrumented(signature)
-            violations = launch.limit_violations(signature, shape, self.max_dynamic_shared_size_bytes)
+            violations = launch.limit_violations(signature, shape, self.dynamic_limit)
             if violations and self._module.check:
                 line = source.line_of(self._module.code, self.name)
                 raise CheckError(tuple(Report("launch-limit", self.name, line, text) for text in violations))
@@ -159,6 +159,15 @@ class Kernel:
             "shared_size_bytes": signature.static_shared,
             "max_dynamic_shared_size_bytes": self.max_dynamic_shared_size_bytes,
         }
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        """Dynamic shared memory that a launch may ask for; raise it for more than 48 KiB."""
+        return launch.DEFAULT_SHARED if self.dynamic_limit is None else self.dynamic_limit
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int) -> None:
+        self.dynamic_limit = size
 
 
 class RawKernel:
