@@ -48,7 +48,7 @@ def tile_helpers(shapes: list[Contraction]) -> set[str]:
     """Which of the helpers for tiles the contractions use."""
     found = set()
     for shape in shapes:
-        found |= {"Pack"} if any(s.run for s in shape.sides) else set()
+        found |= {"Pack"} if any(s.run for s in shape.sides) or not shape.tensor else set()
         found |= {"Tile"} if shape.tensor else set()
         found |= {"split"} if any(s.parts > 1 for s in shape.sides) else set()
     return found

@@ -1,6 +1,7 @@
 """Contractions as they are emitted: tiles, tensor cores, 16-byte accesses, split sums; against NumPy in float64."""
 
 import itertools
+import json
 import re
 from typing import Any
 
@@ -12,6 +13,7 @@ from derive.emit import sources
 from derive.pipeline import derive_text
 from derive.plan import Plan, make_plan
 from derive.run import compile, storage
+from tests.drive import succeed
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 BOUND = {"float64": 1e-12, "float32": 3e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
@@ -186,6 +188,14 @@ def test_short_sums_have_no_second_kernel() -> None:
 
 
 # --------------------------------------------------------------------------------------------- what is emitted
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("op", ["matmul", "matmul_tt"])
+def test_tiles_have_no_bank_conflicts(op: str, dtype: str) -> None:
+    sizes = [x for n in "mnk" for x in ("--size", f"{n}=128")]
+    found = json.loads(succeed("profile", op, "--dtype", dtype, "--pass", "both", "--json", *sizes))
+    assert [k["bank_conflicts"] for k in found["kernels"]] == [0, 0, 0]
 
 
 def test_tensor_cores_take_16_bits_and_no_others() -> None:

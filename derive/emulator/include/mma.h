@@ -1,5 +1,6 @@
-// nvcuda::wmma on the CPU: each lane holds the elements e * 32 + lane of its fragment, and a product is
-// computed for the whole warp by the last lane that arrives.
+// nvcuda::wmma on the CPU. Which elements a lane holds is nobody's business; here it is as in the instructions that the
+// hardware has (of each 8 by 8 elements two neighbours), so that bank conflicts are counted as they are there. A
+// product is computed for the whole warp by the last lane that arrives.
 #pragma once
 
 #include "cuda_bf16.h"
@@ -39,14 +40,26 @@ struct fragment {
   using storage_element_type = element_type;
   static constexpr int num_elements = shape::rows * shape::cols / 32;
   static constexpr int num_storage_elements = num_elements;
+  static constexpr bool derive_by_rows = !__is_same(Layout, col_major);
   element_type x[num_elements];
 };
 
+struct derive_spot {
+  unsigned row, col;
+};
 template <class Fragment>
-inline unsigned long derive_offset(int e, unsigned ld, bool by_rows) {
-  unsigned index = e * 32 + derive_rt_lane();
-  unsigned long row = index / Fragment::shape::cols, col = index % Fragment::shape::cols;
-  return by_rows ? row * ld + col : col * ld + row;
+DERIVE_INLINE derive_spot derive_lane_spot(unsigned e, unsigned lane) {
+  constexpr unsigned rows = Fragment::shape::rows, cols = Fragment::shape::cols;
+  if (rows % 8 || cols % 8) return {(e * 32 + lane) / cols, (e * 32 + lane) % cols};
+  unsigned row = e / 2 % (rows / 8) * 8, col = e / 2 / (rows / 8) * 8, along = lane % 4 * 2 + e % 2;
+  if (Fragment::derive_by_rows) return {row + lane / 4, col + along};
+  return {row + along, col + lane / 4};
+}
+template <class Fragment>
+DERIVE_INLINE unsigned long derive_offset(int e, unsigned ld, bool by_rows) {
+  derive_spot at = derive_lane_spot<Fragment>(e, derive_rt_lane());
+  unsigned long outer = by_rows ? at.row : at.col, inner = by_rows ? at.col : at.row;
+  return outer * ld + inner;
 }
 
 template <class Fragment, class T>
@@ -85,6 +98,14 @@ template <int M, int N, int K, class T, class P>
 DERIVE_INLINE void store_matrix_sync(P* to, const fragment<accumulator, M, N, K, T>& f, unsigned ld, layout_t layout,
                               DERIVE_LINE) {
   derive_all_lanes(to, ld, line);
+  if (layout == mem_row_major && sizeof(P) == 4 && M % 8 == 0 && N % 8 == 0) {  // two neighbours at once
+    for (int e = 0; e < f.num_elements; e += 2) {
+      typedef P pair __attribute__((vector_size(2 * sizeof(P)), may_alias));
+      unsigned long at = derive_offset<fragment<accumulator, M, N, K, T>>(e, ld, true);
+      *reinterpret_cast<pair*>(to + at) = pair{f.x[e], f.x[e + 1]};
+    }
+    return;
+  }
   for (int e = 0; e < f.num_elements; ++e)
     to[derive_offset<fragment<accumulator, M, N, K, T>>(e, ld, layout == mem_row_major)] = f.x[e];
 }
@@ -101,6 +122,11 @@ inline T derive_widen(T v) { return v; }
 inline float derive_widen(__half v) { return derive_float(v); }
 inline float derive_widen(__nv_bfloat16 v) { return derive_float(v); }
 
+template <class Fragment>
+DERIVE_INLINE unsigned derive_flat(unsigned e, unsigned lane) {
+  derive_spot at = derive_lane_spot<Fragment>(e, lane);
+  return at.row * Fragment::shape::cols + at.col;
+}
 template <class D, class A, class B, class C>
 struct derive_product {
   D* d;
@@ -117,16 +143,18 @@ DERIVE_UNSEEN void derive_multiply(void** payloads, unsigned mask) {
   wide a[M * K], b[K * N], sum[M * N];
   for (int lane = 0; lane < 32; ++lane) {
     const product& p = *static_cast<product*>(payloads[lane]);
-    for (int e = 0; e < A::num_elements; ++e) a[e * 32 + lane] = static_cast<wide>(derive_widen(p.a->x[e]));
-    for (int e = 0; e < B::num_elements; ++e) b[e * 32 + lane] = static_cast<wide>(derive_widen(p.b->x[e]));
-    for (int e = 0; e < C::num_elements; ++e) sum[e * 32 + lane] = static_cast<wide>(derive_widen(p.c->x[e]));
+    for (int e = 0; e < A::num_elements; ++e) a[derive_flat<A>(e, lane)] = static_cast<wide>(derive_widen(p.a->x[e]));
+    for (int e = 0; e < B::num_elements; ++e) b[derive_flat<B>(e, lane)] = static_cast<wide>(derive_widen(p.b->x[e]));
+    for (int e = 0; e < C::num_elements; ++e) sum[derive_flat<C>(e, lane)] = static_cast<wide>(derive_widen(p.c->x[e]));
   }
   for (int i = 0; i < M; ++i)
     for (int k = 0; k < K; ++k)
       for (int j = 0; j < N; ++j) sum[i * N + j] += a[i * K + k] * b[k * N + j];
   for (int lane = 0; lane < 32; ++lane)
-    for (int e = 0; e < D::num_elements; ++e)
-      static_cast<product*>(payloads[lane])->d->x[e] = static_cast<typename D::element_type>(sum[e * 32 + lane]);
+    for (int e = 0; e < D::num_elements; ++e) {
+      D& d = *static_cast<product*>(payloads[lane])->d;
+      d.x[e] = static_cast<typename D::element_type>(sum[derive_flat<D>(e, lane)]);
+    }
 }
 
 template <int M, int N, int K, class TD, class TA, class LA, class TB, class LB, class TC>
