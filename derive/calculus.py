@@ -60,6 +60,10 @@ _SIGN = _function("sign", lambda n, self, x: sympy.S.Zero)
 # where(c, a, b) with c opaque: the derivative chooses the branch's
 _WHERE: Any = _function("where", lambda n, self, c, a, b: _WHERE(c, int(n == 2), int(n == 3)))
 
+_LOG = _function("log", lambda n, self, x: 1/x)  # log x, but 0 at x = 0
+# x**y with y > 0 a variable: by y it changes as x**y·log x, which is 0 at x = 0
+_POWER: Any = _function("power", lambda n, self, x, y: y*x**(y - 1) if n == 1 else self*_LOG(x))
+
 _FUNCTIONS: dict[str, Any] = {
     **{name: _known(name) for name in _KNOWN},
     "sigmoid": _function("sigmoid", lambda n, self, x: self*(1 - self)),
@@ -101,7 +105,8 @@ class Translation:
             case Mul():
                 return sympy.Mul(*(self.there(a) for a in e.args))
             case Pow():
-                return sympy.Pow(self.there(e.base), self.there(e.exponent))
+                power = _POWER if _varies(e.exponent) and not _is_positive(e.base) else sympy.Pow
+                return power(self.there(e.base), self.there(e.exponent))
             case Call() if e.fn in _FUNCTIONS:
                 return _FUNCTIONS[e.fn](*(self.there(a) for a in e.args))
             case Where():
@@ -134,6 +139,10 @@ class Translation:
         args = [self.back(a) for a in s.args]
         if s.func == _POSITIVE:
             return E.indicator(E.compare("<", E.ZERO, args[0]))
+        if s.func == _POWER:
+            return E.power(*args)
+        if s.func == _LOG:
+            return E.where(E.compare("==", args[0], E.ZERO), E.ZERO, E.call("log", args[0]))
         if s.func == _STEP:
             a, b = args
             tie = E.where(E.compare("==", a, b), E.HALF, E.ZERO)
@@ -142,6 +151,14 @@ class Translation:
         if known is not None:
             return E.call(known, *args)
         raise DerivationError("SymPy's derivative left the notation", value=str(s), hint="please report the formula")
+
+
+def _varies(e: Expr) -> bool:
+    return any(isinstance(x, (Get, Reduce, Softmax)) for x in E.subterms(e))
+
+
+def _is_positive(e: Expr) -> bool:
+    return isinstance(e, (Const, Size, Num)) or (isinstance(e, Call) and e.fn in ("exp", "sigmoid"))
 
 
 def differentiate(e: Expr, atoms: list[Expr]) -> list[Expr]:

@@ -137,17 +137,22 @@ def _given(program: Program, given: Mapping[str, int], known: Sizes) -> Sizes:
 def _solve_free(program: Program, sizes: Sizes, default: int | None) -> None:
     """Fix what is left: letters by the accesses that hold one unknown, then unlettered axes by what they must hold."""
     letters = [e for e in dict.fromkeys(e for _, e in program.letters) if e not in sizes]
-    tight = [(s, n, axis) for g in program.accesses() for n, (s, axis) in
+    tight = [(s, f"axis {n} of {g.tensor}", axis) for g in program.accesses() for n, (s, axis) in
              enumerate(zip(g.subs, program.axes(g.tensor), strict=True)) if not isinstance(s, Index)]
     progress = True
     while letters and progress:
         progress = False
         for letter in list(letters):
             bounds = []
-            for s, _, axis in tight:
+            for s, place, axis in tight:
                 unknown = {i.extent for i in s.free} - set(sizes)
                 if unknown == {letter} and axis in sizes:
                     found = _largest(s, letter, sizes, sizes[axis])
+                    if found == 0 and sizes[axis]:
+                        others = "".join(f", {e}={sizes[e]}" for e in sorted({i.extent for i in s.free} - {letter}))
+                        raise ShapeError(f"no {letter} fits: already the first reaches beyond {place}",
+                                         value=f"{place} has {sizes[axis]} entries{others}",
+                                         hint=f"give a longer one, guard the access, or say --size {letter}=0")
                     if found is not None:
                         bounds.append(found)
                 elif letter in unknown and axis in sizes and default is None:

@@ -511,3 +511,8 @@ add("extremum_of_a_product", "Y[i] = max(j, A[i]/(2 + sin(b))*tanh(b) + 0.25*j)"
 add("letter_written_out", "Y[i,j,l] = A[j]\nZ[l] = A[1*l]*B[l,l]\noutput Y, Z", "i=2 j=5 l=3; i=1 j=2 l=2", give="i j l", axes={"A": "j", "B": "l l"})
 add("letter_written_out_guarded", "Y[i,k] = where(k <= i, mean(l, C[l]), A[k,k] + C[1*i])", "i=2 k=3 l=5; i=1 k=1 l=1", give="i", axes={"C": "l"})
 add("names_of_python", "np[erf] = exp(float[erf])*erf(int[erf]) + (len[erf] > 0)*print\nself[erf] = np[erf]*len[erf]", "erf=3; erf=1")
+add("softmax_over_gathered", "Y[t,k] = softmax(k, A[ids[t,k]])", "t=3 k=5 n=4; t=1 k=1 n=2", ints={"ids": (0, "n")}, axes={"A": "n", "ids": "t k"})
+add("maxima_of_rows", "M[i,j] = maximum(A*i + A, maximum(D, softmax(j, where(A > 5, C[i], -1e30))))\nY[i] = relu(M[i,i])", "i=3 j=3; i=1 j=1")
+add("power_of_zero", "Y[i] = abs(X[i])**(Z[i] + 1.1) + relu(X[i])**(q + 2)", "i=7; i=1", kinds={"X": "ties", "Z": "positive", "q": "positive"})
+add("exponent_that_is_zero", "param p = 2\nY[i] = X[i]**(p - 2) + X[i]**p", "i=7; i=1", kinds={"X": "ties"})
+add("truth_in_functions", "Y[i] = exp(A[i] > 0)*A[i] - (B[i] > 0)*maximum(A[i] > B[i], B[i]) + A[i]*(not B[i])", "i=7; i=1", kinds={"B": "ties"})

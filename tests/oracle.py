@@ -151,6 +151,7 @@ class Tape:
                 a = self.eval(inner, scope)
                 if isinstance(op, ast.Not):
                     return self.node(a.v == 0)
+                a = self.number(a)
                 return self.node(-a.v, (a, lambda g: -g)) if isinstance(op, ast.USub) else a
             case ast.BinOp(left=left, op=op, right=right):
                 return self.binary(op, *(self.number(self.eval(x, scope)) for x in (left, right)))
@@ -219,14 +220,14 @@ class Tape:
             v = np.where(c, a.v, b.v)
             return self.node(v, (a, lambda g: np.where(c, g, 0.0)), (b, lambda g: np.where(c, 0.0, g)))
         if name in ("maximum", "minimum"):
-            a, b = self.eval(args[0], scope), self.eval(args[1], scope)
+            a, b = self.number(self.eval(args[0], scope)), self.number(self.eval(args[1], scope))
             x, y = (a.v, b.v) if name == "maximum" else (b.v, a.v)
             share = np.where(x == y, 0.5, np.where(x > y, 1.0, 0.0))
             if name == "maximum":
                 return self.node(np.maximum(x, y), (a, lambda g: g * share), (b, lambda g: g * (1 - share)))
             return self.node(np.minimum(x, y), (a, lambda g: g * share), (b, lambda g: g * (1 - share)))
         if name in UNARY:
-            a = self.eval(args[0], scope)
+            a = self.number(self.eval(args[0], scope))
             f, df = UNARY[name]
             x, y = a.v, f(a.v)
             return self.node(y, (a, lambda g: scale(g, df(x, y))))

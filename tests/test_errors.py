@@ -57,6 +57,7 @@ FORMULAS = [
     ("Y[i] = X[i]*dX[i]", ["dX"]),
     ("output Z\nY[i] = X[i]", ["Z"]),
     ("input Y[i]\nY[i] = X[i]", ["Y"]),
+    ("Y[i] = 0**X[i]", ["0 ** X[i]"]),
     # later stages
     ("Y[i,j] = inv(A)[i,j]", ["inv"]),
     ("Y[i] = X[i]//2", ["//"]),
@@ -129,6 +130,7 @@ ARRAYS = {
     "two free extents": ("Y[t,r] = X[t+r]", {"X": A[:, 0]}, [], ["--size"]),
     "free extent": ("Y[t,p] = where(p == 0, X[t,0], X[t,1])", {"X": A}, [], ["p", "--size"]),
     "out of range": ("Y[t] = X[t+1] - X[t]", {"X": A[:, 0]}, [], ["X", "range"]),
+    "nothing left": ("Y[t] = sum(r, X[t+r]*W[r])", {"X": A[:, 0], "W": np.ones(5)}, [], ["t", "X", "3", "5"]),
     "unknown type": (MATMUL, {"A": A, "B": B}, ["--dtype", "float8"], ["float8"]),
 }
 

@@ -9,7 +9,7 @@ from fractions import Fraction
 from derive import expr as E
 from derive.errors import NotationError
 from derive.expr import Expr, Index
-from derive.notation.constants import NoNumberError, check_constant
+from derive.notation.constants import NoNumberError, check_constant, value
 from derive.notation.letters import Letters
 from derive.notation.source import Line
 from derive.program import FUNCTIONS, REDUCTIONS
@@ -48,8 +48,8 @@ def read(node: ast.expr, scope: Scope) -> Expr:
 
 def condition(node: ast.expr, scope: Scope) -> Expr:
     """A condition; a number stands for `!= 0`."""
-    value = _any(node, scope)
-    return value if _is_condition(value) else E.compare("!=", value, E.ZERO)
+    found = _any(node, scope)
+    return found if _is_condition(found) else E.compare("!=", found, E.ZERO)
 
 
 def _is_condition(e: Expr) -> bool:
@@ -179,16 +179,16 @@ def subscript(node: ast.expr, scope: Scope) -> Expr:
     """An integer-valued term: letters, integers, their sums and multiples, `//`, `%`, integer tensors."""
     if isinstance(node, ast.Slice):
         raise scope.line.error("slices are not in the notation", value=ast.unparse(node), hint="name the axis: X[i, j]")
-    value = _numbers(read(node, replace(scope, subscript=True)), scope)
-    bad = next((x for x in E.subterms(value) if not _integral(x)), None)
+    found = _numbers(read(node, replace(scope, subscript=True)), scope)
+    bad = next((x for x in E.subterms(found) if not _integral(x)), None)
     if bad is not None:
         raise scope.line.error("a subscript must be an integer", node, value=ast.unparse(node),
                                hint="use letters, integers, + - *, // and %, or an integer tensor")
-    if any(isinstance(x, E.Num) and abs(x.value) >= FARTHEST for x in E.subterms(value)):
+    if any(isinstance(x, E.Num) and abs(x.value) >= FARTHEST for x in E.subterms(found)):
         raise scope.line.error("a subscript is too large", node, value=ast.unparse(node))
-    if isinstance(value, E.Num) and value.value < 0:
+    if isinstance(found, E.Num) and found.value < 0:
         raise scope.line.error("subscripts count from 0", node, value=ast.unparse(node))
-    return value
+    return found
 
 
 def _numbers(e: Expr, scope: Scope) -> Expr:
@@ -219,7 +219,11 @@ def _binary(node: ast.BinOp, left: Expr, right: Expr, scope: Scope) -> Expr:
         case ast.Pow():
             if left is E.ZERO and isinstance(right, E.Num) and right.value < 0:
                 raise scope.line.error("division by zero", node, value=ast.unparse(node))
-            return E.power(left, right)
+            exponent = value(right, scope.params)
+            if left is E.ZERO and exponent is None:
+                raise scope.line.error("a power of 0 has no derivative by its exponent", node, value=ast.unparse(node),
+                                       hint="write where(exponent == 0, 1, 0)")
+            return E.power(left, E.ZERO if exponent == 0 else right)
         case ast.FloorDiv() | ast.Mod():
             left, right = _numbers(left, scope), _numbers(right, scope)
             whole = all(_integral(x) and (scope.subscript or not isinstance(x, E.Get)) for x in E.subterms(left))

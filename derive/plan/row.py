@@ -58,7 +58,8 @@ class _Rows:
         scope = self.scope
         self.context.decode(scope, self.group.domain, self.row)
         parts = self._parts()
-        kept = _kept([[t.body for t in part] for part in parts], self.group)
+        integers = {n for n, b in self.context.buffers.items() if b.dtype == "ids"}
+        kept = _kept([[t.body for t in part] for part in parts], self.group, integers)
         for x in kept:
             wish = local_name(x.tensor) if isinstance(x, Get) else "value"
             self.arrays[x] = scope.namer.fresh(f"{wish}_row", ours=True)
@@ -164,6 +165,8 @@ class _Rows:
             branch.shared -= {x}
             value = branch.real(x)
             if x not in filled:
+                inner.namer.reserve(branch.namer.taken)
+                inner.memo |= branch.memo
                 inner.stmts += [
                     *branch.stmts,
                     ir.Let(local, value),
@@ -252,15 +255,15 @@ class _Rows:
         return -(-2 * SPARE * self.context.wide * len(self.sums) // max(bytes_, 1))
 
 
-def _kept(phases: list[list[Expr]], group: Group) -> list[Expr]:
+def _kept(phases: list[list[Expr]], group: Group, integers: set[str]) -> list[Expr]:
     """What is worth keeping of a row: accesses, and choices between accesses, that several phases read.
 
-    The first of these phases must read it without condition.
+    The first of these phases must read it without condition. Entries of integer tensors are read again.
     """
     every = [list(dict.fromkeys(x for body in bodies for x in E.subterms(body))) for bodies in phases]
     found: list[Expr] = []
     for x in reversed(list(dict.fromkeys(x for terms in every for x in terms))):
-        if not _of_row(x, group):
+        if not _of_row(x, group, integers):
             continue
         readers = [n for n, bodies in enumerate(phases) if any(x in _outside(b, found) for b in bodies)]
         if len(readers) > 1 and any(x in _sure(b) for b in phases[readers[0]]):
@@ -268,12 +271,14 @@ def _kept(phases: list[list[Expr]], group: Group) -> list[Expr]:
     return found[::-1]
 
 
-def _of_row(x: Expr, group: Group) -> bool:
+def _of_row(x: Expr, group: Group, integers: set[str]) -> bool:
     """Whether `x` is an element of memory that belongs to one row, or a choice that reads one."""
     if isinstance(x, Where):
         inside = E.subterms(x)
-        return not group.made & set(E.tensors(x)) and any(isinstance(g, Get) and _of_row(g, group) for g in inside)
-    if not isinstance(x, Get) or x.tensor in group.made:
+        return not group.made & set(E.tensors(x)) and any(
+            isinstance(g, Get) and _of_row(g, group, integers) for g in inside
+        )
+    if not isinstance(x, Get) or x.tensor in group.made or x.tensor in integers:
         return False
     plain = all(isinstance(s, Index) for s in x.subs)
     return plain and x.free >= set(group.domain) and bool(x.free & set(group.inner))
