@@ -50,11 +50,26 @@ def _values(x: Expr) -> tuple[Expr, ...]:
 
 
 def _places(x: Expr) -> Expr:
-    """How many values `x` has; for a reduction, how many terms it runs over."""
+    """How many values `x` has; for a reduction, how many terms it runs over.
+
+    Of `Σ_t where(v == ids[t], g, 0)` each g is added at one v, not at all of them: a scatter, and v does not count.
+    """
     indices: set[Index] = set(x.free)
     if isinstance(x, (E.Reduce, E.Softmax)):
         indices = set(x.body.free) | set(x.indices)
+        if isinstance(x.body, E.Where) and x.body.other is E.ZERO:
+            indices -= {i for i in x.free for c in _conditions(x.body.cond) if _told(i, c)}
     return E.mul(*(_size(i) for i in sorted(indices, key=lambda i: i.key)))
+
+
+def _conditions(c: Expr) -> tuple[Expr, ...]:
+    return c.args if isinstance(c, E.Logic) and c.op == "and" else (c,)
+
+
+def _told(i: Index, c: Expr) -> bool:
+    """Whether the equation `c` says which one value `i` has, by the entry of a tensor."""
+    sides = (c.left, c.right) if isinstance(c, E.Cmp) and c.op == "==" else ()
+    return i in sides and any(isinstance(x, E.Get) for x in sides)
 
 
 def _size(i: Index) -> Expr:

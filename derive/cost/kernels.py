@@ -1,9 +1,10 @@
-"""FLOPs of a kernel, from the statements that it says it computes."""
+"""FLOPs of a kernel and the elements that it gathers, from the statements that it says it computes."""
 
 from __future__ import annotations
 
 import re
 
+from derive import expr as E
 from derive.cost.flops import flops
 from derive.errors import DeriveError
 from derive.expr import Expr
@@ -18,8 +19,37 @@ def kernel_flops(k: Kernel, program: Program) -> Expr | None:
     A kernel that only adds up partial results, or makes them, has the additions, which are few, left out.
     """
     if any("_partial" in b.name for b in k.reads) or all(b.role == "scratch" for b in k.writes):
-        from derive import expr as E
         return E.ZERO
+    found = _read(k, program)
+    if found is None:
+        return None
+    read, classes = found
+    return _renamed(flops(read.statements, together=True), classes)
+
+
+def gathered(k: Kernel, program: Program) -> dict[str, tuple[str, ...]]:
+    """Tensors that a kernel reads at places which an integer tensor says, and nowhere else: extents of those places.
+
+    Only where they are among the tensor's own axes, so that they are fewer than its elements: of `X[b,s,labels[b,s]]`
+    it reads b·s elements.  Of `E[ids[t],c]` it may read the whole table, or rows of it more than once.
+    """
+    found = _read(k, program)
+    if found is None:
+        return {}
+    read, classes = found
+    places: dict[str, tuple[str, ...] | None] = {}
+    for s in read.statements:
+        for g in (x for x in E.subterms(s.expr) if isinstance(x, E.Get)):
+            within = tuple(classes[i.extent] for i in g.subs if isinstance(i, E.Index) and i.extent in classes)
+            inside = {classes[i.extent] for i in g.free if i.extent in classes}
+            by_data = any(isinstance(x, E.Get) for sub in g.subs for x in E.subterms(sub))
+            new = within if by_data and inside <= set(within) else None
+            places[g.tensor] = new if places.get(g.tensor, new) == new else None
+    return {t: axes for t, axes in places.items() if axes is not None}
+
+
+def _read(k: Kernel, program: Program) -> tuple[Program, dict[str, str]] | None:
+    """A kernel's statements, and what their extents are called in the formula; None if they are not in the notation."""
     extents = dict(program.letters)
     lines = []
     for c in k.computes:
@@ -43,9 +73,8 @@ def kernel_flops(k: Kernel, program: Program) -> Expr | None:
         if found is None:
             return None
         classes.setdefault(extent, found)
-    return _renamed(flops(read.statements, together=True), classes)
+    return read, classes
 
 
 def _renamed(e: Expr, classes: dict[str, str]) -> Expr:
-    from derive import expr as E
     return E.transform(e, lambda x: E.Size(classes.get(x.extent, x.extent)) if isinstance(x, E.Size) else x)

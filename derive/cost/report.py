@@ -10,13 +10,13 @@ from derive import expr as E
 from derive.cost.counts import buffer_bytes, buffer_text, product, text, value
 from derive.cost.flops import flops
 from derive.cost.gpus import GPUS, seconds
-from derive.cost.kernels import kernel_flops
+from derive.cost.kernels import gathered, kernel_flops
 from derive.errors import ShapeError
 from derive.expr import Expr
 from derive.extents import solve
 from derive.operation import Operation
 from derive.plan import make_plan
-from derive.plan.records import Buffer, Pass, Plan
+from derive.plan.records import Buffer, Kernel, Pass, Plan
 from derive.plan.work import moved
 from derive.program import Program
 
@@ -191,7 +191,7 @@ def _counted(op: Operation, plan: Plan, sizes: Mapping[str, int], gpu: str | Non
     d = op.derivation
     known = _sizes(op.program, sizes)
     kernels = tuple(
-        KernelCost(k.name, p.name, k.plan, k.computes, kernel_flops(k, d.forward), *moved(k))
+        KernelCost(k.name, p.name, k.plan, k.computes, kernel_flops(k, d.forward), *_moved(k, p, d.forward))
         for p in (plan.forward, plan.backward) if p for k in p.kernels)
     names: dict[str, int] = {}
     if known is not None:
@@ -201,6 +201,15 @@ def _counted(op: Operation, plan: Plan, sizes: Mapping[str, int], gpu: str | Non
                       for o in d.forward.outputs for i in d.chain.wanted)
     counted = {"forward": flops(d.forward.statements), "backward": flops(d.backward.statements)}
     return Report(d.forward, plan, known, counted, kernels, jacobians, gpu, names)
+
+
+def _moved(k: Kernel, p: Pass, program: Program) -> tuple[tuple[Buffer, ...], tuple[Buffer, ...]]:
+    """What a kernel reads and writes; of a buffer that it gathers from, the elements that it gathers."""
+    sizes = {r.letter: r.name for r in p.sizes}
+    places = gathered(k, program)
+    reads, writes = moved(k)
+    return tuple(replace(b, axes=tuple(sizes[e] for e in places[b.tensor]))
+                 if b.tensor in places and all(e in sizes for e in places[b.tensor]) else b for b in reads), writes
 
 
 def _sizes(program: Program, given: Mapping[str, int]) -> dict[str, int] | None:
