@@ -136,7 +136,8 @@ def kernels(text: str, **options: Any) -> Any:
 
 
 def run(loaded: Any, op: Any, arrays: dict[str, Any]) -> list[Any]:
-    device = {n: emulator.asarray(a.astype(np.float32)) for n, a in arrays.items()}
+    whole = {t.name for t in op.forward_program.inputs if t.integer}
+    device = {n: emulator.asarray(a if n in whole else a.astype(np.float32)) for n, a in arrays.items()}
     made = loaded.op_forward(*(device[b.tensor] for b in op.plan.forward.arguments))
     device |= zip((b.tensor for b in op.plan.forward.results), made, strict=True)
     device |= {f"d{o}": device[o] for o in op.forward_program.outputs}
@@ -144,17 +145,23 @@ def run(loaded: Any, op: Any, arrays: dict[str, Any]) -> list[Any]:
     return [np.array(a) for a in (*made, *back)]
 
 
-@pytest.mark.parametrize("name", ["causal", "grouped", "alibi"])
+def each(*quick: str) -> Any:
+    """Every formula; those that are not named are slow."""
+    slow = pytest.mark.slow
+    return pytest.mark.parametrize("name", [n if n in quick else pytest.param(n, marks=slow) for n in ALL])
+
+
+@each("causal", "grouped", "alibi")
 def test_every_order_of_blocks_and_threads_gives_the_same_bits(name: str) -> None:
-    arrays = VARIANTS[name].arrays(129, 129)
-    first = run(*kernels(VARIANTS[name].text), arrays)
+    arrays = ALL[name].arrays(129, 129)
+    first = run(*kernels(ALL[name].text), arrays)
     for options in ({}, {"order": "random", "seed": 1}, {"order": "random", "seed": 2}):
-        for a, b in zip(first, run(*kernels(VARIANTS[name].text, **options), arrays), strict=True):
+        for a, b in zip(first, run(*kernels(ALL[name].text, **options), arrays), strict=True):
             assert a.tobytes() == b.tobytes()
 
 
-@pytest.mark.parametrize("name", ["causal", "grouped", "padding", "bias"])
+@each("causal", "grouped", "padding", "bias")
 def test_check_mode_finds_nothing(name: str) -> None:
-    loaded, op = kernels(VARIANTS[name].text, check=True)
+    loaded, op = kernels(ALL[name].text, check=True)
     for length in (5, 66):
-        run(loaded, op, VARIANTS[name].arrays(length, length))
+        run(loaded, op, ALL[name].arrays(length, length))
