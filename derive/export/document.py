@@ -9,7 +9,7 @@ from derive import expr as E
 from derive.cost import Report, report
 from derive.emit import sources
 from derive.export.element import Writer
-from derive.export.result import TIMES, Rule, count_latex, definitions, notation, rule, shape
+from derive.export.result import PARTIAL, TIMES, Rule, count_latex, definitions, notation, rule, shape
 from derive.export.shares import AdjointPart, adjoint_part
 from derive.expr import Expr, Index, Reduce
 from derive.operation import Operation
@@ -143,7 +143,7 @@ def document(op: Operation, *, title: str = "", sentence: str = "", title_zh: st
         notation(op),
         ("# forward", *op.forward_numpy, "# backward", *op.backward_numpy),
         tuple((name_latex(b.tensor), _kept(b, program, w)) for b in costs.saved),
-        tuple(name_latex(n) for n in d.saved if n not in {b.tensor for b in costs.saved}), _cost(costs, w),
+        tuple(name_latex(n) for n in d.saved if n not in {b.tensor for b in costs.saved}), _cost(costs, w, program),
         _cores(costs, op.name), tuple(validation))
 
 
@@ -199,8 +199,14 @@ def _simplifications(steps: Sequence[Step], program: Program) -> tuple[Simplific
     for chain in chains:
         w = Writer(program)
         indices = tuple(i for i in chain[0].target.subs if isinstance(i, Index))
-        rewrites = tuple(Rewrite(_law(s), _concerned(s), w.term(s.after, indices)) for s in chain)
-        found.append(Simplification(w.term(chain[0].target), w.term(chain[0].before, indices), rewrites))
+        before = w.term(chain[0].before, indices)
+        rewrites: list[Rewrite] = []
+        for s in chain:
+            after = w.term(s.after, indices)
+            if after != (rewrites[-1].after if rewrites else before):  # else it is written alike
+                rewrites.append(Rewrite(_law(s), _concerned(s), after))
+        if rewrites:
+            found.append(Simplification(w.term(chain[0].target), before, tuple(rewrites)))
     return tuple(found)
 
 
@@ -228,11 +234,14 @@ def _bare(tensor: str, e: Expr) -> int:
 
 # ------------------------------------------------------------------------------------------ costs and kernels
 
-def _cost(r: Report, w: Writer) -> Cost:
+def _cost(r: Report, w: Writer, program: Program) -> Cost:
     s = r.symbolic()
+    classes = dict(program.letters)  # what counts call an extent -> the extent
+    for p in (r.plan.forward, r.plan.backward):
+        classes.update((rule.name.removeprefix("size_"), rule.letter) for rule in (p.sizes if p else ()))
 
     def size(name: str) -> str:
-        return w.printer.size(name) if "." in name else f"N_{{{name}}}"
+        return w.printer.size(classes.get(name, name))
 
     def pair(of: dict[str, str]) -> tuple[str, str]:
         return count_latex(of["forward"], size), count_latex(of["backward"], size)
@@ -242,7 +251,7 @@ def _cost(r: Report, w: Writer) -> Cost:
         u = r.unfused.symbolic()
         unfused = (*pair(u["bytes"]), count_latex(u["saved_bytes"], size))
     return Cost(pair(s["flops"]), pair(s["bytes"]), count_latex(s["saved_bytes"], size),
-                count_latex(s["jacobian_bytes"], size), "column_chunks" in str(s), unfused)
+                count_latex(s["jacobian_bytes"], size), PARTIAL in " + ".join(pair(s["bytes"])).split(" + "), unfused)
 
 
 def _cores(costs: Report, name: str) -> tuple[Core, ...]:

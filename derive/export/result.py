@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -162,18 +163,50 @@ def notation(op: Operation) -> tuple[str, ...]:
 
 # ---------------------------------------------------------------------------------------------------- counts
 
+PARTIAL = "p"  # what stands for the partial results of sums that are split
+
+
 def count_latex(text: str, size: Callable[[str], str]) -> str:
-    """`4*i*n*o + n*o**2` in LaTeX, with `size` for an extent; `c(n)` is how many parts a sum over n is split into."""
-    terms = []
-    for term in text.split(" + "):
-        factors = []
-        for f in re.findall(r"column_chunks\([^()]*\)|[^*]+(?:\*\*\d+)?", term):
-            found = re.fullmatch(r"column_chunks\((.*)\)", f)
-            base, _, power = f.partition("**")
-            if found:
-                base = rf"c\left({count_latex(found[1], size)}\right)"
-            elif not base.isdigit():
-                base = size(base)
-            factors.append(base + (f"^{{{power}}}" if power else ""))
-        terms.append(r"\,".join(factors))
-    return " + ".join(terms)
+    """`4*i*n*o + n*o**2` in LaTeX, with `size` for an extent; terms of partial results are one `p`."""
+    tree = ast.parse(text.replace(".", "_DOT_"), mode="eval").body
+    terms: list[ast.expr] = []
+    while isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Add):
+        terms.insert(0, tree.right)
+        tree = tree.left
+    terms.insert(0, tree)
+    whole = [t for t in terms if not _split(t)]
+    parts = [_count(t, size) for t in whole] + [PARTIAL] * (len(whole) < len(terms))
+    return " + ".join(parts)
+
+
+def _split(term: ast.expr) -> bool:
+    """Whether a term counts partial results: their number is a function of sizes."""
+    return any(isinstance(n, (ast.Call, ast.FloorDiv)) for n in ast.walk(term))
+
+
+def _count(node: ast.expr, size: Callable[[str], str]) -> str:
+    match node:
+        case ast.Constant():
+            return str(node.value)
+        case ast.Name():
+            return size(node.id.replace("_DOT_", "."))
+        case ast.BinOp(op=ast.Mult()):
+            number, codes = 1, []
+            for f in _factors(node):
+                if isinstance(f, ast.Constant) and isinstance(f.value, int):
+                    number *= f.value
+                else:
+                    add = isinstance(f, ast.BinOp) and isinstance(f.op, ast.Add)
+                    codes.append(rf"\left({_count(f, size)}\right)" if add else _count(f, size))
+            return r"\,".join([str(number)] * (number != 1 or not codes) + codes)
+        case ast.BinOp(op=ast.Pow()):
+            return f"{_count(node.left, size)}^{{{_count(node.right, size)}}}"
+        case ast.BinOp(op=ast.Add()):
+            return f"{_count(node.left, size)} + {_count(node.right, size)}"
+    raise ValueError(f"{ast.unparse(node)} is no count")
+
+
+def _factors(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+        return _factors(node.left) + _factors(node.right)
+    return [node]

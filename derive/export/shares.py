@@ -38,6 +38,7 @@ class Share:
         inserted: its right side with the partial derivative put in, a term for each place where the operand is read.
         eliminations: what each Kronecker delta does to the sum.
         result: what is left, a term for each place.
+        scalar: whether the statement's value is one number.
         whole: whether the inserted term holds the whole partial derivative, with deltas inside its brackets.
     """
 
@@ -50,6 +51,7 @@ class Share:
     inserted: tuple[str, ...]
     eliminations: tuple[Elimination, ...]
     result: tuple[str, ...]
+    scalar: bool
     whole: bool
 
 
@@ -107,7 +109,7 @@ def _share(parts: list[Contribution], program: Program) -> Share:
         name_latex(s.name), statement_latex(s, w.letters), head, f"{fraction} = {case_latex(partial, w)}",
         _jacobian(s, x, partial, w), rf"{head} = {total}{cotangent}\,{fraction}", inserted,
         tuple(dict.fromkeys(e for c in again for e in _eliminations(c, program))),
-        tuple(w.term(c.expr, element) for c in again), whole)
+        tuple(w.term(c.expr, element) for c in again), not s.indices, whole)
 
 
 def plain_letters(c: Contribution, letters: Letters) -> dict[Expr, Expr]:
