@@ -4,6 +4,7 @@
 
 #include "count.h"
 #include "shadow.h"
+#include "stacks.h"
 
 namespace derive {
 
@@ -16,8 +17,8 @@ struct Cached {
   unsigned short site;
 };
 static const unsigned CACHED = 2048;
-static Cached cache[CACHED];
 static Tracked nowhere = {nullptr, 0, "", 0, false, true, true, nullptr, nullptr};
+static Cached cache[CACHED];
 
 // A write that would be a race unless it stores what is there already (all threads set one flag): decided when
 // the same thread comes here again, after its store.
@@ -46,7 +47,7 @@ static inline void settle() {
 }
 
 void reset_access() {
-  memset(cache, 0, sizeof cache);
+  for (Cached& c : cache) c = {0, &nowhere, 0};
   doubt.open = false;
 }
 
@@ -81,7 +82,7 @@ static void before_write(Tracked& region, unsigned long cell, unsigned long offs
                          bool atomic) {
   unsigned floor = region.shared ? block_time : 1;
   const Record& write = region.writes[cell];
-  if (write.time >= floor && !(atomic && write.who & ATOMIC) && !ordered(region, write)) {
+  if (write.time >= floor && !surely_ordered(write) && !(atomic && write.who & ATOMIC) && !ordered(region, write)) {
     bool same_block = write.time >= block_time;
     if (same_block && !atomic && size <= sizeof doubt.before && !(write.who & ATOMIC)) {
       if (!doubt.open) {
@@ -101,6 +102,14 @@ static void before_write(Tracked& region, unsigned long cell, unsigned long offs
   read.time = 0;
 }
 
+// Since the threads last met, this one has read here, or others that stand for it have.
+static inline bool known_reader(const Record& read) {
+  if (read.time != now) return false;
+  unsigned thread = read.who & THREAD;
+  unsigned other = thread / DERIVE_WARP == current / DERIVE_WARP ? OTHER_LANE : OTHER_WARP;
+  return thread == current || read.who & other;
+}
+
 static inline void before_read(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site) {
   unsigned floor = region.shared ? block_time : 1;
   const Record& write = region.writes[cell];
@@ -108,12 +117,13 @@ static inline void before_read(Tracked& region, unsigned long cell, unsigned lon
     if (!region.initialised)
       report_access("uninitialized", site, &region, "reads %u bytes at byte %lu, which nothing has written", size,
                     offset);
-  } else if (!ordered(region, write)) {
+  } else if (!surely_ordered(write) && !ordered(region, write)) {
     report_race(site, &region, offset, "reads", write, write.who & ATOMIC ? "has atomically changed" : "has written",
                 {current_block(), current_thread()});
   }
   if (region.reads == nullptr) return;
   Record& read = region.reads[cell];
+  if (known_reader(read)) return;
   unsigned who = current;
   if (read.time >= block_time) {
     who |= read.who & OTHER_BLOCK;
@@ -158,22 +168,38 @@ static void touch(Tracked& region, unsigned long offset, unsigned long size, boo
 
 static inline void access(const void* address, unsigned long size, bool is_write, bool aligned, unsigned long pc) {
   if (counting) return count_access(address, size, is_write, site_of_pc(pc));
-  if (!checking || in_stacks(address)) return;
-  settle();
+  if (!checking) return;
   const char* place = static_cast<const char*>(address);
   Cached& cached = cache[(pc >> 1) % CACHED];
-  if (cached.pc != pc) cached = {pc, &nowhere, site_of_pc(pc)};
-  Tracked* region = cached.region;
+  Tracked* region = cached.pc == pc ? cached.region : &nowhere;
   unsigned long offset = static_cast<unsigned long>(place - region->base);
   if (offset >= region->size || size > region->size - offset) {
+    if (in_stacks(address)) return;
+    settle();
+    if (cached.pc != pc) cached = {pc, &nowhere, site_of_pc(pc)};
     region = region_of(place, size);
     if (region == nullptr) return out_of_bounds(place, size, is_write, cached.site);
     cached.region = region;
     offset = static_cast<unsigned long>(place - region->base);
   }
+  settle();
   if (aligned && reinterpret_cast<unsigned long>(place) & (size - 1))
     check_misaligned(region, offset, static_cast<unsigned>(size), is_write, cached.site);
   touch(*region, offset, size, is_write, cached.site);
+}
+
+// Most reads, made as short as can be: of one cell of a region that this place has read before, where nothing is new.
+template <unsigned SIZE>
+static inline __attribute__((always_inline)) bool nothing_new(const void* address, unsigned long pc) {
+  if (!checking || counting || doubt.open) return false;
+  const Cached& cached = cache[(pc >> 1) % CACHED];
+  const Tracked& region = *cached.region;
+  unsigned long offset = static_cast<unsigned long>(static_cast<const char*>(address) - region.base);
+  if (cached.pc != pc || offset >= region.size || 1u << region.shift != SIZE) return false;
+  if (offset % SIZE != 0 || reinterpret_cast<unsigned long>(address) % SIZE != 0) return false;
+  if (region.input || region.reads == nullptr) return false;
+  const Record& write = region.writes[offset / SIZE];
+  return write.time >= block_time && write.time < barrier_time && known_reader(region.reads[offset / SIZE]);
 }
 
 static void range(const void* address, unsigned long size, bool is_write, unsigned site) {
@@ -192,7 +218,9 @@ using namespace derive;
 
 #define CALLER reinterpret_cast<unsigned long>(__builtin_return_address(0)) - 1
 #define DERIVE_CALLBACKS(SIZE)                                                                             \
-  extern "C" void __tsan_read##SIZE(void* p) { access(p, SIZE, false, true, CALLER); }                     \
+  extern "C" void __tsan_read##SIZE(void* p) {                                                             \
+    if (!nothing_new<SIZE>(p, CALLER)) access(p, SIZE, false, true, CALLER);                               \
+  }                                                                                                        \
   extern "C" void __tsan_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }                     \
   extern "C" void __tsan_volatile_read##SIZE(void* p) { access(p, SIZE, false, true, CALLER); }            \
   extern "C" void __tsan_volatile_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }            \

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "shadow.h"
+#include "stacks.h"
 
 namespace derive {
 

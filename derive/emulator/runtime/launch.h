@@ -45,6 +45,5 @@ const Launch* current_launch();
 derive_dim current_block();
 derive_dim current_thread();
 bool in_stack_guard(const void* address);
-bool in_stacks(const void* address);
 
 }  // namespace derive

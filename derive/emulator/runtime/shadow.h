@@ -58,6 +58,10 @@ void reset_access();
 extern unsigned now, block_time, barrier_time;
 void reset_order();
 bool ordered(const Tracked& region, const Record& before);
+// The common cases of it: the running thread's own, or before the block's last barrier.
+inline bool surely_ordered(const Record& before) {
+  return before.time >= block_time && (before.time < barrier_time || (before.who & THREAD) == current);
+}
 // Whether all readers that the flags of `before` stand for came before this thread.
 bool readers_ordered(const Tracked& region, const Record& before);
 void atomic_order(const void* address);

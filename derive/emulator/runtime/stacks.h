@@ -15,6 +15,11 @@ struct Stack {
 
 extern Stack stacks[MAX_THREADS];
 
+// All of them; both null before the first launch.
+extern char* stack_area;
+extern char* stack_area_end;
+inline bool in_stacks(const void* address) { return address >= stack_area && address < stack_area_end; }
+
 // Makes sure that stacks[0..count) are mapped.
 void map_stacks(int count);
 
