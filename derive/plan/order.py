@@ -46,9 +46,11 @@ class _Way:
 
 @dataclass
 class _Steps:
+    """The statements so far, and the products among them by what they are of."""
+
     fresh: Callable[[str], str]
     out: list[Statement] = field(default_factory=list)
-    known: dict[Expr, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
+    known: dict[Expr, str] = field(default_factory=dict)
 
     def taken(self, s: Statement) -> Statement:
         """`s`, or its last step; the others are in `out` before it."""
@@ -59,7 +61,7 @@ class _Steps:
         private = any(sum(i in g.free for g in groups) == 1 for i in inner)
         if not 2 <= len(groups) <= MOST or (len(groups) == 2 and not private):
             return s
-        ways = _ways([g.free for g in groups], frozenset(s.indices), frozenset(inner))
+        ways = _ways([g.free for g in groups], frozenset(s.indices), lambda part, kept: self.has(groups, part, kept))
         best = ways.get(2 ** len(groups) - 1)
         if best is None or best.parts is None:
             return s
@@ -68,31 +70,41 @@ class _Steps:
         if direct <= (2 if whole else 1) * best.cost:
             return s
         sides = [self.made(s, groups, ways, part) for part in best.parts]
-        left = frozenset(inner) & (sides[0].free | sides[1].free)
+        left = sides[0].free | sides[1].free
         order = tuple(i for i in inner if i in left)
         return Statement(s.name, s.indices, E.reduction("sum", order, E.mul(*sides)), s.line)
 
     def made(self, s: Statement, groups: list[Expr], ways: dict[int, _Way], part: int) -> Expr:
-        """The product of the factors of `part`, summed over what only they have."""
+        """The product of the factors of `part`, summed over what only they have; a statement, if it is no factor."""
         way = ways[part]
-        if way.parts is not None:
-            e = E.mul(*(self.made(s, groups, ways, p) for p in way.parts))
-        else:
-            e = groups[part.bit_length() - 1]
-        bound = tuple(sorted(e.free - way.indices, key=lambda i: i.key))
-        return self.named(s, E.reduction("sum", bound, e)) if bound else e
-
-    def named(self, s: Statement, e: Expr) -> Expr:
-        """A statement that defines `e`, or an equal one that is there, and the access to it."""
-        place = appearance(e)
-        shape = E.substitute(e, {i: Index(f"@{n}", i.extent) for n, i in enumerate(place)})
+        whole = _product(groups, part, way.indices)
+        if way.parts is None and not isinstance(whole, E.Reduce):
+            return whole
+        shape, place = _shape(whole)
         if shape not in self.known:
-            free = tuple(sorted(place, key=lambda i: (i not in s.indices, place.index(i))))
-            name = self.fresh(f"{s.name}_product")
-            self.known[shape] = (name, tuple(place.index(i) for i in free))
-            self.out.append(Statement(name, free, e, s.line))
-        name, axes = self.known[shape]
-        return Get(name, tuple(place[a] for a in axes))
+            e = whole
+            if way.parts is not None:
+                e = E.mul(*(self.made(s, groups, ways, p) for p in way.parts))
+                e = E.reduction("sum", tuple(sorted(e.free - way.indices, key=lambda i: i.key)), e)
+            self.known[shape] = self.fresh(f"{s.name}_product")
+            self.out.append(Statement(self.known[shape], place, e, s.line))
+        return Get(self.known[shape], place)
+
+    def has(self, groups: list[Expr], part: int, kept: Indices) -> bool:
+        return _shape(_product(groups, part, kept))[0] in self.known
+
+
+def _product(groups: list[Expr], part: int, kept: Indices) -> Expr:
+    """The product of the factors of `part`, summed over all but `kept`."""
+    e = E.mul(*(g for n, g in enumerate(groups) if part >> n & 1))
+    bound = tuple(sorted(e.free - kept, key=lambda i: i.key))
+    return E.reduction("sum", bound, e) if bound else e
+
+
+def _shape(e: Expr) -> tuple[Expr, tuple[Index, ...]]:
+    """`e` whatever its indices are called, and these in the order in which they appear."""
+    place = appearance(e)
+    return E.substitute(e, {i: Index(f"@{n}", i.extent) for n, i in enumerate(place)}), place
 
 
 def _grouped(body: Expr) -> list[Expr]:
@@ -105,8 +117,11 @@ def _grouped(body: Expr) -> list[Expr]:
     return [E.mul(*m) for m in members]
 
 
-def _ways(sets: list[Indices], result: Indices, inner: Indices) -> dict[int, _Way]:
-    """The cheapest way to each subset of the factors whose product needs no temporary larger than all else."""
+def _ways(sets: list[Indices], result: Indices, has: Callable[[int, Indices], bool]) -> dict[int, _Way]:
+    """The cheapest way to each subset of the factors whose product needs no temporary larger than all else.
+
+    `has` says whether the product of a subset is there already.
+    """
     room = max(_terms(s) for s in (*sets, result))
     ways: dict[int, _Way] = {}
     full = 2 ** len(sets) - 1
@@ -115,7 +130,10 @@ def _ways(sets: list[Indices], result: Indices, inner: Indices) -> dict[int, _Wa
         kept = (result | outside) & frozenset().union(*(s for n, s in enumerate(sets) if subset >> n & 1))
         if subset & (subset - 1) == 0:
             own = sets[subset.bit_length() - 1]
-            ways[subset] = _Way(0 if kept == own else _terms(own), kept, None)
+            ways[subset] = _Way(0 if kept == own or has(subset, kept) else _terms(own), kept, None)
+            continue
+        if has(subset, kept):
+            ways[subset] = _Way(0, kept, None)
             continue
         if subset != full and _terms(kept) > room:
             continue
@@ -124,7 +142,7 @@ def _ways(sets: list[Indices], result: Indices, inner: Indices) -> dict[int, _Wa
             a, b = ways.get(part), ways.get(subset ^ part)
             if part > subset ^ part and a is not None and b is not None:
                 cost = a.cost + b.cost + _terms(a.indices | b.indices)
-                if subset not in ways or cost < ways[subset].cost:
+                if subset not in ways or cost <= ways[subset].cost:
                     ways[subset] = _Way(cost, kept, (part, subset ^ part))
             part = (part - 1) & subset
     return ways

@@ -57,7 +57,7 @@ def test_a_chain_costs_two_products_and_shares_its_steps() -> None:
     sizes = {f"size_{x}": n for x in "ijkl"}
     assert evaluate(made.contract.flops_forward, sizes) == 2 * 2 * n**3
     assert evaluate(made.contract.flops_backward, sizes) == 5 * 2 * n**3  # one step serves two gradients
-    assert [b.axes for b in made.forward.temporaries if "partial" not in b.name] == [("size_l", "size_j")]
+    assert [b.axes for b in made.forward.temporaries if "partial" not in b.name] == [("size_i", "size_k")]
     assert evaluate(made.contract.bytes_forward, sizes) == 4 * 6 * n**2
 
 
