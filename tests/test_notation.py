@@ -32,6 +32,18 @@ def test_an_axis_without_a_letter_is_named_after_its_place() -> None:
     assert parse("Y[c,t] = X[c,t+1]").inputs[0].letters() == ("c", None)
 
 
+def test_a_declaration_may_say_that_a_tensor_holds_whole_numbers() -> None:
+    text = "input n[b]: int\nY[b,s] = where(s < n[b], X[b,s], 0)"
+    assert {t.name: t.integer for t in parse(text).inputs} == {"n": True, "X": False}
+    assert {t.name: t.integer for t in parse(text.replace(": int", "")).inputs} == {"n": False, "X": False}
+
+
+@pytest.mark.parametrize("kind", [": float", ": int = 3", ": 'int'"])
+def test_a_declaration_says_nothing_else(kind: str) -> None:
+    with pytest.raises(NotationError, match="input lengths\\[b\\]: int"):
+        parse(f"input n[b]{kind}\nY[b,s] = where(s < n[b], X[b,s], 0)")
+
+
 def test_a_declaration_names_an_axis() -> None:
     p = parse("input X[c,u]\nY[c,t] = X[c,t+1]")
     assert p.inputs[0].axes == ("c", "u")
