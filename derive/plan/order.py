@@ -22,6 +22,7 @@ from derive.plan.prepare import appearance
 from derive.program import Statement
 
 TYPICAL = 512
+SAME = 0.9  # steps that cost little more than the whole are worth it: a contraction reads its tensors once a tile
 MOST = 8  # factors of a product whose order is looked for
 
 Indices = frozenset[Index]
@@ -50,7 +51,7 @@ class _Steps:
 
     fresh: Callable[[str], str]
     out: list[Statement] = field(default_factory=list)
-    known: dict[Expr, str] = field(default_factory=dict)
+    known: dict[Expr, tuple[str, tuple[int, ...]]] = field(default_factory=dict)
 
     def taken(self, s: Statement) -> Statement:
         """`s`, or its last step; the others are in `out` before it."""
@@ -67,7 +68,7 @@ class _Steps:
             return s
         direct = _terms(frozenset(inner) | frozenset(s.indices))
         whole = split(s.indices, inner, body) is not None
-        if direct <= (2 if whole else 1) * best.cost:
+        if direct <= (2 if whole else SAME) * best.cost:
             return s
         sides = [self.made(s, groups, ways, part) for part in best.parts]
         left = sides[0].free | sides[1].free
@@ -86,9 +87,11 @@ class _Steps:
             if way.parts is not None:
                 e = E.mul(*(self.made(s, groups, ways, p) for p in way.parts))
                 e = E.reduction("sum", tuple(sorted(e.free - way.indices, key=lambda i: i.key)), e)
-            self.known[shape] = self.fresh(f"{s.name}_product")
-            self.out.append(Statement(self.known[shape], place, e, s.line))
-        return Get(self.known[shape], place)
+            rows = sorted(place, key=lambda i: i not in s.indices)  # those of the result lead: its rows lie in ours
+            self.known[shape] = self.fresh(f"{s.name}_product"), tuple(place.index(i) for i in rows)
+            self.out.append(Statement(self.known[shape][0], tuple(rows), e, s.line))
+        name, axes = self.known[shape]
+        return Get(name, tuple(place[a] for a in axes))
 
     def has(self, groups: list[Expr], part: int, kept: Indices) -> bool:
         return _shape(_product(groups, part, kept))[0] in self.known

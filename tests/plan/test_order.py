@@ -15,6 +15,7 @@ PRODUCTS = {
     "Y[n,i,l] = sum(j, k, A[n,i,j]*B[n,j,k]*C[k,l])": "nij,njk,kl->nil",
     "Y[i,j,k] = sum(r, A[i,r]*B[j,r]*C[k,r])": "ir,jr,kr->ijk",
     "Y[i,k] = sum(j, l, A[i,j,l]*B[j,k])": "ijl,jk->ik",
+    "Y[n] = sum(i, j, A[n,i]*B[i,j]*C[n,j])": "ni,ij,nj->n",
 }
 
 
