@@ -12,7 +12,7 @@ def blocks(count, threads, most=65535):
 
 
 def column_chunks(rows):
-    """Chunks of rows that are reduced apart: 256 rows each, so that a thread adds up no more than a few dozen."""
+    """Chunks of rows that are reduced apart: 256 rows each, a few dozen a thread, or 1024 chunks of more."""
     return max(1, min(-(-rows // 256), 1024))
 
 
@@ -27,18 +27,21 @@ def product_chunks(batches, rows, columns, length):
     return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
 
 
-def row_threads(count):
+def row_threads(count, kept=0):
     """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block."""
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
     along = 1
     while along < 512 and (along < count if along < 32 else 8 * along < count):
         along *= 2
-    return along, 128 // along if along <= 32 else 1
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
 
 
-def row_blocks(rows, count):
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
 
 
 def row_chunks(rows, count, share):
@@ -47,10 +50,10 @@ def row_chunks(rows, count, share):
     return max(1, min(-(-rows // share), row_blocks(rows, count), 1024))
 
 
-def row_shared(count, arrays, item):
-    """Bytes of shared memory in which a block keeps `arrays` values an element; 0 if they do not fit."""
-    along, rows = row_threads(count)
-    size = -(-count // along) * along * rows * arrays * item
+def row_shared(count, kept):
+    """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
+    along, rows = row_threads(count, kept)
+    size = -(-count // along) * along * rows * kept
     return size if size <= 96 * 1024 else 0
 
 

@@ -214,9 +214,10 @@ class _Rows:
         mine = [t for t in group.tasks if level(t, group) != COLUMN or t.op is not None]
         written = {context.buffers[t.name].name for t in self.tasks if t.name in self.stored}
         sizes = context.used_sizes(set(used) | set(self.rows.split("*")) | set(self.count.split("*")))
-        arrays = len(self.arrays) + len(self.sums)
+        held = context.wide * (len(self.arrays) + len(self.sums))  # bytes kept an element
         names = {i: shown.name for i, shown in zip(group.space, presentable(group.space), strict=True)}
-        shared = f"row_shared({self.count}, {arrays}, {context.wide})"
+        shared = f"row_shared({self.count}, {held})"
+        cut = f"{self.count}, {held}" if held else self.count
         return Kernel(
             name=self.name,
             plan="row",
@@ -225,7 +226,7 @@ class _Rows:
             ),
             reads=context.reads(set(used), written),
             writes=(*(b for b in context.buffers.values() if b.name in written), *self.partial.values()),
-            sizes=(*sizes, f"shared={shared}") if arrays else sizes,
+            sizes=(*sizes, f"shared={shared}") if held else sizes,
             shape=Row(
                 self.row,
                 self.rows,
@@ -237,9 +238,9 @@ class _Rows:
                 tuple((self.columns[t.name], t.op or "", self.partial[t.name].name) for t in self.sums),
             ),
             launch=Launch(
-                (self.chunks if self.sums else f"row_blocks({self.rows}, {self.count})", "1", "1"),
-                (f"*row_threads({self.count})", "", "1"),
-                shared if arrays else "0",
+                (self.chunks if self.sums else f"row_blocks({self.rows}, {cut})", "1", "1"),
+                (f"*row_threads({cut})", "", "1"),
+                shared if held else "0",
             ),
             accumulates=bool(self.accumulate & self.stored & {t.name for t in self.tasks}),
         )

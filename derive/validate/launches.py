@@ -1,4 +1,5 @@
-"""Sizes that reach every way in which kernels are launched: rows too long for a warp, rows too long for a block.
+"""Sizes that reach every way in which kernels are launched: rows too long for a warp, rows too long for a block or
+for shared memory.
 
 The emitted wrapper chooses blocks by the sizes of its arrays. It is run with kernels that do nothing but note how they
 were launched; a longer axis is worth trying where one of them is launched in a way not seen yet.
@@ -15,7 +16,7 @@ from derive.plan import Plan
 from derive.validate.data import BUDGET, Drawer, Sizes
 from derive.validate.drive import Emitted, Poisoned
 
-LENGTHS = (521, 1031, 2053, 4099, 16411)
+LENGTHS = (256, 521, 1031, 2053, 4099, 16411)
 MOST = 1 << 17  # threads of all launches together: a longer axis may mean work by its square
 
 
@@ -50,7 +51,7 @@ class _Kernel:
         for n in (*grid, *block):
             threads *= int(n)
         self.notes.threads += threads
-        self.notes.ways.add((self.code, self.name, tuple(block), shared_mem > 48 * 1024))
+        self.notes.ways.add((self.code, self.name, tuple(block), shared_mem == 0, shared_mem > 48 * 1024))
 
 
 class Launches:

@@ -20,11 +20,13 @@ Y[b,d,j] = (X[b,d,j] - M[b,d]) / sqrt(V[b,d] + 1e-2) * g[j] + h[j]
 MASKED = "P[t,s] = softmax(s, where(s <= t, S[t,s]*a, -1e30))"
 TEMPERATURE = "P[i,j] = softmax(j, S[i,j]/T)"
 COLUMN_MAX = "R[i] = sum(j, X[i,j]**2)\nY[i,j] = X[i,j]/sqrt(R[i] + 1)\nZ[j] = max(i, X[i,j])\noutput Y, Z"
+MANY = f"X[b,d,j] = {' + '.join(f'A{n}[b,d,j]' for n in range(14))}{LAYERNORM}"
 WHOLE = "L = sum(i, j, (X[i,j]*a - B[j])**2)"
 SUMS = [
     (LAYERNORM, {"b": 3, "d": 31, "j": 20}),  # a warp a row, several rows a block
     (LAYERNORM, {"b": 2, "d": 5, "j": 300}),  # a block a row
     (LAYERNORM, {"b": 1, "d": 3, "j": 3100}),  # in float64 too long for shared memory
+    (MANY, {"b": 1, "d": 5, "j": 256}),  # in float64 four rows of a warp do not fit together
     (MASKED, {"t": 9, "s": 65}),
     (TEMPERATURE, {"i": 65, "j": 33}),
     (COLUMN_MAX, {"i": 65, "j": 257}),
@@ -83,8 +85,10 @@ def test_threads_of_a_row() -> None:
         along, rows = row_threads(count)
         assert along * rows <= 512
         assert rows == 1 or 32 % along == 0 or along == 32  # rows of one warp: their threads meet without a barrier
-    assert row_shared(768, 4, 4) == 4 * 768 * 4
-    assert row_shared(50257, 1, 4) == 0
+        for kept in (4, 8, 60, 128, 1024, 10**5):  # a row that is not kept has a block to itself
+            assert row_shared(count, kept) or row_threads(count, kept)[1] == 1
+    assert row_shared(768, 4 * 4) == 4 * 768 * 4
+    assert row_shared(50257, 4) == 0
     assert row_chunks(4096, 768, 34) >= 100  # blocks enough for a GPU
 
 
