@@ -1,4 +1,5 @@
-"""Forward maps that the backward computes again, under the names that the forward has for them.
+"""Maps that are computed again where they are read, under their names: the forward's in the backward, and those of
+another kernel that can be had from what is read anyway.
 
     xhat[b,s,d] = rstd[b,s]*(X[b,s,d] - M[b,s])
 
@@ -8,7 +9,7 @@ at any place but the kernel's own, what the name stands for is written out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 
 from derive import expr as E
@@ -54,6 +55,40 @@ class Again:
         """`g` as its accesses to memory show it."""
         return replace(g, tasks=tuple(replace(t, body=self.out(t.body)) for t in g.tasks)) if self.maps else g
 
+    def spared(self, groups: list[Group], results: Collection[str]) -> tuple[list[Group], Again]:
+        """Maps between kernels that their readers had better compute again, from what they read anyway."""
+        maps = dict(self.maps)
+        for n, g in enumerate(groups):
+            for t in g.tasks:
+                readers = [h for h in groups if h is not g and t.name in _reads(h)]
+                if (
+                    t.op is None
+                    and t.statement.indices
+                    and t.name not in results
+                    and readers
+                    and g.plan != "attention"
+                    and all(self._has_all(h, t) for h in readers)
+                ):
+                    maps[t.name] = Statement(t.name, t.statement.indices, t.body, t.statement.line)
+                    g = replace(g, tasks=tuple(x for x in g.tasks if x is not t))
+            groups = [*groups[:n], g, *groups[n + 1 :]]
+        return [g for g in groups if g.tasks], Again(maps)
+
+    def _has_all(self, g: Group, t: Task) -> bool:
+        """Whether `g` reads, at the same places, every tensor as large as `t` that `t` is made of."""
+        mine = {x for u in self.seen(g).tasks for x in E.subterms(u.body) if isinstance(x, Get)}
+        if g.plan not in NAMED or any(isinstance(x, Reduce) for x in E.subterms(t.body)):
+            return False
+        for x in mine:
+            if x.tensor == t.name:
+                if not _has_place(x, g):
+                    return False
+                body = E.substitute(self.out(t.body), dict(zip(t.statement.indices, x.subs, strict=True)))
+                large = {y for y in E.subterms(body) if isinstance(y, Get) and len(y.free) >= len(x.subs)}
+                if not large <= mine:
+                    return False
+        return True
+
     def complete(self, g: Group) -> Group:
         """`g` with the maps that it reads by name as tasks of its own, in front."""
         if not self.maps:
@@ -80,6 +115,10 @@ class Again:
 
 def _kind(s: Statement, r: Reduce, menu: tuple[str, ...]) -> str:
     return classify(Statement(s.name, tuple(i for i in s.indices if i in r.free), r), menu).plan
+
+
+def _reads(g: Group) -> set[str]:
+    return {n for t in g.tasks for n in E.tensors(t.body)}
 
 
 def _has_place(x: Get, g: Group) -> bool:

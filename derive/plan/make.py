@@ -67,8 +67,8 @@ def make_plan(
     if attention == "fused" and menu:
         ahead, whole, fused = _fused(forward, _written(behind, again), context)
         if fused.groups:
-            forward, behind, again = ahead, whole, Again()
-            kept = tuple(s.name for s in forward.statements if behind and s.name in _read(behind))
+            forward, behind = ahead, _names_kept(whole, behind, again)
+            kept = tuple(s.name for s in forward.statements if whole and s.name in _read(whole))
             recomputed = (*recomputed, *(n for n in fused.recomputed if n not in recomputed))
     if not menu:
         behind, again = _written(behind, again), Again()
@@ -100,6 +100,21 @@ def _expanded(s: Statement, params: dict[str, Fraction]) -> Statement:
 def _written(program: Program | None, again: Again) -> Program | None:
     """A program with what it computes again written out."""
     return replace(program, statements=tuple(again.written(s) for s in program.statements)) if program else None
+
+
+def _names_kept(fused: Program | None, named: Program | None, again: Again) -> Program | None:
+    """`fused`, where statements that attention has not touched read by name what they read by name in `named`."""
+    if fused is None or named is None:
+        return fused
+    params = dict(named.params)
+    before = {s.name: s for s in named.statements}
+
+    def kept(s: Statement) -> Statement:
+        n = before.get(s.name, s)
+        same = n.indices == s.indices and numbers(again.out(n.expr), params) is s.expr
+        return n if same else s
+
+    return replace(fused, statements=tuple(kept(s) for s in fused.statements))
 
 
 def _read(program: Program) -> set[str]:
@@ -145,7 +160,8 @@ def _pass(
     statements = write_in(statements, menu, fused.units, results, again)
     groups = fuse(statements, results, menu, fused.groups, again)
     if menu:
-        groups = [again.complete(g) for g in merge(groups, context.fresh_tensor, again)]
+        groups, again = again.spared(merge(groups, context.fresh_tensor, again), results)
+        groups = [again.complete(g) for g in groups]
     groups += [classify(s, ()) for s in aliases]
     # A gradient that another sum reads, in its own kernel or a later one, is made alone and added at the end.
     reread = {t for g in groups for task in g.tasks for t in E.tensors(task.body)} & gradients
