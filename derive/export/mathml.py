@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import xml.etree.ElementTree as ET
+from functools import lru_cache
 
 from derive.errors import ExportError
 
@@ -16,8 +17,9 @@ UPRIGHT = re.compile(r"\\mathrm\{((?:[A-Za-z0-9]|\\_)+)\}")
 BELOW = {"\u2211", "max", "min"}  # they carry their index below them
 
 
+@lru_cache(maxsize=4096)
 def mathml(code: str, display: bool) -> str:
-    """A formula as MathML.
+    """A formula as MathML; kept, since both languages and a gallery's pages have the same ones.
 
     Raises:
         ExportError: latex2mathml is missing, or does not know something in the formula.
