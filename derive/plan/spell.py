@@ -44,7 +44,7 @@ def _spell(e: Expr, names: dict[Index, str]) -> tuple[str, int]:
         case E.Const() | E.Param():
             return e.name, POWER + 1
         case E.Size():
-            return f"size({e.extent})", POWER + 1
+            return e.extent[1:] if e.extent.startswith("=") else f"size({e.extent})", POWER + 1
         case Index():
             return names.get(e, e.name), POWER + 1
         case E.Get():
@@ -67,7 +67,7 @@ def _spell(e: Expr, names: dict[Index, str]) -> tuple[str, int]:
                 return f"1/{sub(e.base, POWER)}", PRODUCT
             return f"{sub(e.base, POWER + 1)}**{sub(e.exponent, POWER + 1)}", POWER
         case E.Call(fn="floordiv" | "mod"):
-            return f"{sub(e.args[0], PRODUCT)} {'//' if e.fn == 'floordiv' else '%'} {sub(e.args[1], POWER)}", PRODUCT
+            return f"{sub(e.args[0], PRODUCT)} {'//' if e.fn == 'floordiv' else '%'} {sub(e.args[1], POWER)}", SUM
         case E.Call():
             return f"{e.fn}({', '.join(sub(a) for a in e.args)})", POWER + 1
         case E.Truth():
@@ -107,7 +107,8 @@ def _product(e: E.Mul, sub: object) -> tuple[str, int]:
 
 
 def _letter(extent: str, taken: set[str]) -> str:
-    base = extent.replace(".", "_")
+    """A name for a bound index: its extent's; a letter where the extent is a number, as `=2`."""
+    base = next((x for x in "rqpuwz" if x not in taken), "r") if extent.startswith("=") else extent.replace(".", "_")
     name, n = base, 1
     while name in taken:
         n += 1

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from derive.catalog import load
 from derive.emit import emit, sources
 from derive.emit.cuda import literal
 from derive.errors import FileError
@@ -96,3 +97,14 @@ def test_every_word_of_the_kernel_templates_is_reserved() -> None:
         words = set(re.findall(r"(?<![.\w])[A-Za-z_]\w*", text)) - {"__global__", "C", "f", "blockIdx", "row_", "_fast"}
         free = {w for w in words if not w.startswith("__") and Namer().fresh(w) == w}
         assert not free - {"i", "z", "add", "pragma", "unroll", "syncthreads"}, (path.name, free)
+
+
+@pytest.mark.parametrize("name", ["max_pool", "avg_pool", "attention_grouped"])
+def test_comments_name_every_index(name: str) -> None:
+    """An axis whose length is a number has no letter of its own; the comment gives it one."""
+    d = derive_text(load(name).text)
+    plan = make_plan(d.forward, d.backward)
+    assert plan.backward is not None
+    lines = [c for p in (plan.forward, plan.backward) for k in p.kernels for c in k.computes]
+    assert lines
+    assert not any(re.search(r"(?<![<>=!] )=\d", c) for c in lines)
