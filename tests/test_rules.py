@@ -41,6 +41,10 @@ def test_rule(case: Case) -> None:
         ("cross_entropy", 5),
         ("layernorm", 11),
         ("attention_causal", 10),
+        ("conv1d", 8),
+        ("conv2d", 9),
+        ("upsample", 3),
+        ("max_pool", 11),
     ],
 )
 def test_rule_is_small(name: str, limit: int) -> None:
@@ -81,6 +85,11 @@ STABLE = {
     "softmax": ("Y[i,j] = exp(X[i,j])/sum(l, exp(X[i,l]))", "Y[i,j] = softmax(j, X[i,j])"),
     "softmax_named": ("E[i,j] = exp(X[i,j])\nZ[i] = sum(j, E[i,j])\nY[i,j] = E[i,j]/Z[i]",
                       "Y[i,j] = softmax(j, X[i,j])"),
+    "softmax_by_rows_and_columns": (
+        "Y[i,j] = exp(X[i,j])/sum(l, exp(X[i,l]))*exp(X[i,j])/sum(m, exp(X[m,j]))",
+        "Y[i,j] = softmax(j, X[i,j])*softmax(i, X[i,j])"),
+    "softmax_shared": ("Z[j] = sum(m, exp(X[m,j]))\nY[i,j] = exp(2*X[i,j])/(sum(l, exp(X[i,l]))*Z[j])",
+                       "Y[i,j] = softmax(j, X[i,j])*softmax(i, X[i,j])"),
     "log_softmax": ("Y[i,j] = log(softmax(j, X[i,j]))", "Z[i] = logsumexp(j, X[i,j])\nY[i,j] = X[i,j] - Z[i]"),
     "log_softmax_named": ("P[i,j] = softmax(j, X[i,j])\nY[i,j] = log(P[i,j])",
                           "Z[i] = logsumexp(j, X[i,j])\nY[i,j] = X[i,j] - Z[i]"),

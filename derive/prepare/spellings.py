@@ -10,6 +10,7 @@
     log(sigmoid(u))                         ->  −softplus(−u)
     relu(u) + softplus(−|u|)                ->  softplus(u)
     exp(u_j) / Σ_l exp(u_l)                 ->  softmax(l, u_l) at j
+    exp(u_j + v) / Σ_l exp(u_l)             ->  softmax(l, u_l) at j · exp(v)
     exp(u_j)·w / Σ_l exp(u_l)·w_l           ->  softmax·w / Σ softmax·w
     1 / Σ_l exp(u_l − u_j)                  ->  softmax(l, u_l) at j
     expm1(u) + 1                            ->  exp(u)
@@ -323,7 +324,7 @@ def _numerator(g: Expr, binder: Reduce) -> Expr | None:
     top = exponent_of(g)
     if top is not None and g is not E.ONE:
         at = _place(binder, top)
-        return None if at is None else E.softmax(*_open(binder), at)
+        return _shared_numerator(top, binder) if at is None else E.softmax(*_open(binder), at)
     if isinstance(g, Reduce) and g.op == "sum":
         inner, body = E.open_binder(g, avoid=binder.free)
         u, rest = _split(body)
@@ -331,6 +332,25 @@ def _numerator(g: Expr, binder: Reduce) -> Expr | None:
         if at is not None and rest:
             return E.summation(inner, E.mul(E.softmax(*_open(binder), at), *rest))
     return None
+
+
+def _shared_numerator(top: Expr, binder: Reduce) -> Expr | None:
+    """exp(u_j + v) / Σ_l exp(u_l) = softmax · exp(v), where u_j is a part of the exponent, as of exp(2u) / Σ / Σ'."""
+    if isinstance(top, Where):
+        return None
+    over, body = _open(binder)
+    for at in permutations(sorted(top.free, key=lambda i: i.key), len(over)):
+        if all(a.extent == o.extent for a, o in zip(at, over, strict=True)):
+            part = E.substitute(body, dict(zip(over, at, strict=True)))
+            rest = E.sub(top, part)
+            if _weight(rest) + _weight(part) == _weight(top):
+                return E.mul(E.softmax(over, body, at), E.call("exp", rest))
+    return None
+
+
+def _weight(e: Expr) -> Fraction:
+    """How much there is of a sum: the absolute values of its coefficients."""
+    return sum((abs(E.coefficient(t)[0]) for t in E.terms(e)), Fraction(0))
 
 
 def _place(binder: Reduce, top: Expr) -> tuple[Expr, ...] | None:

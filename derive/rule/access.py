@@ -11,6 +11,7 @@ from derive.expr import Cmp, Expr, Get, Index, Num, Reduce, Where
 from derive.program import Program, Statement
 from derive.rule.arrays import ATOM, MUL, Array, aligned, union
 from derive.rule.places import Places, conjuncts
+from derive.rule.windows import window
 
 
 class AccessPrinter:
@@ -49,9 +50,9 @@ class AccessPrinter:
         if len(set(letters)) == len(letters):
             if not hard:
                 return Array(e.tensor + _brackets([s for s in slots if s]), tuple(letters))
-            whole = not any(isinstance(s, Num) for s in e.subs)
-            if len(hard) == 1 and whole and not e.subs[hard[0]].free & set(letters):
-                return self._one_place(e, hard[0], slots, scope, guarded)
+            together = hard[-1] - hard[0] + 1 == len(hard) and not any(isinstance(s, Num) for s in e.subs)
+            if together and not any(e.subs[n].free & set(letters) for n in hard):
+                return self._one_place(e, hard, slots, scope, guarded)
         return self._everywhere(e, scope, guarded)
 
     def _slot(self, e: Get, n: int, guarded: bool) -> str | None:
@@ -64,16 +65,24 @@ class AccessPrinter:
         line = None if guarded or len(sub.free) != 1 else _straight(sub)
         if line is None:
             return None
-        letter, step, start = line
+        return self._slice(*line)
+
+    def _slice(self, letter: Index, step: int, start: int) -> str:
+        """The places c·i + n of all i."""
         size = self.size(letter.extent)
         stop = (size if step == 1 else f"{step}*{size}") + (f" + {start}" if start else "")
         return f"{start or ''}:{stop}" + (f":{step}" if step != 1 else "")
 
-    def _one_place(self, e: Get, n: int, slots: list[str | None], scope: tuple[Index, ...], guarded: bool) -> Array:
-        """`X[:, idx, :]`: one computed subscript among slices keeps their order."""
-        idx = self._subscript(e, n, scope, guarded)
-        axes = [i for m, s in enumerate(e.subs) for i in (idx.axes if m == n else s.free)]
-        return Array(e.tensor + _brackets([slot or idx.code for slot in slots]), tuple(axes))
+    def _one_place(self, e: Get, hard: list[int], slots: list[str | None], scope: tuple[Index, ...], guarded: bool
+                   ) -> Array:
+        """`X[:, idx, :]`: computed subscripts side by side among slices keep the order of axes."""
+        idx = [self._subscript(e, n, scope, guarded) for n in hard]
+        joint = union(scope, *idx)
+        codes = {n: aligned(a, joint).code for n, a in zip(hard, idx, strict=True)}
+        before = tuple(i for s in e.subs[: hard[0]] for i in s.free)
+        after = tuple(i for s in e.subs[hard[-1] + 1 :] for i in s.free)
+        code = e.tensor + _brackets([slot or codes[n] for n, slot in enumerate(slots)])
+        return Array(code, (*before, *joint, *after))
 
     def _everywhere(self, e: Get, scope: tuple[Index, ...], guarded: bool) -> Array:
         """Every subscript as an integer array, all broadcast together."""
@@ -92,9 +101,8 @@ class AccessPrinter:
     # ---------------------------------------------------------------------------------------------- writing
 
     def scatters(self, t: Expr, s: Statement) -> bool:
-        """Whether a term sums over data-dependent places: `Σ where(v == ids[...], ..., 0)`."""
-        parts = _scatter_parts(t, s, self.places)
-        return parts is not None
+        """Whether a term is one of places: of data, `Σ where(v == ids[...], ..., 0)`, or of a window."""
+        return _scatter_parts(t, s, self.places) is not None or self._window(t, s) is not None
 
     def scatter(self, s: Statement, terms: list[Expr]) -> list[str]:
         """`dX = rest`, then one `np.add.at` for each scattered term."""
@@ -107,9 +115,37 @@ class AccessPrinter:
             lines = [f"{s.name} = {start} + {aligned(a, s.indices).at(MUL)}"]
         for t in terms:
             parts = _scatter_parts(t, s, self.places)
-            assert parts is not None
-            lines.append(self._add_at(s, *parts))
+            line = self._window(t, s) if parts is None else self._add_at(s, *parts)
+            assert line is not None
+            lines.append(line)
         return lines
+
+    def _window(self, t: Expr, s: Statement) -> str | None:
+        """`dX[1:size_t + 1] += value`, or `np.add.at` where places may meet; None for any other term."""
+        found = window(t, s, self.places)
+        if found is None:
+            return None
+        places, inner, value = found
+        at = [n for n, i in enumerate(s.indices) if i in places]
+        first, stop = at[0], at[-1] + 1
+        if len(at) != stop - first:
+            return None  # NumPy would move the axes of places apart from each other to the front
+        read = {i for p in places.values() for i in p.free}
+        value = E.summation([i for i in inner if i not in read], value)
+        before, after = s.indices[:first], s.indices[stop:]
+        lines = [_straight(places[i]) for i in s.indices[first:stop]]
+        if all(lines) and len(read) == len(at):
+            letters = tuple(line[0] for line in lines if line)
+            slots = [":"] * first + [self._slice(*line) for line in lines if line]
+            return f"{s.name}{_brackets(slots)} += {self._valued(value, (*before, *letters, *after))}"
+        arrays = [self.array(places[i], inner) for i in s.indices[first:stop]]
+        joint = union(inner, *arrays)
+        where = ", ".join(["slice(None)"] * first + [aligned(a, joint).code for a in arrays])
+        where = f"({where})" if len(at) + first > 1 else where
+        return f"np.add.at({s.name}, {where}, {self._valued(value, (*before, *joint, *after))})"
+
+    def _valued(self, value: Expr, order: tuple[Index, ...]) -> str:
+        return aligned(self.array(value, order).real, order).code
 
     def _add_at(self, s: Statement, places: dict[Index, Expr], inner: tuple[Index, ...], value: Expr) -> str:
         scope = (*inner, *(i for i in s.indices if i not in places))

@@ -51,11 +51,14 @@ class Letters:
         values: dict[Expr, Expr] = dict(zip(e.indices, letters, strict=True))
         return tuple(letters), E.substitute(e.body, values)
 
+    def parts(self, e: E.Get) -> list[bool]:
+        """Which subscripts are letters that run over a part of their axis only, as of `A[1*l]`."""
+        axes = self.axes.get(e.tensor)
+        return [axes is not None and isinstance(s, Index) and s.extent != axes[n] for n, s in enumerate(e.subs)]
+
     def in_part(self, e: Expr) -> bool:
-        """Whether a letter runs over a part of an axis only, as `A[1*l]` with fewer `l` than entries."""
-        return any(isinstance(i, Index) and x.tensor in self.axes and i.extent != axis
-                   for x in E.subterms(e) if isinstance(x, E.Get)
-                   for i, axis in zip(x.subs, self.axes.get(x.tensor, ()), strict=False))
+        """Whether `e` has such an access, which reads no whole array."""
+        return any(any(self.parts(x)) for x in E.subterms(e) if isinstance(x, E.Get))
 
     def of_extent(self, extent: str) -> str:
         """A letter that stands for an extent, as in `size(d)`; an axis without one gets the first spare letter."""

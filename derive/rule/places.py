@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 
 from derive import expr as E
 from derive.expr import Cmp, Expr, Get, Index, Logic, Reduce, Softmax, Where
-from derive.patterns import pattern
+from derive.patterns import occurrence
 from derive.program import Program
 
 
@@ -24,7 +24,7 @@ class Places:
             for guards, g in _accesses(s.expr, (), s.indices):
                 for sub, extent in zip(g.subs, program.axes(g.tensor) if program else (), strict=True):
                     if not isinstance(sub, Index):
-                        p, order = pattern(sub)
+                        p, order = _pattern(sub)
                         self.read.setdefault((p, extent), []).append((order, guards))
 
     def whole(self, e: Expr) -> bool:
@@ -33,13 +33,21 @@ class Places:
 
     def missing(self, e: Expr, extent: str, held: Iterable[Expr]) -> tuple[Expr, ...]:
         """The conditions that `e` needs besides those `held` to be a place on an axis."""
-        p, order = pattern(e)
+        p, order = _pattern(e)
         known = set(held)
         for there, guards in self.read.get((p, extent), ()):
             here: dict[Expr, Expr] = dict(zip(there, order, strict=True))
             if {E.substitute(g, here) for g in guards} <= known:
                 return ()
         return (Cmp("<=", E.ZERO, e), Cmp("<", e, E.Size(extent)))
+
+
+def _pattern(e: Expr) -> tuple[Expr, tuple[Index, ...]]:
+    """`e` with placeholders for its indices, in an order that does not depend on their names where extents tell."""
+    order = occurrence(e)
+    if len({i.extent for i in order}) == len(order):
+        order = tuple(sorted(order, key=lambda i: i.extent))
+    return E.substitute(e, {i: Index(f"?{n}", i.extent) for n, i in enumerate(order)}), order
 
 
 def _accesses(e: Expr, guards: tuple[Expr, ...], scope: tuple[Index, ...]) -> Iterator[tuple[tuple[Expr, ...], Get]]:

@@ -53,7 +53,8 @@ class TextPrinter:
             case Index():
                 return e.name, ATOM
             case Get():
-                subs = ",".join(self.text(s, scope) for s in e.subs)
+                subs = ",".join(("1*" if part else "") + self.text(s, scope)
+                                for s, part in zip(e.subs, self.letters.parts(e), strict=True))
                 return (f"{e.tensor}[{subs}]" if e.subs else e.tensor), ATOM
             case Add():
                 return self._sum(e, scope), ADD
