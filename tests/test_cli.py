@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tests.drive import command, succeed
@@ -194,3 +195,16 @@ def test_attention_can_be_kept_unfused(tmp_path: Path) -> None:
         assert done.exit_code == 0, done.output
         text = (tmp_path / plan / "attention" / "attention.cu").read_text()
         assert ("forward_P_lse_O" in text) is tiles
+
+
+def test_scatter_by_atomics_is_asked_for_by_name(tmp_path: Path) -> None:
+    assert command("emit", "embedding", "-o", tmp_path, "--scatter", "atomic").exit_code == 0
+    folder = tmp_path / "embedding"
+    assert "`derive emit embedding --scatter atomic`" in (folder / "embedding.cu").read_text()
+    assert json.loads((folder / "contract.json").read_text())["atomics"] == ["dE"]
+    ids = np.array([[0, 2, 2]])
+    np.savez(tmp_path / "in.npz", E=np.zeros((3, 2)), ids=ids, dY=np.ones((1, 3, 2)))
+    done = command("run", "embedding", "--inputs", tmp_path / "in.npz", "--output", tmp_path / "out.npz",
+                   "--scatter", "atomic", "--executor", "emulator")
+    assert done.exit_code == 0, done.output
+    assert np.load(tmp_path / "out.npz")["dE"].tolist() == [[1, 1], [0, 0], [2, 2]]
