@@ -21,7 +21,7 @@ from derive.plan.group import Group
 from derive.plan.ir import BOOL, INT, REAL, Literal, Local
 from derive.plan.lower import Scope
 from derive.plan.records import Kernel, Launch
-from derive.plan.spell import statement
+from derive.plan.spell import statement, term
 from derive.plan.terms import letter, local_name
 from derive.program import Statement
 
@@ -323,7 +323,7 @@ class _Builder:
             soft = E.softmax((bound,), E.substitute(site.score, {site.key: bound}), (site.key,))
             lines = [statement(Statement(site.name, target.subs, soft))]  # type: ignore[arg-type]
             lines += [statement(unit.norm)] if unit.norm.name in self.stored else []
-        lines += [f"{axis.name} = {statement(Statement('', (), e))[3:]}" for axis, e in unit.lets]
+        lines += [f"{axis.name} = {term(e, names={i: letter(i) for i in e.free})}" for axis, e in unit.lets]
         return (*lines, *(statement(Statement(c.stored.name, c.stored.indices, c.whole)) for c in self.sums))
 
 
