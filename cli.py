@@ -49,11 +49,6 @@ class Commands(click.Group):
             click.echo(f"error: this needs more memory than there is\n  value: {error}", err=True)
             sys.exit(2)
         except Exception as error:
-            if "derive.emulator" in sys.modules:
-                from derive.emulator import EmulatorError
-                if isinstance(error, EmulatorError):
-                    click.echo(f"error: {error}", err=True)
-                    sys.exit(2)
             if os.environ.get("DERIVE_TRACEBACK"):
                 raise
             click.echo(f"error: derive itself failed: {type(error).__name__}: {error}\n  hint: this is a defect; "

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from derive.errors import DeriveError
 
-class EmulatorError(Exception):
+
+class EmulatorError(DeriveError):
     """Base of everything the emulator raises on purpose; the message says what, where and what to do."""
 
 

@@ -14,6 +14,7 @@ from derive.operation import Operation
 from derive.plan import Plan, make_plan
 from derive.validate.data import FAR, Drawer, Sample, exponentiates, normalised
 from derive.validate.drive import Emitted, Poisoned
+from derive.validate.invariants import Invariants
 from derive.validate.launches import Launches
 from derive.validate.program import AMPLIFIED, ROUNDOFF, Runnable, cancels, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Result
@@ -97,6 +98,7 @@ class Comparison:
         self.program = Runnable.of(op)
         self.tally = Tally()
         self.launches = Launches(op, plan_of(op, dtype), drawer, base)
+        self.invariants = Invariants(drawer)
         self._drawn = self._draw()
         self._cases: list[Case] = []
 
@@ -180,6 +182,16 @@ class Comparison:
         return None
 
 
+    def invariant(self, case: Case, got: Mapping[str, Array], every: bool) -> str | None:
+        """None if the gradients keep what the formula demands; the quick invariants, or every one."""
+        granted = {n: w.granted for n, w in case.wanted.items()}
+        wrong = self.invariants.unbalanced(got, granted)
+        if every and not wrong:
+            held = rounded(case.sample, self.dtype)
+            wrong = self.invariants.not_zero(held, got) or self.invariants.adjoint(held, got, granted)
+        return f"{wrong}, at {case.sample.where}" if wrong else None
+
+
 def _at(flat: int, array: Array) -> str:
     return str([int(i) for i in np.unravel_index(flat, array.shape)]) if array.shape else ""
 
@@ -216,10 +228,12 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
                         return Result(level, FAIL, wrong, compare.tally.cases)
             if case.plain and (wrong := compare.judge(case, few.run(sample))):
                 return Result(level, FAIL, f"with {FEW} blocks, {wrong}", compare.tally.cases + 1, compare.tally.worst)
+            if case.plain and (wrong := compare.invariant(case, got, n == 0)):
+                return Result(level, FAIL, wrong, compare.tally.cases, compare.tally.worst)
             if n == 0 and first.accumulates and (wrong := _adding(first, sample, got, compare, dtype)):
                 return Result(level, FAIL, wrong, compare.tally.cases)
     except Exception as e:  # whatever the kernels do, it is a finding about them
-        if isinstance(e, DeriveError):
+        if isinstance(e, DeriveError) and not (emulated and isinstance(e, base.EmulatorError)):
             raise
         if emulated and isinstance(e, base.NoCompilerError):
             return Result(level, NOT_RUN, NO_COMPILER)

@@ -16,7 +16,7 @@ from derive.plan import Plan
 from derive.validate.data import BUDGET, Drawer, Sizes
 from derive.validate.drive import Emitted, Poisoned
 
-LENGTHS = (256, 521, 1031, 2053, 4099, 16411)
+LENGTHS = (256, 521, 1031, 2053, 4099, 16411, 32771, 131101)
 MOST = 1 << 17  # threads of all launches together: a longer axis may mean work by its square
 
 
@@ -51,7 +51,9 @@ class _Kernel:
         for n in (*grid, *block):
             threads *= int(n)
         self.notes.threads += threads
-        self.notes.ways.add((self.code, self.name, tuple(block), shared_mem == 0, shared_mem > 48 * 1024))
+        several = tuple(min(int(n), 2) for n in grid)
+        shared = (shared_mem > 0) + (shared_mem > 48 * 1024)
+        self.notes.ways.add((self.code, self.name, several, tuple(block), shared))
 
 
 class Launches:
