@@ -14,7 +14,7 @@ from typing import Any
 import click
 
 import derive
-from derive.errors import DeriveError
+from derive.errors import DeriveError, FileError
 
 DTYPES = ("float32", "float64", "float16", "bfloat16")
 
@@ -120,8 +120,8 @@ def rule(op: str, wrt: tuple[str, ...], steps: bool, form: str) -> None:
 
 @main.command()
 @click.argument("op", nargs=-1, required=True)
-@click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR",
-              help="Where the operations' folders go.")
+@click.option("-o", "--output", "folder", default=".", show_default=True, metavar="DIR",
+              type=click.Path(path_type=Path), help="Where the operations' folders go.")
 @dtype_option
 @plan_option
 @scatter_option
@@ -138,6 +138,9 @@ def emit(op: tuple[str, ...], folder: Path, dtype: str, plan: str, scatter: str,
     for n, argument in enumerate(op):
         progress.show(f"emit {n + 1} of {len(op)}: {argument}")
         name, files = write.folder_of(source.find(argument), dtype, plan, scatter)
+        if name in texts:
+            raise FileError(f"two operations are called {name}", value=argument,
+                            hint="they would share a folder: emit one of them into another, or name them by .op files")
         texts[name] = figures.compiled(files) if nvrtc else figures.kept(files, folder / name)
     progress.clear()
     for path in write.write(folder, texts):

@@ -57,7 +57,7 @@ def expand(e: Expr) -> Expr:
             return E.where(_masked(score), E.ZERO, E.div(E.call("exp", E.sub(score, top)), total))
         if isinstance(x, Reduce) and x.op == "logsumexp":
             top, total = _shifted(x.indices, x.body)
-            return E.where(_masked(top), E.num(E.NEGATIVE_INFINITY), E.add(top, E.call("log", total)))
+            return E.where(E.compare("<=", total, E.ZERO), E.num(E.NEGATIVE_INFINITY), E.add(top, E.call("log", total)))
         return x
 
     return E.transform(e, rule)

@@ -5,8 +5,10 @@ from __future__ import annotations
 import re
 
 from derive.plan import ir
+from derive.plan.attention.shape import Attention
 from derive.plan.ir import REAL, Apply, Binary, Block, Scalar, Stmt, Unary
 from derive.plan.records import Buffer, Column, Kernel, Nest, Row, Text, Total
+from derive.plan.scatter.shape import Merge, Parts, Rows, Scatter, Starts
 from derive.plan.tiles import Chunks, Contraction
 
 FREE = frozenset(("real", "index", "total"))  # casts and a read
@@ -21,7 +23,7 @@ def moved(kernel: Kernel) -> tuple[tuple[Buffer, ...], tuple[Buffer, ...]]:
 
 
 def work(kernel: Kernel) -> Text:
-    """FLOPs as an expression over size names; a branch counts both its sides, a chain of a scatter nothing."""
+    """FLOPs as an expression over size names; a branch counts both its sides, the sort of a scatter nothing."""
     text = _shape(kernel)
     for size in kernel.sizes:
         name, _, formula = size.partition("=")
@@ -54,7 +56,21 @@ def _shape(kernel: Kernel) -> Text:
                 for side, count in zip(shape.sides, (shape.rows, shape.columns), strict=True)
             ]
             return _times(shape.batches, _plus(result, *sides))
-    return "0"
+        case Attention():  # every pair, those of skipped tiles too
+            products = [_times("2", p.length) for p in shape.products]
+            outputs = [_times("2", o.columns) for o in shape.outputs]
+            values = [_block(w.value) for w in shape.weights]
+            sums = sum(len(w.totals) + len(w.paired) for w in shape.weights)
+            softmax = 4 if shape.online else 0  # maximum, difference, exp and sum, which the template itself has
+            pair = _plus(*products, *outputs, *values, _block(shape.pair), str(sums + softmax))
+            return _times(_times(shape.batches, shape.turns or "1"), _times(f"{shape.rows}*{shape.length}", pair))
+        case Rows() | Merge() | Starts():  # indices are sorted
+            return "0"
+        case Parts():  # every place once: those that stand in no whole part too, which the scatter itself sums up
+            return _times(f"{shape.places}*{shape.width}", _block(shape.body))
+        case Scatter():
+            return _times(shape.count, _block(shape.after))
+    raise NotImplementedError(f"FLOPs of {type(shape).__name__}")
 
 
 def _block(block: Block) -> Text:
@@ -83,8 +99,19 @@ def _text(s: Scalar) -> Text:
 
 
 def _plus(*parts: Text) -> Text:
-    number = sum(int(p) for p in parts if p.isdigit())
-    rest = [p for p in parts if not p.isdigit()]
+    """The sum, equal terms of it taken together: 2*d and 2*d are 4*d."""
+    terms: dict[Text, int] = {}
+    for p in parts:
+        found = re.fullmatch(r"(?:(\d+)\*)?([^+]+?)(?:\*(\d+))?", p)  # no sum, but for one in brackets
+        if p.isdigit():
+            terms["1"] = terms.get("1", 0) + int(p)
+        elif found:
+            times = int(found[1] or 1) * int(found[3] or 1)
+            terms[found[2]] = terms.get(found[2], 0) + times
+        else:
+            terms[p] = terms.get(p, 0) + 1
+    number = terms.pop("1", 0)
+    rest = [_times(str(n), t) for t, n in terms.items() if n]
     if number:
         rest.append(str(number))
     return " + ".join(rest) or "0"

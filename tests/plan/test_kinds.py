@@ -74,3 +74,15 @@ def test_flops_of_a_matrix_product() -> None:
     assert evaluate(contract.flops_forward, sizes) == 2 * 4 * 5 * 6
     assert evaluate(contract.flops_backward, sizes) == 4 * 4 * 5 * 6
     assert evaluate(contract.bytes_forward, sizes) == 4 * (4 * 6 + 6 * 5 + 4 * 5)
+
+
+def test_flops_of_attention_and_of_a_scatter() -> None:
+    attention = "S[t,s] = sum(d, Q[t,d]*K[s,d])\nP[t,s] = softmax(s, S[t,s])\nO[t,d] = sum(s, P[t,s]*V[s,d])"
+    fused = plan(attention).contract
+    sizes = {"size_t": 128, "size_s": 96, "size_d": 64, "size_c": 8, "size_v": 50}
+    products, pairs = 4 * 128 * 96 * 64, 128 * 96
+    assert products < evaluate(fused.flops_forward, sizes) < products + 16 * pairs
+    assert 2.5 * products < evaluate(fused.flops_backward, sizes) < 4 * products  # the scores are computed again
+    gather = plan("Y[t,c] = E[ids[t],c]").contract
+    assert evaluate(gather.flops_forward, sizes) == 0
+    assert evaluate(gather.flops_backward, sizes) == 128 * 8

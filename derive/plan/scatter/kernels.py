@@ -148,6 +148,7 @@ def _parts(keys: Keys, group: Group, context: Context, made: _Scratch, name: str
         writes=(made.parts,),
         sizes=made.sizes(context, made.count, made.target, made.width, *used),
         shape=Parts(
+            made.count,
             f"({made.count})/{PART}" + (f"*{made.width}" if made.free else ""),
             made.target, made.width, along, head, place, body, total,
             made.rows.name, made.order.name, made.parts.name,

@@ -48,9 +48,10 @@ class Parts(Shape):
     """Sums of places in a row of the sorted order that all add to one row of the result, so that no thread sums up a
     long one alone.
 
-    `along` counts the free indices, `width` of them; `body` adds a place to `total`.
+    `along` counts the free indices, `width` of them; `body` adds a place, of `places` in all, to `total`.
     """
 
+    places: Text
     elements: Text
     target: Text
     width: Text
