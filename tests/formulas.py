@@ -508,8 +508,6 @@ assert set(CORE) <= {e.name for e in ENTRIES}, sorted(set(CORE) - {e.name for e 
 add("erf_of_a_difference", "Y[j] = erf(c - (d + sin(c)))*X[j]", "j=3; j=1")
 add("softmax_under_a_guard", "Y[i] = cos(sum(m, where(m != i, softmax(m, X[i]), D[i,m] + C[i])))", "i=2 m=2; i=3 m=5")
 add("extremum_of_a_product", "Y[i] = max(j, A[i]/(2 + sin(b))*tanh(b) + 0.25*j)", "i=3 j=4; i=1 j=1", give="j")
-add("letter_written_out", "Y[i,j,l] = A[j]\nZ[l] = A[1*l]*B[l,l]\noutput Y, Z", "i=2 j=5 l=3; i=1 j=2 l=2", give="i j l", axes={"A": "j", "B": "l l"})
-add("letter_written_out_guarded", "Y[i,k] = where(k <= i, mean(l, C[l]), A[k,k] + C[1*i])", "i=2 k=3 l=5; i=1 k=1 l=1", give="i", axes={"C": "l"})
 add("names_of_python", "np[erf] = exp(float[erf])*erf(int[erf]) + (len[erf] > 0)*print\nself[erf] = np[erf]*len[erf]", "erf=3; erf=1")
 add("softmax_over_gathered", "Y[t,k] = softmax(k, A[ids[t,k]])", "t=3 k=5 n=4; t=1 k=1 n=2", ints={"ids": (0, "n")}, axes={"A": "n", "ids": "t k"})
 add("maxima_of_rows", "M[i,j] = maximum(A*i + A, maximum(D, softmax(j, where(A > 5, C[i], -1e30))))\nY[i] = relu(M[i,i])", "i=3 j=3; i=1 j=1")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from tests.corpus import CASES, Case, error
-from tests.drive import count_nodes, rule_json, run_program
+from tests.drive import command, count_nodes, rule_json, run_program
 from tests.formulas import ENTRIES
 from tests.oracle import differentiate
 
@@ -137,3 +137,19 @@ def test_rule_is_stable_in_float32(name: str) -> None:
     space = run_program(program, single, {"Y": np.float32(cotangent["Y"])}, extents, {})
     assert error(space["Y"], expected.values["Y"]) < SINGLE, program["forward"]
     assert error(space["dX"], expected.gradients["X"]) < SINGLE, program["backward"]
+
+
+def test_a_letter_over_a_part_of_an_axis() -> None:
+    """`A[1*l]` reads the first entries: the rule slices, and kernels, which would read on, are refused."""
+    text = "Y[i,j,l] = A[j]\nZ[l] = A[1*l]*B[l,l]\noutput Y, Z"
+    rng, sizes = np.random.default_rng(0), {"i": 2, "j": 5, "l": 3}
+    arrays = {"A": rng.standard_normal(5), "B": rng.standard_normal((3, 3))}
+    cotangents = {"Y": rng.standard_normal((2, 5, 3)), "Z": rng.standard_normal(3)}
+    expected = differentiate(text, arrays, cotangents, ["A", "B"], sizes)
+    space = run_program(rule_json(text)["program"], arrays, cotangents, sizes, {})
+    assert error(space["Z"], expected.values["Z"]) < 1e-12
+    for name, true in expected.gradients.items():
+        assert error(space["d" + name], true) < 1e-12
+    done = command("emit", "-", "-o", "nowhere", text=text)
+    assert done.exit_code == 2
+    assert "part of an axis of A" in done.output

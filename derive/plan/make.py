@@ -7,6 +7,8 @@ from dataclasses import replace
 from fractions import Fraction
 
 from derive import expr as E
+from derive.errors import PlanError
+from derive.expr import Index
 from derive.plan.again import Again
 from derive.plan.attention import Fused, fuse_attention
 from derive.plan.classify import classify
@@ -24,6 +26,16 @@ from derive.plan.records import Buffer, Kernel, Label, Pass, Plan, SizeRule
 from derive.plan.saved import recompute, unrounded
 from derive.plan.sizes import size_rules
 from derive.program import Program, Statement
+
+
+def _check_letters(forward: Program) -> None:
+    """Kernels take an access at a letter to be in range whatever guards it, since the letter's extent is the axis's."""
+    for g in forward.accesses():
+        for sub, axis in zip(g.subs, forward.axes(g.tensor), strict=True):
+            if isinstance(sub, Index) and sub.extent != axis:
+                raise PlanError(f"no kernel covers a letter that runs over a part of an axis of {g.tensor}",
+                                value=f"{g.tensor}[..1*{sub.extent}..]",
+                                hint="write the letter alone, which makes the extents equal")
 
 
 def make_plan(
@@ -46,7 +58,11 @@ def make_plan(
 
     Returns:
         The plan, made of ints and strings only.
+
+    Raises:
+        PlanError: a letter runs over a part of an axis, as in `A[1*l]` with fewer `l` than entries.
     """
+    _check_letters(forward)
     context = Context(Namer(), {}, dtype, scatter)
     kept: tuple[str, ...] = ()
     maps: dict[str, Statement] = {}

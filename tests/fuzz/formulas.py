@@ -113,7 +113,7 @@ class _Writer:
         n, m = self.sizes[x], self.sizes[y]
         c = self.whole(1, 3)
         kind = self.whole(0, 8)
-        options = [(f"{x} + {c}", c, n - 1 + c), (f"{c}*{x}", 0, c*(n - 1)), (f"{x} + {y}", 0, n + m - 2),
+        options = [(f"{x} + {c}", c, n - 1 + c), (f"{c + 1}*{x}", 0, (c + 1)*(n - 1)), (f"{x} + {y}", 0, n + m - 2),
                    (f"2*{x} + {y}", 0, 2*n + m - 3), (f"{x}//2", 0, (n - 1)//2), (f"{x} - {c}", -c, n - 1 - c),
                    (f"{length} - 1 - {x}", length - n, length - 1), (f"{x} - {y}", 1 - m, n - 1),
                    (f"size({x}) - 1 - {x}", 0, n - 1)]  # fmt: skip
