@@ -127,7 +127,7 @@ class NumPyPrinter(AccessPrinter):
                 up.append(self.array(f, scope, guarded))
         up += [self._sum(m, scope, guarded, "np.mean") for m in means]
         by_rank = sorted(up, key=lambda a: len(a.axes))  # small operands first: fewer element operations
-        total = (by_rank[0].real if sign else by_rank[0]) if by_rank else Array("1", ())  # NumPy negates no truth values
+        total = (by_rank[0].real if sign else by_rank[0]) if by_rank else Array("1", ())
         for a in by_rank[1:]:
             total = self._binary(total, "*", a, scope, MUL)
         if len(down) > 1 and all(not a.axes for a in down):
