@@ -46,13 +46,16 @@ def parse(text: str, name: str = "op") -> Operation:
     return Operation(parse_text(text), name)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Operation:
     """A forward formula. Its gradients are derived at first use and kept."""
 
     program: Program
     name: str = "op"
     wrt: tuple[str, ...] | None = None
+
+    def __repr__(self) -> str:
+        return f"<Operation {self.name}: {'; '.join(self.text.strip().splitlines())}>"
 
     @property
     def text(self) -> str:
@@ -120,8 +123,11 @@ class _Gradients(Mapping[str, "Gradient"]):
     def __contains__(self, name: object) -> bool:
         return name in self.made
 
+    def __repr__(self) -> str:
+        return f"<{'; '.join(g.matrix for g in self.made.values())}>"
 
-@dataclass(frozen=True)
+
+@dataclass(frozen=True, repr=False)
 class Gradient:
     """The derivative of a scalar loss by one input: `dX`, given the outputs' cotangents.
 
@@ -132,6 +138,9 @@ class Gradient:
 
     of: Operation
     name: str
+
+    def __repr__(self) -> str:
+        return f"<Gradient {self.matrix}>"
 
     @cached_property
     def statements(self) -> tuple[Statement, ...]:

@@ -17,9 +17,6 @@ FUNCTIONS = {
     "exp": 1, "log": 1, "log1p": 1, "expm1": 1, "tanh": 1, "sqrt": 1, "rsqrt": 1, "erf": 1, "sigmoid": 1,
     "relu": 1, "abs": 1, "sin": 1, "cos": 1, "maximum": 2, "minimum": 2,
 }
-#: Functions that a derivation adds to those: softplus(x) = log(1 + exp(x)), sign with sign(0) = 0,
-#: floor division and remainder of indices.
-INTERNAL_FUNCTIONS = {"softplus": 1, "sign": 1, "floordiv": 2, "mod": 2}
 REDUCTIONS = ("sum", "mean", "max", "min", "logsumexp")
 
 

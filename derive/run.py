@@ -31,7 +31,7 @@ DTYPES = ("float32", "float64", "float16", "bfloat16")
 SCATTERS = ("deterministic", "atomic")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Operation:
     """A formula with its plan: call `forward` and `backward` on arrays.
 
@@ -46,6 +46,10 @@ class Operation:
     forward_program: Program
     plan: Plan
     executor: str = "auto"
+
+    def __repr__(self) -> str:
+        passes = [p for p in (self.plan.forward, self.plan.backward) if p is not None]
+        return f"<kernels of {self.name}: {', '.join(k.name for p in passes for k in p.kernels)}>"
 
     @cached_property
     def module(self) -> Any:

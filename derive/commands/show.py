@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from derive.commands.source import Source
@@ -11,9 +12,10 @@ from derive.rule.letters import Letters
 
 Style = Callable[[str], str]
 
-SIGNS = {
-    "∘": "∘ product by elements", "ᵀ": "ᵀ transpose", " 1": "1 a vector of ones", "diag(": "diag(v) a diagonal matrix",
-    "|": "|d| the length of axis d", "[": "[c] 1 where c holds, else 0", "σ": "σ sigmoid", "⁻¹": "⁻¹ by elements",
+SIGNS = {  # as patterns; a 1 that is added or subtracted is a number, not a vector
+    "∘": "∘ product by elements", "ᵀ": "ᵀ transpose", r"[\w)ᵀ∘] 1(?![\w.])": "1 a vector of ones",
+    r"diag\(": "diag(v) a diagonal matrix", r"\|": "|d| the length of axis d", r"\[": "[c] 1 where c holds, else 0",
+    "σ": "σ sigmoid", "⁻¹": "⁻¹ by elements",
 }
 
 
@@ -87,7 +89,8 @@ def _formula(op: Operation) -> list[str]:
 
 def _signs(rules: list[str]) -> list[str]:
     """A legend of the signs that these rules use."""
-    used = [said for sign, said in SIGNS.items() if any(sign in r.partition("=")[2] and "sum(" not in r for r in rules)]
+    used = [said for sign, said in SIGNS.items() if any(
+        re.search(sign, r.partition("=")[2]) and "sum(" not in r for r in rules)]
     return [f"({'; '.join(used)})"] if used else []
 
 

@@ -237,6 +237,9 @@ def _check_names(line: Line, s: Statement, before: list[Statement], targets: dic
             if x.tensor in targets:
                 at = next((n for n in ast.walk(line.tree.value) if isinstance(n, ast.Name)  # type: ignore[attr-defined]
                            and n.id == x.tensor), line.tree)
+                if x.tensor == s.name:
+                    raise line.error(f"{s.name} is defined by itself", at, value=s.name,
+                                     hint="the notation has no recurrences: write each step as a statement of its own")
                 raise line.error(f"{x.tensor} is used before it is defined", at, value=x.tensor,
                                  hint=f"it is defined on line {targets[x.tensor].number}")
             given[x.tensor] = None

@@ -86,7 +86,6 @@ def _pieces(code: str, number: int) -> Iterator[tuple[int, str]]:
 def _tree(body: str, code: str, number: int, kind: str) -> ast.stmt:
     pad = len(body) - len(body.lstrip())
     try:
-        # The bracket lets a line be indented; columns are moved back below.
         module = ast.parse(body[pad:], mode="exec")
     except SyntaxError as e:
         row = (e.lineno or 1) - 1

@@ -63,10 +63,9 @@ def split(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -> tu
             tests[1].append(c)
         else:
             return None
-    for side, mine, others in ((first, tests[0], tests[1]), (second, tests[1], tests[0])):
+    for side, others in ((first, tests[1]), (second, tests[0])):
         if others and not _plain(side):  # its reads may need the guard that went to the other side
             return None
-        del mine
     return (_guarded(tests[0], first), _guarded(tests[1], second))
 
 

@@ -30,8 +30,6 @@ def _kept(body: Expr) -> list[Expr]:
             return [body.cond, *_kept(body.then)]
         if isinstance(body.then, Num) and body.then.value <= E.MASKED:
             return [E.negate(body.cond), *_kept(body.other)]
-    if isinstance(body, Mul) and isinstance(body.args[0], Num) and body.args[0].value > 0:
-        return []
     return []
 
 
