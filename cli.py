@@ -120,8 +120,8 @@ def rule(op: str, wrt: tuple[str, ...], steps: bool, form: str) -> None:
 
 @main.command()
 @click.argument("op", nargs=-1, required=True)
-@click.option("-o", "--output", "folder", default=".", show_default=True, metavar="DIR",
-              type=click.Path(path_type=Path), help="Where the operations' folders go.")
+@click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR",
+              help="Where the operations' folders go.")
 @dtype_option
 @plan_option
 @scatter_option

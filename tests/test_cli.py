@@ -200,7 +200,7 @@ def test_attention_can_be_kept_unfused(tmp_path: Path) -> None:
 def test_scatter_by_atomics_is_asked_for_by_name(tmp_path: Path) -> None:
     assert command("emit", "embedding", "-o", tmp_path, "--scatter", "atomic").exit_code == 0
     folder = tmp_path / "embedding"
-    assert "`derive emit embedding --scatter atomic`" in (folder / "embedding.cu").read_text()
+    assert "`derive emit embedding -o DIR --scatter atomic`" in (folder / "embedding.cu").read_text()
     assert json.loads((folder / "contract.json").read_text())["atomics"] == ["dE"]
     ids = np.array([[0, 2, 2]])
     np.savez(tmp_path / "in.npz", E=np.zeros((3, 2)), ids=ids, dY=np.ones((1, 3, 2)))

@@ -30,7 +30,7 @@ def folder_of(
     derivation = op.derivation
     plan = make_plan(derivation.forward, derivation.backward if derivation.backward.outputs else None, dtype,
                      attention=attention, scatter=scatter)
-    command = f"derive emit {shlex.quote(source.argument) if '=' not in source.argument else '-'}"
+    command = f"derive emit {shlex.quote(source.argument) if '=' not in source.argument else '-'} -o DIR"
     if dtype != "float32":
         command += f" --dtype {dtype}"
     if attention != "fused":

@@ -37,7 +37,7 @@ def sources(
         command: the command that makes these files again.
     """
     op = clean(name)
-    command = command or f"derive emit {name}" + (f" --dtype {plan.dtype}" if plan.dtype != "float32" else "")
+    command = command or f"derive emit {name} -o DIR" + (f" --dtype {plan.dtype}" if plan.dtype != "float32" else "")
     found = {
         f"{op}.cu": cuda_source(op, plan, tuple(rules), command),
         f"{op}.py": wrapper_source(op, plan, tuple(rules), command),

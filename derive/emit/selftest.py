@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 
 from derive.emit.templates import render
@@ -25,6 +26,7 @@ def test_source(op: str, plan: Plan, numpy_forward: Sequence[str], sizes: Mappin
     real = {b.tensor: _shape(b, by_size) for b in inputs if b.dtype != "ids"}
     top = min(sizes.values(), default=1)
     integer = {b.tensor: (_shape(b, by_size), top) for b in inputs if b.dtype == "ids"}
+    formula = "\n".join(numpy_forward)
     cotangents = [b for b in backward.arguments if b.role == "cotangent"] if backward else []
     return render(
         "python/test.py.j2",
@@ -36,7 +38,8 @@ def test_source(op: str, plan: Plan, numpy_forward: Sequence[str], sizes: Mappin
         scale=TOLERANCE[plan.dtype],
         arguments=", ".join(b.tensor for b in inputs),
         numpy_forward=numpy_forward,
-        size_names=[(f"size_{e}", n) for e, n in sizes.items() if e.isidentifier()],
+        erf=re.search(r"\berf\(", formula) is not None,
+        size_names=[(f"size_{e}", n) for e, n in sizes.items() if re.search(rf"\bsize_{e}\b", formula)],
         outputs=_tuple([b.tensor for b in outputs]),
         output_names=repr(tuple(b.tensor for b in outputs)),
         forward_call=_call(forward, by_size),

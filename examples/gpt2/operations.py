@@ -105,7 +105,7 @@ def emitted(name: str, dtype: str, differentiable: bool = True) -> Path:
         made = Path(tempfile.mkdtemp(prefix=".gpt2-", dir=directory()))
         try:
             source = f"examples/gpt2/ops/{name}.op" if file.exists() else name
-            command = f"derive emit {source}" + (f" --dtype {dtype}" if dtype != "float32" else "")
+            command = f"derive emit {source} -o DIR" + (f" --dtype {dtype}" if dtype != "float32" else "")
             emit(name, plan, made, rules=rules, numpy_forward=op.forward_numpy, command=command)
             os.chmod(made, 0o755)
             os.rename(made, home)
