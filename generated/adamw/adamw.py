@@ -20,10 +20,11 @@
 Saved for the backward: nothing beyond inputs and outputs.  Computed again: m_newhat, root.
 Sums are kept in float32; the same bits at every run.
 
-Made by `derive emit adamw`; do not edit.
+Made by `derive emit adamw -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("adamw.cu")
@@ -41,19 +42,9 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
-
-
-def row_blocks(rows, count):
-    """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+def total_chunks(count):
+    """Blocks that share a sum over `count` elements: 16 elements a thread, until there are enough blocks."""
+    return max(1, min(-(-count // 4096), 1024))
 
 
 class Kernels:
@@ -68,7 +59,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def adamw_forward(self, M, G, V, W, eta, c1, c2, *, stream=None):
@@ -82,7 +72,7 @@ class Kernels:
             eta: [], float32
             c1: [], float32
             c2: [], float32
-        
+
         Returns:
             W_new: [i]
             M_new: [i]
@@ -97,11 +87,11 @@ class Kernels:
         self.check("c1", c1, "T", ())
         self.check("c2", c2, "T", ())
         with stream or nullcontext():
+            module, index = self.module(max(1, size_i), ())
             W_new = cp.empty((size_i,), dtypes["T"])
             M_new = cp.empty((size_i,), dtypes["T"])
             V_new = cp.empty((size_i,), dtypes["T"])
-            module, index = self.module(max(1, size_i), ())
-            self.launch(module, "forward_M_new_V_new_W_new", (blocks(size_i, 256), 1, 1), (256, 1, 1),
+            self.launch(module, "forward_M_new_V_new_W_new", (blocks(size_i, 1024), 1, 1), (256, 1, 1),
                         (M, G, V, W, eta, c1, c2, W_new, M_new, V_new, index(size_i),))
         return W_new, M_new, V_new
 
@@ -121,7 +111,7 @@ class Kernels:
             V_new: [i], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dM: [i]
             dG: [i]
@@ -143,6 +133,7 @@ class Kernels:
         self.check("M_new", M_new, "T", (size_i,))
         self.check("V_new", V_new, "T", (size_i,))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_i, total_chunks(size_i)), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -162,16 +153,13 @@ class Kernels:
                 self.check("deta", deta, "T", ())
                 self.check("dc1", dc1, "T", ())
                 self.check("dc2", dc2, "T", ())
-            g5 = cp.empty((), dtypes["compute"])
-            g1 = cp.empty((size_i,), dtypes["compute"])
-            g = cp.empty((size_i,), dtypes["compute"])
-            module, index = self.module(max(1, size_i), ())
-            self.launch(module, "backward_g5", (blocks(1, 256), 1, 1), (256, 1, 1),
-                        (eta, c1, g5,))
-            self.launch(module, "backward_g1_g_deta", (row_blocks(1, size_i), 1, 1), (*row_threads(size_i), 1),
-                        (W, c1, c2, M_new, V_new, dW_new, deta, g1, g, index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_dM_dG_dV", (row_blocks(1, size_i), 1, 1), (*row_threads(size_i), 1),
-                        (G, eta, c1, c2, M_new, V_new, dW_new, dM_new, dV_new, g5, g1, g, dM, dG, dV, dW, dc1, dc2, index(size_i), cp.int32(accumulate),))
+            deta_sum_partial = cp.empty((total_chunks(size_i),), dtypes["compute"])
+            dc1_sum_partial = cp.empty((total_chunks(size_i),), dtypes["compute"])
+            dc2_sum_partial = cp.empty((total_chunks(size_i),), dtypes["compute"])
+            self.launch(module, "backward_deta_dM_dG", (total_chunks(size_i), 1, 1), (256, 1, 1),
+                        (G, W, eta, c1, c2, M_new, V_new, dW_new, dM_new, dV_new, dM, dG, dV, dW, deta_sum_partial, dc1_sum_partial, dc2_sum_partial, index(size_i), cp.int32(accumulate),))
+            self.launch(module, "backward_deta_dM_dG_sum", (1, 1, 1), (256, 1, 1),
+                        (deta_sum_partial, dc1_sum_partial, dc2_sum_partial, eta, c1, c2, deta, dc1, dc2, index(total_chunks(size_i)), cp.int32(accumulate),))
         return dM, dG, dV, dW, deta, dc1, dc2
 
     def module(self, count, ids):
@@ -189,7 +177,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -222,7 +210,6 @@ def adamw_backward(*args, **options):
     return _default().adamw_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -1,4 +1,4 @@
-// attention_alibi: forward and backward, float32.  Made by `derive emit attention_alibi`; do not edit.
+// attention_alibi: forward and backward, float32.  Made by `derive emit attention_alibi -o DIR`; do not edit.
 //
 //     S[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h,s,d])/sqrt(size(d)) - slope[h]*(t - s)
 //     P[b,h,t,s] = softmax(s, where(s <= t, S[b,h,t,s], -1e30))
@@ -11,6 +11,7 @@
 //
 // Saved for the backward: P_lse.  Computed again: P, S, dS.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dQ over O.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -19,15 +20,13 @@
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -70,9 +69,7 @@ extern "C" __global__ void forward_P_lse_O(
     float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
     INDEX begin = 0, stop = length;
     const INDEX limit = last + 1;
-    if (limit < stop) {
-        stop = limit;
-    }
+    if (limit < stop) stop = limit;
     for (INDEX first = begin; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
@@ -200,8 +197,7 @@ extern "C" __global__ void forward_P_lse_O(
                 }
             }
             if (my_column == 0 && left == 0) {
-                // A row that is masked whole: every exp(score - infinity) is 0.
-                const float p_lse = total[over] == 0 ? INFINITY : greatest[over] + logf(total[over]);
+                const float p_lse = total[over] == 0 ? -1e30f : greatest[over] + logf(total[over]);
                 P_lse[batch*size_t + t] = p_lse;
             }
         }
@@ -220,19 +216,19 @@ extern "C" __global__ void backward_P_row(
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_h*size_t, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_b*size_h*size_t, count = size_d;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_d : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
     for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        p_row = p_row + O[row*size_d + d]*dO[row*size_d + d];
+        p_row += O[row*size_d + d]*dO[row*size_d + d];
     }
-    p_row = row_sum(p_row);
-    if (writer) {
-        P_row[row] = p_row;
-    }
+    p_row = row_sum(p_row, part[0]);
+    if (writer) P_row[row] = p_row;
 }
 
 // P[b,h,t,s] = exp(where(s <= t, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]) - slope[h]*(t - s), -1e+30) - P_lse[b,h,t])
@@ -270,9 +266,7 @@ extern "C" __global__ void backward_dQ_P_sum3(
     float p_sum3_part[4] = {};
     INDEX begin = 0, stop = length;
     const INDEX limit = last + 1;
-    if (limit < stop) {
-        stop = limit;
-    }
+    if (limit < stop) stop = limit;
     for (INDEX first = begin; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
@@ -351,7 +345,7 @@ extern "C" __global__ void backward_dQ_P_sum3(
                 weight_tile_[over][along] = 0;
                 if (t < rows && s < length) {
                     const float score_ = s <= t ? rsqrtf((float)size_d)*score_tile[over][along] - slope[h]*(float)(t - s) : -1e30f;
-                    const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[batch*size_t + t]);
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[batch*size_t + t]);
                     {
                         float value;
                         const float v = dP_tile[over][along] - P_row[batch*size_t + t];
@@ -439,22 +433,22 @@ extern "C" __global__ void backward_dslope(
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_h, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_h, count = size_b*size_t;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX h = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_b*size_t : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
-    float dslope_sum_value = 0;
+    float dslope_sum = 0;
     for (INDEX element = threadIdx.x; element < stop; element += blockDim.x) {
         const INDEX t = element%size_t;
         const INDEX b = element/size_t;
-        dslope_sum_value = dslope_sum_value + P_sum3[(b*size_h + h)*size_t + t];
+        dslope_sum += P_sum3[(b*size_h + h)*size_t + t];
     }
-    dslope_sum_value = row_sum(dslope_sum_value);
-    const float dslope_value = -dslope_sum_value;
-    if (writer) {
-        dslope[h] = accumulate ? dslope[h] + dslope_value : dslope_value;
-    }
+    dslope_sum = row_sum(dslope_sum, part[0]);
+    const float dslope_value = -dslope_sum;
+    if (writer) dslope[h] = accumulate ? dslope[h] + dslope_value : dslope_value;
 }
 
 // P[b,h,t,s] = exp(where(s <= t, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]) - slope[h]*(t - s), -1e+30) - P_lse[b,h,t])
@@ -491,9 +485,7 @@ extern "C" __global__ void backward_dK_dV(
     float dv_tile[4][4] = {};  // [s, d_3]
     INDEX begin = 0, stop = length;
     const INDEX limit = top;
-    if (begin < limit) {
-        begin = limit - limit%64;
-    }
+    if (begin < limit) begin = limit - limit%64;
     for (INDEX first = begin; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [s, t]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
@@ -572,7 +564,7 @@ extern "C" __global__ void backward_dK_dV(
                 weight_tile_[over][along] = 0;
                 if (s < rows && t < length) {
                     const float score_ = s <= t ? rsqrtf((float)size_d)*score_tile[over][along] - slope[h]*(float)(t - s) : -1e30f;
-                    const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[batch*size_t + t]);
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[batch*size_t + t]);
                     {
                         float value;
                         value = p*(dP_tile[over][along] - P_row[batch*size_t + t]);

@@ -1,4 +1,4 @@
-// attention_bias: forward and backward, float32.  Made by `derive emit attention_bias`; do not edit.
+// attention_bias: forward and backward, float32.  Made by `derive emit attention_bias -o DIR`; do not edit.
 //
 //     S[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h,s,d])/sqrt(size(d)) + B[h,t,s]
 //     P[b,h,t,s] = softmax(s, S[b,h,t,s])
@@ -19,15 +19,13 @@
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -196,8 +194,7 @@ extern "C" __global__ void forward_P_lse_O(
                 }
             }
             if (my_column == 0 && left == 0) {
-                // A row that is masked whole: every exp(score - infinity) is 0.
-                const float p_lse = total[over] == 0 ? INFINITY : greatest[over] + logf(total[over]);
+                const float p_lse = total[over] == 0 ? -1e30f : greatest[over] + logf(total[over]);
                 P_lse[batch*size_t + t] = p_lse;
             }
         }
@@ -216,19 +213,19 @@ extern "C" __global__ void backward_P_row(
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_h*size_t, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_b*size_h*size_t, count = size_v;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_v : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
     for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        p_row = p_row + O[row*size_v + v]*dO[row*size_v + v];
+        p_row += O[row*size_v + v]*dO[row*size_v + v];
     }
-    p_row = row_sum(p_row);
-    if (writer) {
-        P_row[row] = p_row;
-    }
+    p_row = row_sum(p_row, part[0]);
+    if (writer) P_row[row] = p_row;
 }
 
 // P[b,h,t,s] = exp(B[h,t,s] + rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]) - P_lse[b,h,t])
@@ -338,7 +335,7 @@ extern "C" __global__ void backward_dQ(
                 weight_tile[over][along] = 0;
                 if (t < rows && s < length) {
                     const float score_ = B[(h*size_t + t)*size_s + s] + rsqrtf((float)size_d)*score_tile[over][along];
-                    const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[batch*size_t + t]);
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[batch*size_t + t]);
                     {
                         float value;
                         value = p*(dP_tile[over][along] - P_row[batch*size_t + t]);
@@ -505,7 +502,7 @@ extern "C" __global__ void backward_dK_dV(
                 weight_tile_[over][along] = 0;
                 if (s < rows && t < length) {
                     const float score_ = B[(h*size_t + t)*size_s + s] + rsqrtf((float)size_d)*score_tile[over][along];
-                    const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[batch*size_t + t]);
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[batch*size_t + t]);
                     {
                         float value;
                         value = p*(dP_tile[over][along] - P_row[batch*size_t + t]);
@@ -709,7 +706,7 @@ extern "C" __global__ void backward_dB(
                     weight_tile[over][along] = 0;
                     if (t < rows && s < length) {
                         const float score_ = B[(h*size_t + t)*size_s + s] + rsqrtf((float)size_d)*score_tile[over][along];
-                        const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[(b*size_h + h)*size_t + t]);
+                        const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[(b*size_h + h)*size_t + t]);
                         {
                             float value;
                             value = p*(dP_tile[over][along] - P_row[(b*size_h + h)*size_t + t]);

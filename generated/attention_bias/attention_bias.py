@@ -12,10 +12,11 @@
 Saved for the backward: P_lse.  Computed again: P, S, dS.
 Sums are kept in float32; the same bits at every run.
 
-Made by `derive emit attention_bias`; do not edit.
+Made by `derive emit attention_bias -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("attention_bias.cu")
@@ -33,19 +34,21 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
 
 
-def row_blocks(rows, count):
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
 
 
 class Kernels:
@@ -60,7 +63,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def attention_bias_forward(self, Q, K, B, V, *, stream=None):
@@ -71,7 +73,7 @@ class Kernels:
             K: [b, h, s, d], float32
             B: [h, t, s], float32
             V: [b, h, s, v], float32
-        
+
         Returns:
             O: [b, h, t, v]
             P_lse: [b, h, t], saved for the backward
@@ -82,9 +84,9 @@ class Kernels:
         self.check("B", B, "T", (size_h, size_t, size_s))
         _, _, _, size_v = self.check("V", V, "T", (size_b, size_h, size_s, None))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_b*size_h*size_s*size_d, size_b*size_h*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_h*size_t*size_s), ())
             O = cp.empty((size_b, size_h, size_t, size_v), dtypes["T"])
             P_lse = cp.empty((size_b, size_h, size_t), dtypes["compute"])
-            module, index = self.module(max(0, size_b*size_h*size_s*size_d, size_b*size_h*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_h*size_t*size_s), ())
             self.launch(module, "forward_P_lse_O", (blocks(size_t, 64, 2**31)*blocks(max(size_v, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
                         (Q, K, B, V, O, P_lse, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(blocks(max(size_v, 1), 64, 2**31)),))
         return O, P_lse
@@ -102,7 +104,7 @@ class Kernels:
             P_lse: [b, h, t], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dQ: [b, h, t, d]
             dK: [b, h, s, d]
@@ -118,6 +120,7 @@ class Kernels:
         self.check("O", O, "T", (size_b, size_h, size_t, size_v))
         self.check("P_lse", P_lse, "compute", (size_b, size_h, size_t))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_b*size_h*size_s*size_d, size_b*size_h*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_h*size_t*size_s, size_v), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -132,7 +135,6 @@ class Kernels:
                 self.check("dB", dB, "T", (size_h, size_t, size_s))
                 self.check("dV", dV, "T", (size_b, size_h, size_s, size_v))
             P_row = cp.empty((size_b, size_h, size_t), dtypes["compute"])
-            module, index = self.module(max(0, size_b*size_h*size_s*size_d, size_b*size_h*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_h*size_t*size_s, size_v), ())
             self.launch(module, "backward_P_row", (row_blocks(size_b*size_h*size_t, size_v), 1, 1), (*row_threads(size_v), 1),
                         (O, dO, P_row, index(size_b), index(size_h), index(size_t), index(size_v),))
             self.launch(module, "backward_dQ", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
@@ -158,7 +160,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -191,7 +193,6 @@ def attention_bias_backward(*args, **options):
     return _default().attention_bias_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -1,14 +1,14 @@
-// attention_cross: forward and backward, float32.  Made by `derive emit attention_cross`; do not edit.
+// attention_cross: forward and backward, float32.  Made by `derive emit attention_cross -o DIR`; do not edit.
 //
 //     S[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h,s,d])/sqrt(size(d))
 //     P[b,h,t,s] = softmax(s, S[b,h,t,s])
 //     O[b,h,t,v] = sum(s, P[b,h,t,s]*V[b,h,s,v])
 //
-//     dQ = dS_1 K
-//     dK = dS_1ᵀ Q
+//     dQ = dS_sum K
+//     dK = dS_sumᵀ Q
 //     dV = Pᵀ dO
 //
-// Saved for the backward: P_lse.  Computed again: P, S, S_1, dS_1.
+// Saved for the backward: P_lse.  Computed again: P, S, S_sum, dS_sum.
 // Sums are kept in float32; the same bits at every run.
 
 #ifndef INDEX
@@ -18,15 +18,13 @@
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -193,8 +191,7 @@ extern "C" __global__ void forward_P_lse_O(
                 }
             }
             if (my_column == 0 && left == 0) {
-                // A row that is masked whole: every exp(score - infinity) is 0.
-                const float p_lse = total[over] == 0 ? INFINITY : greatest[over] + logf(total[over]);
+                const float p_lse = total[over] == 0 ? -1e30f : greatest[over] + logf(total[over]);
                 P_lse[batch*size_t + t] = p_lse;
             }
         }
@@ -213,19 +210,19 @@ extern "C" __global__ void backward_P_row(
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_h*size_t, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_b*size_h*size_t, count = size_v;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_v : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
     for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        p_row = p_row + O[row*size_v + v]*dO[row*size_v + v];
+        p_row += O[row*size_v + v]*dO[row*size_v + v];
     }
-    p_row = row_sum(p_row);
-    if (writer) {
-        P_row[row] = p_row;
-    }
+    p_row = row_sum(p_row, part[0]);
+    if (writer) P_row[row] = p_row;
 }
 
 // P[b,h,t,s] = exp(rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]) - P_lse[b,h,t])
@@ -334,7 +331,7 @@ extern "C" __global__ void backward_dQ(
                 if (t < rows && s < length) {
                     const float v = rsqrtf((float)size_d);
                     const float score_ = v*score_tile[over][along];
-                    const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[batch*size_t + t]);
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[batch*size_t + t]);
                     {
                         float value;
                         value = p*v*(dP_tile[over][along] - P_row[batch*size_t + t]);
@@ -499,7 +496,7 @@ extern "C" __global__ void backward_dK_dV(
                 if (s < rows && t < length) {
                     const float v = rsqrtf((float)size_d);
                     const float score_ = v*score_tile[over][along];
-                    const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[batch*size_t + t]);
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[batch*size_t + t]);
                     {
                         float value;
                         value = p*v*(dP_tile[over][along] - P_row[batch*size_t + t]);

@@ -2,11 +2,10 @@
 
 Runs wherever CuPy has a GPU: `python -m pytest test_attention_cross.py`, or `python test_attention_cross.py`.
 
-Made by `derive emit attention_cross`; do not edit.
+Made by `derive emit attention_cross -o DIR`; do not edit.
 """
 
 import importlib.util
-import math
 from pathlib import Path
 
 import numpy as np
@@ -19,15 +18,9 @@ SCALE = 1e-4  # tolerance, relative to the largest entry
 
 def forward(Q, K, V):
     """The formula in NumPy; the outputs in order."""
-    erf = np.vectorize(math.erf, otypes=[float])
-    size_b = 3
-    size_h = 5
-    size_t = 4
-    size_s = 7
     size_d = 2
-    size_v = 6
-    S_1 = Q @ K.swapaxes(-1, -2)
-    S = S_1/np.sqrt(size_d)
+    S_sum = Q @ K.swapaxes(-1, -2)
+    S = S_sum/np.sqrt(size_d)
     _t1 = np.max(S, axis=3, keepdims=True)
     P = np.exp(S - _t1)
     P = P/np.sum(P, axis=3, keepdims=True)
@@ -54,11 +47,11 @@ def module():
     return found
 
 
-def close(name, got, expected):
+def close(name, got, expected, floor=0.1):
     got, expected = np.asarray(got, dtype=float), np.asarray(expected, dtype=float)
     assert got.shape == expected.shape, (name, got.shape, expected.shape)
     worst = np.abs(got - expected).max(initial=0)
-    assert worst <= SCALE*max(np.abs(expected).max(initial=0), 0.1), (name, worst)
+    assert worst <= SCALE*max(np.abs(expected).max(initial=0), floor), (name, worst)
 
 
 def as_tuple(value):
@@ -85,8 +78,9 @@ def test_attention_cross(cp=None):
     cotangents = [np.asarray(cp.asnumpy(device[n])).astype(float) for n in ('dO',)]
     device |= dict(zip(('O', 'P_lse'), results))
     gradients = as_tuple(kernels.attention_cross_backward(device["dO"], device["Q"], device["K"], device["V"], device["O"], device["P_lse"]))
-    for name, got in zip(('Q', 'K', 'V'), gradients):
-        numeric = np.zeros(host[name].shape)
+    slopes = {}
+    for name in ('Q', 'K', 'V'):
+        numeric = slopes[name] = np.zeros(host[name].shape)
         for place in np.ndindex(numeric.shape):
             sides = []
             for step in (1e-5, -1e-5):
@@ -94,7 +88,9 @@ def test_attention_cross(cp=None):
                 moved[name][place] += step
                 sides.append(sum((v*c).sum() for v, c in zip(as_tuple(forward(**moved)), cotangents)))
             numeric[place] = (sides[0] - sides[1])/2e-5
-        close("d" + name, cp.asnumpy(got), numeric)
+    largest = max(np.abs(numeric).max(initial=0) for numeric in slopes.values())
+    for (name, numeric), got in zip(slopes.items(), gradients):
+        close("d" + name, cp.asnumpy(got), numeric, max(0.1, largest/100))  # terms that cancel leave their rounding
 
 
 if __name__ == "__main__":

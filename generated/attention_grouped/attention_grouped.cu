@@ -1,14 +1,17 @@
-// attention_grouped: forward and backward, float32.  Made by `derive emit attention_grouped`; do not edit.
+// attention_grouped: forward and backward, float32.  Made by `derive emit attention_grouped -o DIR`; do not edit.
 //
-//     S[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h//2,s,d])/sqrt(size(d))
+//     param group = 4
+//     input K[b,g,s,d]
+//     input V[b,g,s,v]
+//     S[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h//group,s,d])/sqrt(size(d))
 //     P[b,h,t,s] = softmax(s, where(s <= t, S[b,h,t,s], -1e30))
-//     O[b,h,t,v] = sum(s, P[b,h,t,s]*V[b,h//2,s,v])
+//     O[b,h,t,v] = sum(s, P[b,h,t,s]*V[b,h//group,s,v])
 //
-//     dQ[b,h,t,d] = sum(s, K[b,h//2,s,d]*dS_1[b,h,t,s])
-//     dK[b,i,s,d] = sum(t, l, where(l + 2*i < size(h), Q[b,l + 2*i,t,d]*dS_1[b,l + 2*i,t,s], 0))
-//     dV[b,i,s,v] = sum(t, l, where(l + 2*i < size(h), P[b,l + 2*i,t,s]*dO[b,l + 2*i,t,v], 0))
+//     dK[b,g,s,d] = sum(t, l, where(l + 4*g < size(h), Q[b,l + 4*g,t,d]*dS_sum[b,l + 4*g,t,s], 0))
+//     dV[b,g,s,v] = sum(t, l, where(l + 4*g < size(h), P[b,l + 4*g,t,s]*dO[b,l + 4*g,t,v], 0))
+//     dQ[b,h,t,d] = sum(s, K[b,h//4,s,d]*dS_sum[b,h,t,s])
 //
-// Saved for the backward: P_lse.  Computed again: P, S, S_1, dS_1.
+// Saved for the backward: P_lse.  Computed again: P, S, S_sum, dS_sum.
 // Sums are kept in float32; the same bits at every run.
 
 #ifndef INDEX
@@ -18,15 +21,13 @@
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -38,23 +39,22 @@ __device__ inline float row_sum(float x) {
     return x;
 }
 
-// P[b,h,t,s] = softmax(s2, where(s2 <= t, rsqrt(size(d))*sum(d, K[b,h // 2,s2,d]*Q[b,h,t,d]), -1e+30))
-// P_lse[b,h,t] = logsumexp(s, where(s <= t, rsqrt(size(d))*sum(d, K[b,h // 2,s,d]*Q[b,h,t,d]), -1e+30))
-// O[b,h,t,v] = sum(s, P[b,h,t,s]*V[b,h // 2,s,v])
+// P[b,h,t,s] = softmax(s2, where(s2 <= t, rsqrt(size(d))*sum(d, K[b,h // 4,s2,d]*Q[b,h,t,d]), -1e+30))
+// P_lse[b,h,t] = logsumexp(s, where(s <= t, rsqrt(size(d))*sum(d, K[b,h // 4,s,d]*Q[b,h,t,d]), -1e+30))
+// O[b,h,t,v] = sum(s, P[b,h,t,s]*V[b,h // 4,s,v])
 extern "C" __global__ void forward_P_lse_O(
+    const float* __restrict__ K,  // [b, g, s, d]
+    const float* __restrict__ V,  // [b, g, s, v]
     const float* __restrict__ Q,  // [b, h, t, d]
-    const float* __restrict__ K,  // [b, K_1, s, d]
-    const float* __restrict__ V,  // [b, V_1, s, v]
     float* __restrict__ O,  // [b, h, t, v]
     float* __restrict__ P_lse,  // [b, h, t]
     INDEX size_b,
-    INDEX size_h,
-    INDEX size_t,
+    INDEX size_g,
     INDEX size_s,
     INDEX size_d,
     INDEX size_v,
-    INDEX size_K_1,
-    INDEX size_V_1,
+    INDEX size_h,
+    INDEX size_t,
     INDEX across
 )
 {
@@ -72,9 +72,7 @@ extern "C" __global__ void forward_P_lse_O(
     float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
     INDEX begin = 0, stop = length;
     const INDEX limit = last + 1;
-    if (limit < stop) {
-        stop = limit;
-    }
+    if (limit < stop) stop = limit;
     for (INDEX first = begin; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
@@ -92,7 +90,7 @@ extern "C" __global__ void forward_P_lse_O(
                 const INDEX s = first + at, d = chunk + step;
                 float value = 0;
                 if (s < length && d < size_d) {
-                    value = K[((b*size_K_1 + h/2)*size_s + s)*size_d + d];
+                    value = K[((b*size_g + h/4)*size_s + s)*size_d + d];
                 }
                 Bs[step][at] = value;
             }
@@ -162,7 +160,7 @@ extern "C" __global__ void forward_P_lse_O(
                 const INDEX v = left + at, s = chunk + step;
                 float value = 0;
                 if (v < size_v && s < length) {
-                    value = V[((b*size_V_1 + h/2)*size_s + s)*size_v + v];
+                    value = V[((b*size_g + h/4)*size_s + s)*size_v + v];
                 }
                 Bs[step][at] = value;
             }
@@ -202,8 +200,7 @@ extern "C" __global__ void forward_P_lse_O(
                 }
             }
             if (my_column == 0 && left == 0) {
-                // A row that is masked whole: every exp(score - infinity) is 0.
-                const float p_lse = total[over] == 0 ? INFINITY : greatest[over] + logf(total[over]);
+                const float p_lse = total[over] == 0 ? -1e30f : greatest[over] + logf(total[over]);
                 P_lse[batch*size_t + t] = p_lse;
             }
         }
@@ -216,215 +213,47 @@ extern "C" __global__ void backward_P_row(
     const float* __restrict__ dO,  // [b, h, t, v]
     float* __restrict__ P_row,  // [b, h, t]
     INDEX size_b,
+    INDEX size_v,
     INDEX size_h,
-    INDEX size_t,
-    INDEX size_v
+    INDEX size_t
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_h*size_t, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_b*size_h*size_t, count = size_v;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_v : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
     for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        p_row = p_row + O[row*size_v + v]*dO[row*size_v + v];
+        p_row += O[row*size_v + v]*dO[row*size_v + v];
     }
-    p_row = row_sum(p_row);
-    if (writer) {
-        P_row[row] = p_row;
-    }
+    p_row = row_sum(p_row, part[0]);
+    if (writer) P_row[row] = p_row;
 }
 
-// P[b,h,t,s] = exp(where(s <= t, rsqrt(size(d))*sum(d, K[b,h // 2,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
-// dQ[b,h,t,d] = rsqrt(size(d))*sum(s, K[b,h // 2,s,d]*P[b,h,t,s]*(sum(v, V[b,h // 2,s,v]*dO[b,h,t,v]) - P_row[b,h,t]))
-extern "C" __global__ void backward_dQ(
+// P[b,h,t,s] = exp(where(s <= t, rsqrt(size(d))*sum(d, K[b,h // 4,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
+// h = n4 + 4*g
+// dK[b,g,s,d] = sum(t, r, where(r + 4*g < size(h), P[b,r + 4*g,t,s]*Q[b,r + 4*g,t,d]*rsqrt(size(d))*(sum(v, V[b,(r + 4*g) // 4,s,v]*dO[b,r + 4*g,t,v]) - P_row[b,r + 4*g,t]), 0))
+// dV[b,g,s,v] = sum(t, r, where(r + 4*g < size(h), P[b,r + 4*g,t,s]*dO[b,r + 4*g,t,v], 0))
+extern "C" __global__ void backward_dK_dV(
+    const float* __restrict__ K,  // [b, g, s, d]
+    const float* __restrict__ V,  // [b, g, s, v]
     const float* __restrict__ Q,  // [b, h, t, d]
-    const float* __restrict__ K,  // [b, K_1, s, d]
-    const float* __restrict__ V,  // [b, V_1, s, v]
     const float* __restrict__ P_lse,  // [b, h, t]
     const float* __restrict__ dO,  // [b, h, t, v]
     const float* __restrict__ P_row,  // [b, h, t]
-    float* __restrict__ dQ,  // [b, h, t, d]
+    float* __restrict__ dK,  // [b, g, s, d]
+    float* __restrict__ dV,  // [b, g, s, v]
     INDEX size_b,
-    INDEX size_h,
-    INDEX size_t,
+    INDEX size_g,
     INDEX size_s,
     INDEX size_d,
     INDEX size_v,
-    INDEX size_K_1,
-    INDEX size_V_1,
-    INDEX across,
-    int accumulate
-)
-{
-    // 256 threads: a tile of 64 rows t a block, 4 by 4 pairs (t, s) a thread at a time.
-    __shared__ float tile[64][68], Bs[16][68];
-    const INDEX rows = size_t, length = size_s, down = (rows + 63)/64;
-    const INDEX top = (INDEX)blockIdx.x/across%down*64;
-    const INDEX left = (INDEX)blockIdx.x%across*64;  // columns of the results: 64 a block
-    const INDEX batch = (INDEX)blockIdx.x/across/down;
-    const INDEX h = batch%size_h;
-    const INDEX b = batch/size_h;
-    const INDEX last = (top + 64 < rows ? top + 64 : rows) - 1;
-    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float dq_tile[4][4] = {};  // [t, d_]
-    INDEX begin = 0, stop = length;
-    const INDEX limit = last + 1;
-    if (limit < stop) {
-        stop = limit;
-    }
-    for (INDEX first = begin; first < stop; first += 64) {
-        float score_tile[4][4] = {};  // [t, s]
-        for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
-            for (int part = 0; part < 4; ++part) {
-                const int at = thread/16 + part*16, step = thread%16;
-                const INDEX t = top + at, d = chunk + step;
-                float value = 0;
-                if (t < rows && d < size_d) {
-                    value = Q[(batch*size_t + t)*size_d + d];
-                }
-                tile[step][at] = value;
-            }
-            for (int part = 0; part < 4; ++part) {
-                const int at = thread/16 + part*16, step = thread%16;
-                const INDEX s = first + at, d = chunk + step;
-                float value = 0;
-                if (s < length && d < size_d) {
-                    value = K[((b*size_K_1 + h/2)*size_s + s)*size_d + d];
-                }
-                Bs[step][at] = value;
-            }
-            __syncthreads();
-#pragma unroll
-            for (int step = 0; step < 16; ++step) {
-#pragma unroll
-                for (int over = 0; over < 4; ++over) {
-#pragma unroll
-                    for (int along = 0; along < 4; ++along) {
-                        score_tile[over][along] += tile[step][my_row + over]*Bs[step][my_column + along];
-                    }
-                }
-            }
-            __syncthreads();
-        }
-        float dP_tile[4][4] = {};  // [t, s]
-        for (INDEX chunk = 0; chunk < size_v; chunk += 16) {
-            for (int part = 0; part < 4; ++part) {
-                const int at = thread/16 + part*16, step = thread%16;
-                const INDEX t = top + at, v = chunk + step;
-                float value = 0;
-                if (t < rows && v < size_v) {
-                    value = dO[(batch*size_t + t)*size_v + v];
-                }
-                tile[step][at] = value;
-            }
-            for (int part = 0; part < 4; ++part) {
-                const int at = thread/16 + part*16, step = thread%16;
-                const INDEX s = first + at, v = chunk + step;
-                float value = 0;
-                if (s < length && v < size_v) {
-                    value = V[((b*size_V_1 + h/2)*size_s + s)*size_v + v];
-                }
-                Bs[step][at] = value;
-            }
-            __syncthreads();
-#pragma unroll
-            for (int step = 0; step < 16; ++step) {
-#pragma unroll
-                for (int over = 0; over < 4; ++over) {
-#pragma unroll
-                    for (int along = 0; along < 4; ++along) {
-                        dP_tile[over][along] += tile[step][my_row + over]*Bs[step][my_column + along];
-                    }
-                }
-            }
-            __syncthreads();
-        }
-        float weight_tile[4][4];
-#pragma unroll
-        for (int over = 0; over < 4; ++over) {
-#pragma unroll
-            for (int along = 0; along < 4; ++along) {
-                const INDEX t = top + my_row + over, s = first + my_column + along;
-                weight_tile[over][along] = 0;
-                if (t < rows && s < length) {
-                    const float score_ = s <= t ? rsqrtf((float)size_d)*score_tile[over][along] : -1e30f;
-                    const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[batch*size_t + t]);
-                    {
-                        float value;
-                        const float v = rsqrtf((float)size_d);
-                        value = p*v*(dP_tile[over][along] - P_row[batch*size_t + t]);
-                        weight_tile[over][along] = value;
-                    }
-                }
-            }
-        }
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-#pragma unroll
-            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
-        }
-        for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
-            for (int part = 0; part < 4; ++part) {
-                const int at = thread%64, step = thread/64 + part*4;
-                const INDEX d_ = left + at, s = chunk + step;
-                float value = 0;
-                if (d_ < size_d && s < length) {
-                    value = K[((b*size_K_1 + h/2)*size_s + s)*size_d + d_];
-                }
-                Bs[step][at] = value;
-            }
-            __syncthreads();
-#pragma unroll
-            for (int step = 0; step < 16; ++step) {
-#pragma unroll
-                for (int over = 0; over < 4; ++over) {
-#pragma unroll
-                    for (int along = 0; along < 4; ++along) {
-                        dq_tile[over][along] += tile[chunk - first + step][my_row + over]*Bs[step][my_column + along];
-                    }
-                }
-            }
-            __syncthreads();
-        }
-    }
-#pragma unroll
-    for (int over = 0; over < 4; ++over) {
-        const INDEX t = top + my_row + over;
-        if (t < rows) {
-#pragma unroll
-            for (int along = 0; along < 4; ++along) {
-                const INDEX d_ = left + my_column + along;
-                if (d_ < size_d) {
-                    const float dq = dq_tile[over][along];
-                    dQ[(batch*size_t + t)*size_d + d_] = accumulate ? dQ[(batch*size_t + t)*size_d + d_] + dq : dq;
-                }
-            }
-        }
-    }
-}
-
-// P[b,h,t,s] = exp(where(s <= t, rsqrt(size(d))*sum(d, K[b,h // 2,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
-// h = ~=21 + 2*i
-// dK[b,i,s,d] = sum(t, =2, where(=2 + 2*i < size(h), P[b,=2 + 2*i,t,s]*Q[b,=2 + 2*i,t,d]*rsqrt(size(d))*(sum(v, V[b,(=2 + 2*i) // 2,s,v]*dO[b,=2 + 2*i,t,v]) - P_row[b,=2 + 2*i,t]), 0))
-extern "C" __global__ void backward_dK(
-    const float* __restrict__ Q,  // [b, h, t, d]
-    const float* __restrict__ K,  // [b, K_1, s, d]
-    const float* __restrict__ V,  // [b, V_1, s, v]
-    const float* __restrict__ P_lse,  // [b, h, t]
-    const float* __restrict__ dO,  // [b, h, t, v]
-    const float* __restrict__ P_row,  // [b, h, t]
-    float* __restrict__ dK,  // [b, K_1, s, d]
-    INDEX size_b,
     INDEX size_h,
     INDEX size_t,
-    INDEX size_s,
-    INDEX size_d,
-    INDEX size_v,
-    INDEX size_K_1,
-    INDEX size_V_1,
     INDEX across,
     int accumulate
 )
@@ -435,19 +264,18 @@ extern "C" __global__ void backward_dK(
     const INDEX top = (INDEX)blockIdx.x/across%down*64;
     const INDEX left = (INDEX)blockIdx.x%across*64;  // columns of the results: 64 a block
     const INDEX batch = (INDEX)blockIdx.x/across/down;
-    const INDEX i = batch%size_K_1;
-    const INDEX b = batch/size_K_1;
+    const INDEX g = batch%size_g;
+    const INDEX b = batch/size_g;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dk_tile[4][4] = {};  // [s, d_]
-    for (INDEX n2 = 0; n2 < 2; ++n2) {
-        const INDEX h = n2 + 2*i;
-        bool holds = (float)h < (float)size_h;
+    float dv_tile[4][4] = {};  // [s, v_]
+    for (INDEX n4 = 0; n4 < 4; ++n4) {
+        const INDEX h = n4 + 4*g;
+        bool holds = h < size_h;
         if (holds) {
             INDEX begin = 0, stop = length;
             const INDEX limit = top;
-            if (begin < limit) {
-                begin = limit - limit%64;
-            }
+            if (begin < limit) begin = limit - limit%64;
             for (INDEX first = begin; first < stop; first += 64) {
                 float score_tile[4][4] = {};  // [s, t]
                 for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
@@ -456,7 +284,7 @@ extern "C" __global__ void backward_dK(
                         const INDEX s = top + at, d = chunk + step;
                         float value = 0;
                         if (s < rows && d < size_d) {
-                            value = K[((b*size_K_1 + h/2)*size_s + s)*size_d + d];
+                            value = K[((b*size_g + h/4)*size_s + s)*size_d + d];
                         }
                         tile[step][at] = value;
                     }
@@ -489,7 +317,7 @@ extern "C" __global__ void backward_dK(
                         const INDEX s = top + at, v = chunk + step;
                         float value = 0;
                         if (s < rows && v < size_v) {
-                            value = V[((b*size_V_1 + h/2)*size_s + s)*size_v + v];
+                            value = V[((b*size_g + h/4)*size_s + s)*size_v + v];
                         }
                         tile[step][at] = value;
                     }
@@ -516,20 +344,27 @@ extern "C" __global__ void backward_dK(
                     __syncthreads();
                 }
                 float weight_tile[4][4];
+                float weight_tile_[4][4];
         #pragma unroll
                 for (int over = 0; over < 4; ++over) {
         #pragma unroll
                     for (int along = 0; along < 4; ++along) {
                         const INDEX s = top + my_row + over, t = first + my_column + along;
                         weight_tile[over][along] = 0;
+                        weight_tile_[over][along] = 0;
                         if (s < rows && t < length) {
                             const float score_ = s <= t ? rsqrtf((float)size_d)*score_tile[over][along] : -1e30f;
-                            const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[(b*size_h + h)*size_t + t]);
+                            const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[(b*size_h + h)*size_t + t]);
                             {
                                 float value;
                                 const float v = rsqrtf((float)size_d);
                                 value = p*v*(dP_tile[over][along] - P_row[(b*size_h + h)*size_t + t]);
                                 weight_tile[over][along] = value;
+                            }
+                            {
+                                float value;
+                                value = p;
+                                weight_tile_[over][along] = value;
                             }
                         }
                     }
@@ -562,129 +397,19 @@ extern "C" __global__ void backward_dK(
                     }
                     __syncthreads();
                 }
-            }
-        }
-    }
-#pragma unroll
-    for (int over = 0; over < 4; ++over) {
-        const INDEX s = top + my_row + over;
-        if (s < rows) {
-#pragma unroll
-            for (int along = 0; along < 4; ++along) {
-                const INDEX d_ = left + my_column + along;
-                if (d_ < size_d) {
-                    const float dk = dk_tile[over][along];
-                    dK[(batch*size_s + s)*size_d + d_] = accumulate ? dK[(batch*size_s + s)*size_d + d_] + dk : dk;
-                }
-            }
-        }
-    }
-}
-
-// P[b,h,t,s] = exp(where(s <= t, rsqrt(size(d))*sum(d, K[b,h // 2,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
-// h = ~=21 + 2*i
-// dV[b,i,s,v] = sum(t, =2, where(=2 + 2*i < size(h), P[b,=2 + 2*i,t,s]*dO[b,=2 + 2*i,t,v], 0))
-extern "C" __global__ void backward_dV(
-    const float* __restrict__ Q,  // [b, h, t, d]
-    const float* __restrict__ K,  // [b, K_1, s, d]
-    const float* __restrict__ P_lse,  // [b, h, t]
-    const float* __restrict__ dO,  // [b, h, t, v]
-    float* __restrict__ dV,  // [b, V_1, s, v]
-    INDEX size_b,
-    INDEX size_h,
-    INDEX size_t,
-    INDEX size_s,
-    INDEX size_d,
-    INDEX size_v,
-    INDEX size_K_1,
-    INDEX size_V_1,
-    INDEX across,
-    int accumulate
-)
-{
-    // 256 threads: a tile of 64 rows s a block, 4 by 4 pairs (s, t) a thread at a time.
-    __shared__ float tile[64][68], Bs[16][68];
-    const INDEX rows = size_s, length = size_t, down = (rows + 63)/64;
-    const INDEX top = (INDEX)blockIdx.x/across%down*64;
-    const INDEX left = (INDEX)blockIdx.x%across*64;  // columns of the results: 64 a block
-    const INDEX batch = (INDEX)blockIdx.x/across/down;
-    const INDEX i = batch%size_V_1;
-    const INDEX b = batch/size_V_1;
-    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float dv_tile[4][4] = {};  // [s, v]
-    for (INDEX n2 = 0; n2 < 2; ++n2) {
-        const INDEX h = n2 + 2*i;
-        bool holds = (float)h < (float)size_h;
-        if (holds) {
-            INDEX begin = 0, stop = length;
-            const INDEX limit = top;
-            if (begin < limit) {
-                begin = limit - limit%64;
-            }
-            for (INDEX first = begin; first < stop; first += 64) {
-                float score_tile[4][4] = {};  // [s, t]
-                for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
-                    for (int part = 0; part < 4; ++part) {
-                        const int at = thread/16 + part*16, step = thread%16;
-                        const INDEX s = top + at, d = chunk + step;
-                        float value = 0;
-                        if (s < rows && d < size_d) {
-                            value = K[((b*size_K_1 + h/2)*size_s + s)*size_d + d];
-                        }
-                        tile[step][at] = value;
-                    }
-                    for (int part = 0; part < 4; ++part) {
-                        const int at = thread/16 + part*16, step = thread%16;
-                        const INDEX t = first + at, d = chunk + step;
-                        float value = 0;
-                        if (t < length && d < size_d) {
-                            value = Q[((b*size_h + h)*size_t + t)*size_d + d];
-                        }
-                        Bs[step][at] = value;
-                    }
-                    __syncthreads();
-        #pragma unroll
-                    for (int step = 0; step < 16; ++step) {
-        #pragma unroll
-                        for (int over = 0; over < 4; ++over) {
-        #pragma unroll
-                            for (int along = 0; along < 4; ++along) {
-                                score_tile[over][along] += tile[step][my_row + over]*Bs[step][my_column + along];
-                            }
-                        }
-                    }
-                    __syncthreads();
-                }
-                float weight_tile[4][4];
-        #pragma unroll
-                for (int over = 0; over < 4; ++over) {
-        #pragma unroll
-                    for (int along = 0; along < 4; ++along) {
-                        const INDEX s = top + my_row + over, t = first + my_column + along;
-                        weight_tile[over][along] = 0;
-                        if (s < rows && t < length) {
-                            const float score_ = s <= t ? rsqrtf((float)size_d)*score_tile[over][along] : -1e30f;
-                            const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[(b*size_h + h)*size_t + t]);
-                            {
-                                float value;
-                                value = p;
-                                weight_tile[over][along] = value;
-                            }
-                        }
-                    }
-                }
+                // The tile is read by all before it is written again: the last product ends with a barrier.
         #pragma unroll
                 for (int along = 0; along < 4; ++along) {
         #pragma unroll
-                    for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+                    for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile_[over][along];
                 }
                 for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
                     for (int part = 0; part < 4; ++part) {
                         const int at = thread%64, step = thread/64 + part*4;
-                        const INDEX v = left + at, t = chunk + step;
+                        const INDEX v_ = left + at, t = chunk + step;
                         float value = 0;
-                        if (v < size_v && t < length) {
-                            value = dO[((b*size_h + h)*size_t + t)*size_v + v];
+                        if (v_ < size_v && t < length) {
+                            value = dO[((b*size_h + h)*size_t + t)*size_v + v_];
                         }
                         Bs[step][at] = value;
                     }
@@ -710,10 +435,184 @@ extern "C" __global__ void backward_dV(
         if (s < rows) {
 #pragma unroll
             for (int along = 0; along < 4; ++along) {
-                const INDEX v = left + my_column + along;
-                if (v < size_v) {
+                const INDEX d_ = left + my_column + along;
+                if (d_ < size_d) {
+                    const float dk = dk_tile[over][along];
+                    dK[(batch*size_s + s)*size_d + d_] = accumulate ? dK[(batch*size_s + s)*size_d + d_] + dk : dk;
+                }
+            }
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                const INDEX v_ = left + my_column + along;
+                if (v_ < size_v) {
                     const float dv = dv_tile[over][along];
-                    dV[(batch*size_s + s)*size_v + v] = accumulate ? dV[(batch*size_s + s)*size_v + v] + dv : dv;
+                    dV[(batch*size_s + s)*size_v + v_] = accumulate ? dV[(batch*size_s + s)*size_v + v_] + dv : dv;
+                }
+            }
+        }
+    }
+}
+
+// P[b,h,t,s] = exp(where(s <= t, rsqrt(size(d))*sum(d, K[b,h // 4,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
+// dQ[b,h,t,d] = rsqrt(size(d))*sum(s, K[b,h // 4,s,d]*P[b,h,t,s]*(sum(v, V[b,h // 4,s,v]*dO[b,h,t,v]) - P_row[b,h,t]))
+extern "C" __global__ void backward_dQ(
+    const float* __restrict__ K,  // [b, g, s, d]
+    const float* __restrict__ V,  // [b, g, s, v]
+    const float* __restrict__ Q,  // [b, h, t, d]
+    const float* __restrict__ P_lse,  // [b, h, t]
+    const float* __restrict__ dO,  // [b, h, t, v]
+    const float* __restrict__ P_row,  // [b, h, t]
+    float* __restrict__ dQ,  // [b, h, t, d]
+    INDEX size_b,
+    INDEX size_g,
+    INDEX size_s,
+    INDEX size_d,
+    INDEX size_v,
+    INDEX size_h,
+    INDEX size_t,
+    INDEX across,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 rows t a block, 4 by 4 pairs (t, s) a thread at a time.
+    __shared__ float tile[64][68], Bs[16][68];
+    const INDEX rows = size_t, length = size_s, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64;
+    const INDEX left = (INDEX)blockIdx.x%across*64;  // columns of the results: 64 a block
+    const INDEX batch = (INDEX)blockIdx.x/across/down;
+    const INDEX h = batch%size_h;
+    const INDEX b = batch/size_h;
+    const INDEX last = (top + 64 < rows ? top + 64 : rows) - 1;
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float dq_tile[4][4] = {};  // [t, d_]
+    INDEX begin = 0, stop = length;
+    const INDEX limit = last + 1;
+    if (limit < stop) stop = limit;
+    for (INDEX first = begin; first < stop; first += 64) {
+        float score_tile[4][4] = {};  // [t, s]
+        for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX t = top + at, d = chunk + step;
+                float value = 0;
+                if (t < rows && d < size_d) {
+                    value = Q[(batch*size_t + t)*size_d + d];
+                }
+                tile[step][at] = value;
+            }
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX s = first + at, d = chunk + step;
+                float value = 0;
+                if (s < length && d < size_d) {
+                    value = K[((b*size_g + h/4)*size_s + s)*size_d + d];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        score_tile[over][along] += tile[step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+        float dP_tile[4][4] = {};  // [t, s]
+        for (INDEX chunk = 0; chunk < size_v; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX t = top + at, v = chunk + step;
+                float value = 0;
+                if (t < rows && v < size_v) {
+                    value = dO[(batch*size_t + t)*size_v + v];
+                }
+                tile[step][at] = value;
+            }
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX s = first + at, v = chunk + step;
+                float value = 0;
+                if (s < length && v < size_v) {
+                    value = V[((b*size_g + h/4)*size_s + s)*size_v + v];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        dP_tile[over][along] += tile[step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+        float weight_tile[4][4];
+#pragma unroll
+        for (int over = 0; over < 4; ++over) {
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                const INDEX t = top + my_row + over, s = first + my_column + along;
+                weight_tile[over][along] = 0;
+                if (t < rows && s < length) {
+                    const float score_ = s <= t ? rsqrtf((float)size_d)*score_tile[over][along] : -1e30f;
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[batch*size_t + t]);
+                    {
+                        float value;
+                        const float v = rsqrtf((float)size_d);
+                        value = p*v*(dP_tile[over][along] - P_row[batch*size_t + t]);
+                        weight_tile[over][along] = value;
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int along = 0; along < 4; ++along) {
+#pragma unroll
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+        }
+        for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread%64, step = thread/64 + part*4;
+                const INDEX d_ = left + at, s = chunk + step;
+                float value = 0;
+                if (d_ < size_d && s < length) {
+                    value = K[((b*size_g + h/4)*size_s + s)*size_d + d_];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        dq_tile[over][along] += tile[chunk - first + step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+    }
+#pragma unroll
+    for (int over = 0; over < 4; ++over) {
+        const INDEX t = top + my_row + over;
+        if (t < rows) {
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                const INDEX d_ = left + my_column + along;
+                if (d_ < size_d) {
+                    const float dq = dq_tile[over][along];
+                    dQ[(batch*size_t + t)*size_d + d_] = accumulate ? dQ[(batch*size_t + t)*size_d + d_] + dq : dq;
                 }
             }
         }

@@ -1,20 +1,24 @@
 """attention_grouped: forward and backward through CuPy, float32.
 
-    S[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h//2,s,d])/sqrt(size(d))
+    param group = 4
+    input K[b,g,s,d]
+    input V[b,g,s,v]
+    S[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h//group,s,d])/sqrt(size(d))
     P[b,h,t,s] = softmax(s, where(s <= t, S[b,h,t,s], -1e30))
-    O[b,h,t,v] = sum(s, P[b,h,t,s]*V[b,h//2,s,v])
+    O[b,h,t,v] = sum(s, P[b,h,t,s]*V[b,h//group,s,v])
 
-    dQ[b,h,t,d] = sum(s, K[b,h//2,s,d]*dS_1[b,h,t,s])
-    dK[b,i,s,d] = sum(t, l, where(l + 2*i < size(h), Q[b,l + 2*i,t,d]*dS_1[b,l + 2*i,t,s], 0))
-    dV[b,i,s,v] = sum(t, l, where(l + 2*i < size(h), P[b,l + 2*i,t,s]*dO[b,l + 2*i,t,v], 0))
+    dK[b,g,s,d] = sum(t, l, where(l + 4*g < size(h), Q[b,l + 4*g,t,d]*dS_sum[b,l + 4*g,t,s], 0))
+    dV[b,g,s,v] = sum(t, l, where(l + 4*g < size(h), P[b,l + 4*g,t,s]*dO[b,l + 4*g,t,v], 0))
+    dQ[b,h,t,d] = sum(s, K[b,h//4,s,d]*dS_sum[b,h,t,s])
 
-Saved for the backward: P_lse.  Computed again: P, S, S_1, dS_1.
+Saved for the backward: P_lse.  Computed again: P, S, S_sum, dS_sum.
 Sums are kept in float32; the same bits at every run.
 
-Made by `derive emit attention_grouped`; do not edit.
+Made by `derive emit attention_grouped -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("attention_grouped.cu")
@@ -32,19 +36,21 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
 
 
-def row_blocks(rows, count):
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
 
 
 class Kernels:
@@ -59,81 +65,78 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
-    def attention_grouped_forward(self, Q, K, V, *, stream=None):
+    def attention_grouped_forward(self, K, V, Q, *, stream=None):
         """The outputs of attention_grouped.
 
         Args:
+            K: [b, g, s, d], float32
+            V: [b, g, s, v], float32
             Q: [b, h, t, d], float32
-            K: [b, K_1, s, d], float32
-            V: [b, V_1, s, v], float32
-        
+
         Returns:
             O: [b, h, t, v]
             P_lse: [b, h, t], saved for the backward
         """
         cp, dtypes = self.cp, self.dtypes
-        size_b, size_h, size_t, size_d = self.check("Q", Q, "T", (None, None, None, None))
-        _, size_K_1, size_s, _ = self.check("K", K, "T", (size_b, None, None, size_d))
-        _, size_V_1, _, size_v = self.check("V", V, "T", (size_b, None, size_s, None))
+        size_b, size_g, size_s, size_d = self.check("K", K, "T", (None, None, None, None))
+        _, _, _, size_v = self.check("V", V, "T", (size_b, size_g, size_s, None))
+        _, size_h, size_t, _ = self.check("Q", Q, "T", (size_b, None, None, size_d))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_b*size_g*size_s*size_d, size_b*size_g*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v), ())
             O = cp.empty((size_b, size_h, size_t, size_v), dtypes["T"])
             P_lse = cp.empty((size_b, size_h, size_t), dtypes["compute"])
-            module, index = self.module(max(0, size_b*size_K_1*size_s*size_d, size_b*size_V_1*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v), ())
             self.launch(module, "forward_P_lse_O", (blocks(size_t, 64, 2**31)*blocks(max(size_v, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, V, O, P_lse, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(size_K_1), index(size_V_1), index(blocks(max(size_v, 1), 64, 2**31)),))
+                        (K, V, Q, O, P_lse, index(size_b), index(size_g), index(size_s), index(size_d), index(size_v), index(size_h), index(size_t), index(blocks(max(size_v, 1), 64, 2**31)),))
         return O, P_lse
 
-    def attention_grouped_backward(self, dO, Q, K, V, O, P_lse, *, out=None, accumulate=False, stream=None):
+    def attention_grouped_backward(self, dO, K, V, Q, O, P_lse, *, out=None, accumulate=False, stream=None):
         """The gradients of attention_grouped.
 
         Args:
             dO: [b, h, t, v], float32
+            K: [b, g, s, d], float32
+            V: [b, g, s, v], float32
             Q: [b, h, t, d], float32
-            K: [b, K_1, s, d], float32
-            V: [b, V_1, s, v], float32
             O: [b, h, t, v], float32
             P_lse: [b, h, t], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
+            dK: [b, g, s, d]
+            dV: [b, g, s, v]
             dQ: [b, h, t, d]
-            dK: [b, K_1, s, d]
-            dV: [b, V_1, s, v]
         """
         cp, dtypes = self.cp, self.dtypes
         size_b, size_h, size_t, size_v = self.check("dO", dO, "T", (None, None, None, None))
-        _, _, _, size_d = self.check("Q", Q, "T", (size_b, size_h, size_t, None))
-        _, size_K_1, size_s, _ = self.check("K", K, "T", (size_b, None, None, size_d))
-        _, size_V_1, _, _ = self.check("V", V, "T", (size_b, None, size_s, size_v))
+        _, size_g, size_s, size_d = self.check("K", K, "T", (size_b, None, None, None))
+        self.check("V", V, "T", (size_b, size_g, size_s, size_v))
+        self.check("Q", Q, "T", (size_b, size_h, size_t, size_d))
         self.check("O", O, "T", (size_b, size_h, size_t, size_v))
         self.check("P_lse", P_lse, "compute", (size_b, size_h, size_t))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_b*size_g*size_s*size_d, size_b*size_g*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_v), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
+                dK = cp.empty((size_b, size_g, size_s, size_d), dtypes["T"])
+                dV = cp.empty((size_b, size_g, size_s, size_v), dtypes["T"])
                 dQ = cp.empty((size_b, size_h, size_t, size_d), dtypes["T"])
-                dK = cp.empty((size_b, size_K_1, size_s, size_d), dtypes["T"])
-                dV = cp.empty((size_b, size_V_1, size_s, size_v), dtypes["T"])
             else:
-                dQ, dK, dV = out
+                dK, dV, dQ = out
+                self.check("dK", dK, "T", (size_b, size_g, size_s, size_d))
+                self.check("dV", dV, "T", (size_b, size_g, size_s, size_v))
                 self.check("dQ", dQ, "T", (size_b, size_h, size_t, size_d))
-                self.check("dK", dK, "T", (size_b, size_K_1, size_s, size_d))
-                self.check("dV", dV, "T", (size_b, size_V_1, size_s, size_v))
             P_row = cp.empty((size_b, size_h, size_t), dtypes["compute"])
-            module, index = self.module(max(0, size_b*size_K_1*size_s*size_d, size_b*size_V_1*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_v), ())
             self.launch(module, "backward_P_row", (row_blocks(size_b*size_h*size_t, size_v), 1, 1), (*row_threads(size_v), 1),
-                        (O, dO, P_row, index(size_b), index(size_h), index(size_t), index(size_v),))
+                        (O, dO, P_row, index(size_b), index(size_v), index(size_h), index(size_t),))
+            self.launch(module, "backward_dK_dV", (blocks(size_s, 64, 2**31)*blocks(max(size_d, size_v, 1), 64, 2**31)*(size_b*size_g), 1, 1), (256, 1, 1),
+                        (K, V, Q, P_lse, dO, P_row, dK, dV, index(size_b), index(size_g), index(size_s), index(size_d), index(size_v), index(size_h), index(size_t), index(blocks(max(size_d, size_v, 1), 64, 2**31)), cp.int32(accumulate),))
             self.launch(module, "backward_dQ", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, V, P_lse, dO, P_row, dQ, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(size_K_1), index(size_V_1), index(blocks(max(size_d, 1), 64, 2**31)), cp.int32(accumulate),))
-            self.launch(module, "backward_dK", (blocks(size_s, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_K_1), 1, 1), (256, 1, 1),
-                        (Q, K, V, P_lse, dO, P_row, dK, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(size_K_1), index(size_V_1), index(blocks(max(size_d, 1), 64, 2**31)), cp.int32(accumulate),))
-            self.launch(module, "backward_dV", (blocks(size_s, 64, 2**31)*blocks(max(size_v, 1), 64, 2**31)*(size_b*size_V_1), 1, 1), (256, 1, 1),
-                        (Q, K, P_lse, dO, dV, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(size_K_1), index(size_V_1), index(blocks(max(size_v, 1), 64, 2**31)), cp.int32(accumulate),))
-        return dQ, dK, dV
+                        (K, V, Q, P_lse, dO, P_row, dQ, index(size_b), index(size_g), index(size_s), index(size_d), index(size_v), index(size_h), index(size_t), index(blocks(max(size_d, 1), 64, 2**31)), cp.int32(accumulate),))
+        return dK, dV, dQ
 
     def module(self, count, ids):
         """The module for tensors of up to `count` elements, and its integer type for sizes."""
@@ -150,7 +153,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -183,7 +186,6 @@ def attention_grouped_backward(*args, **options):
     return _default().attention_grouped_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

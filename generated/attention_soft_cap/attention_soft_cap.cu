@@ -1,4 +1,4 @@
-// attention_soft_cap: forward and backward, float32.  Made by `derive emit attention_soft_cap`; do not edit.
+// attention_soft_cap: forward and backward, float32.  Made by `derive emit attention_soft_cap -o DIR`; do not edit.
 //
 //     param cap = 50
 //     S[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h,s,d])/sqrt(size(d))
@@ -6,12 +6,13 @@
 //     P[b,h,t,s] = softmax(s, where(s <= t, C[b,h,t,s], -1e30))
 //     O[b,h,t,d] = sum(s, P[b,h,t,s]*V[b,h,s,d])
 //
-//     dQ = dS_1 K
-//     dK = dS_1ᵀ Q
+//     dQ = dS_sum K
+//     dK = dS_sumᵀ Q
 //     dV = Pᵀ dO
 //
-// Saved for the backward: P_lse.  Computed again: S, t1, P, C, S_1, dS_1.
+// Saved for the backward: P_lse.  Computed again: S, t1, P, C, S_sum, dS_sum.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dQ over O.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -22,15 +23,13 @@
 
 __device__ inline float square(float x) { return x*x; }
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -71,9 +70,7 @@ extern "C" __global__ void forward_P_lse_O(
     float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
     INDEX begin = 0, stop = length;
     const INDEX limit = last + 1;
-    if (limit < stop) {
-        stop = limit;
-    }
+    if (limit < stop) stop = limit;
     for (INDEX first = begin; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
@@ -201,8 +198,7 @@ extern "C" __global__ void forward_P_lse_O(
                 }
             }
             if (my_column == 0 && left == 0) {
-                // A row that is masked whole: every exp(score - infinity) is 0.
-                const float p_lse = total[over] == 0 ? INFINITY : greatest[over] + logf(total[over]);
+                const float p_lse = total[over] == 0 ? -1e30f : greatest[over] + logf(total[over]);
                 P_lse[batch*size_t + t] = p_lse;
             }
         }
@@ -221,19 +217,19 @@ extern "C" __global__ void backward_P_row(
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_h*size_t, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_b*size_h*size_t, count = size_d;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_d : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
     for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        p_row = p_row + O[row*size_d + d]*dO[row*size_d + d];
+        p_row += O[row*size_d + d]*dO[row*size_d + d];
     }
-    p_row = row_sum(p_row);
-    if (writer) {
-        P_row[row] = p_row;
-    }
+    p_row = row_sum(p_row, part[0]);
+    if (writer) P_row[row] = p_row;
 }
 
 // P[b,h,t,s] = exp(where(s <= t, 50*tanh(0.02*rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d])), -1e+30) - P_lse[b,h,t])
@@ -266,9 +262,7 @@ extern "C" __global__ void backward_dQ(
     float dq_tile[4][4] = {};  // [t, d_2]
     INDEX begin = 0, stop = length;
     const INDEX limit = last + 1;
-    if (limit < stop) {
-        stop = limit;
-    }
+    if (limit < stop) stop = limit;
     for (INDEX first = begin; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
@@ -345,7 +339,7 @@ extern "C" __global__ void backward_dQ(
                 weight_tile[over][along] = 0;
                 if (t < rows && s < length) {
                     const float score_ = s <= t ? 50.0f*tanhf(0.02f*rsqrtf((float)size_d)*score_tile[over][along]) : -1e30f;
-                    const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[batch*size_t + t]);
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[batch*size_t + t]);
                     {
                         float value;
                         const float v = rsqrtf((float)size_d);
@@ -433,9 +427,7 @@ extern "C" __global__ void backward_dK_dV(
     float dv_tile[4][4] = {};  // [s, d_3]
     INDEX begin = 0, stop = length;
     const INDEX limit = top;
-    if (begin < limit) {
-        begin = limit - limit%64;
-    }
+    if (begin < limit) begin = limit - limit%64;
     for (INDEX first = begin; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [s, t]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
@@ -514,7 +506,7 @@ extern "C" __global__ void backward_dK_dV(
                 weight_tile_[over][along] = 0;
                 if (s < rows && t < length) {
                     const float score_ = s <= t ? 50.0f*tanhf(0.02f*rsqrtf((float)size_d)*score_tile[over][along]) : -1e30f;
-                    const float p = expf((score_ <= -5e29f ? -1e30f : score_) - P_lse[batch*size_t + t]);
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[batch*size_t + t]);
                     {
                         float value;
                         const float v = rsqrtf((float)size_d);

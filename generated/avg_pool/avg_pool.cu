@@ -1,4 +1,4 @@
-// avg_pool: forward and backward, float32.  Made by `derive emit avg_pool`; do not edit.
+// avg_pool: forward and backward, float32.  Made by `derive emit avg_pool -o DIR`; do not edit.
 //
 //     size p = 2
 //     size q = 2
@@ -28,6 +28,34 @@ struct Sum {
     __device__ float value() const { return high + low; }
 };
 
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
 __device__ inline float square(float x) { return x*x; }
 
 // a / b rounded down, for b > 0.
@@ -36,7 +64,7 @@ __device__ inline INDEX floordiv(INDEX a, INDEX b) { return a / b - (a % b < 0);
 // The remainder of floordiv, from 0 to b - 1.
 __device__ inline INDEX mod(INDEX a, INDEX b) { return (a % b + b) % b; }
 
-// Y[b,c,y,x] = (X[b,c,1 + 2*y,1 + 2*x] + X[b,c,1 + 2*y,2*x] + X[b,c,2*y,1 + 2*x] + X[b,c,2*y,2*x])/size(=2)**2
+// Y[b,c,y,x] = (X[b,c,1 + 2*y,1 + 2*x] + X[b,c,1 + 2*y,2*x] + X[b,c,2*y,1 + 2*x] + X[b,c,2*y,2*x])/2**2
 extern "C" __global__ void forward_Y(
     const float* __restrict__ X,  // [b, c, X_2, X_3]
     float* __restrict__ Y,  // [b, c, y, x]
@@ -49,14 +77,22 @@ extern "C" __global__ void forward_Y(
 )
 {
     const INDEX count = size_b*size_c*size_y*size_x;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX x = element%size_x;
-        const INDEX y = element/size_x%size_y;
-        Y[element] = (X[(element/(size_y*size_x)*size_X_2 + 2*y + 1)*size_X_3 + 2*x + 1] + X[(element/(size_y*size_x)*size_X_2 + 2*y + 1)*size_X_3 + 2*x] + X[(element/(size_y*size_x)*size_X_2 + 2*y)*size_X_3 + 2*x + 1] + X[(element/(size_y*size_x)*size_X_2 + 2*y)*size_X_3 + 2*x]) / square((float)2);
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        Pack<float, 4> Y_pack;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX element = first + lane;
+            if (element < count) {
+                const INDEX x = element%size_x;
+                const INDEX y = element/size_x%size_y;
+                Y_pack.lane[lane] = (X[(element/(size_y*size_x)*size_X_2 + 2*y + 1)*size_X_3 + 2*x + 1] + X[(element/(size_y*size_x)*size_X_2 + 2*y + 1)*size_X_3 + 2*x] + X[(element/(size_y*size_x)*size_X_2 + 2*y)*size_X_3 + 2*x + 1] + X[(element/(size_y*size_x)*size_X_2 + 2*y)*size_X_3 + 2*x]) / square((float)2);
+            }
+        }
+        store(Y, first, count, Y_pack);
     }
 }
 
-// dX[b,c,i,j] = sum(=2, =22, where((0 == (i - =2) % 2) and (0 <= i - =2) and ((i - =2) // 2 < size(y)) and (0 == (j - =22) % 2) and (0 <= j - =22) and ((j - =22) // 2 < size(x)), dY[b,c,(i - =2) // 2,(j - =22) // 2]/size(=2)**2, 0))
+// dX[b,c,i,j] = sum(r, q, where((0 == (i - r) % 2) and (0 <= i - r) and ((i - r) // 2 < size(y)) and (0 == (j - q) % 2) and (0 <= j - q) and ((j - q) // 2 < size(x)), dY[b,c,(i - r) // 2,(j - q) // 2]/2**2, 0))
 extern "C" __global__ void backward_dX(
     const float* __restrict__ dY,  // [b, c, y, x]
     float* __restrict__ dX,  // [b, c, X_2, X_3]
@@ -76,7 +112,7 @@ extern "C" __global__ void backward_dX(
         Sum total;
         for (INDEX n2 = 0; n2 < 2; ++n2) {
             for (INDEX n2_ = 0; n2_ < 2; ++n2_) {
-                if (0 == mod(i - n2, 2) && 0 <= i - n2 && (float)floordiv(i - n2, 2) < (float)size_y && 0 == mod(j - n2_, 2) && 0 <= j - n2_ && (float)floordiv(j - n2_, 2) < (float)size_x) {
+                if (0 == mod(i - n2, 2) && 0 <= i - n2 && floordiv(i - n2, 2) < size_y && 0 == mod(j - n2_, 2) && 0 <= j - n2_ && floordiv(j - n2_, 2) < size_x) {
                     total.add(dY[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)] / square((float)2));
                 }
             }

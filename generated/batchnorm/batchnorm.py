@@ -11,11 +11,13 @@
 
 Saved for the backward: M, V.  Computed again: rstd, xhat.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dX over dY, dX over X.
 
-Made by `derive emit batchnorm`; do not edit.
+Made by `derive emit batchnorm -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("batchnorm.cu")
@@ -33,19 +35,28 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
 
 
-def row_blocks(rows, count):
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
+
+
+def row_shared(count, kept):
+    """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
+    along, rows = row_threads(count, kept)
+    size = -(-count // along) * along * rows * kept
+    return size if size <= 96 * 1024 else 0
 
 
 class Kernels:
@@ -60,7 +71,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def batchnorm_forward(self, X, gamma, beta, *, stream=None):
@@ -70,7 +80,7 @@ class Kernels:
             X: [b, c, t], float32
             gamma: [c], float32
             beta: [c], float32
-        
+
         Returns:
             Y: [b, c, t]
             M: [c], saved for the backward
@@ -81,12 +91,12 @@ class Kernels:
         self.check("gamma", gamma, "T", (size_c,))
         self.check("beta", beta, "T", (size_c,))
         with stream or nullcontext():
+            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c), ())
             Y = cp.empty((size_b, size_c, size_t), dtypes["T"])
             M = cp.empty((size_c,), dtypes["compute"])
             V = cp.empty((size_c,), dtypes["compute"])
-            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c), ())
-            self.launch(module, "forward_M_V_Y", (row_blocks(size_c, size_b*size_t), 1, 1), (*row_threads(size_b*size_t), 1),
-                        (X, gamma, beta, Y, M, V, index(size_c), index(size_b), index(size_t),))
+            self.launch(module, "forward_M_V_Y", (row_blocks(size_c, size_b*size_t, 4), 1, 1), (*row_threads(size_b*size_t, 4), 1),
+                        (X, gamma, beta, Y, M, V, index(size_c), index(size_b), index(size_t), index(row_shared(size_b*size_t, 4)),), row_shared(size_b*size_t, 4))
         return Y, M, V
 
     def batchnorm_backward(self, dY, X, gamma, M, V, *, out=None, accumulate=False, stream=None):
@@ -100,7 +110,7 @@ class Kernels:
             V: [c], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [b, c, t]
             dgamma: [c]
@@ -113,6 +123,7 @@ class Kernels:
         self.check("M", M, "compute", (size_c,))
         self.check("V", V, "compute", (size_c,))
         with stream or nullcontext():
+            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -130,9 +141,8 @@ class Kernels:
             if accumulate:
                 given_dbeta = dbeta
                 dbeta = cp.empty((size_c,), dtypes["T"])
-            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c), ())
-            self.launch(module, "backward_dgamma_dbeta_dX", (row_blocks(size_c, size_b*size_t), 1, 1), (*row_threads(size_b*size_t), 1),
-                        (X, gamma, M, V, dY, dX, dgamma, dbeta, index(size_c), index(size_b), index(size_t), cp.int32(accumulate),))
+            self.launch(module, "backward_dgamma_dbeta_dX", (row_blocks(size_c, size_b*size_t, 8), 1, 1), (*row_threads(size_b*size_t, 8), 1),
+                        (X, gamma, M, V, dY, dX, dgamma, dbeta, index(size_c), index(size_b), index(size_t), index(row_shared(size_b*size_t, 8)), cp.int32(accumulate),), row_shared(size_b*size_t, 8))
             if accumulate:
                 self.launch(module, "add_into", (blocks(size_c, 256), 1, 1), (256, 1, 1),
                             (dgamma, given_dgamma, index(size_c)))
@@ -158,7 +168,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -191,7 +201,6 @@ def batchnorm_backward(*args, **options):
     return _default().batchnorm_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

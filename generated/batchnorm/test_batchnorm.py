@@ -2,11 +2,10 @@
 
 Runs wherever CuPy has a GPU: `python -m pytest test_batchnorm.py`, or `python test_batchnorm.py`.
 
-Made by `derive emit batchnorm`; do not edit.
+Made by `derive emit batchnorm -o DIR`; do not edit.
 """
 
 import importlib.util
-import math
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +18,6 @@ SCALE = 1e-4  # tolerance, relative to the largest entry
 
 def forward(X, gamma, beta):
     """The formula in NumPy; the outputs in order."""
-    erf = np.vectorize(math.erf, otypes=[float])
-    size_c = 3
-    size_b = 5
-    size_t = 4
     eps = 1e-05
     M = np.mean(X, axis=(0, 2))
     V = np.mean((X - M[:, None])**2, axis=(0, 2))
@@ -51,11 +46,11 @@ def module():
     return found
 
 
-def close(name, got, expected):
+def close(name, got, expected, floor=0.1):
     got, expected = np.asarray(got, dtype=float), np.asarray(expected, dtype=float)
     assert got.shape == expected.shape, (name, got.shape, expected.shape)
     worst = np.abs(got - expected).max(initial=0)
-    assert worst <= SCALE*max(np.abs(expected).max(initial=0), 0.1), (name, worst)
+    assert worst <= SCALE*max(np.abs(expected).max(initial=0), floor), (name, worst)
 
 
 def as_tuple(value):
@@ -82,8 +77,9 @@ def test_batchnorm(cp=None):
     cotangents = [np.asarray(cp.asnumpy(device[n])).astype(float) for n in ('dY',)]
     device |= dict(zip(('Y', 'M', 'V'), results))
     gradients = as_tuple(kernels.batchnorm_backward(device["dY"], device["X"], device["gamma"], device["M"], device["V"]))
-    for name, got in zip(('X', 'gamma', 'beta'), gradients):
-        numeric = np.zeros(host[name].shape)
+    slopes = {}
+    for name in ('X', 'gamma', 'beta'):
+        numeric = slopes[name] = np.zeros(host[name].shape)
         for place in np.ndindex(numeric.shape):
             sides = []
             for step in (1e-5, -1e-5):
@@ -91,7 +87,9 @@ def test_batchnorm(cp=None):
                 moved[name][place] += step
                 sides.append(sum((v*c).sum() for v, c in zip(as_tuple(forward(**moved)), cotangents)))
             numeric[place] = (sides[0] - sides[1])/2e-5
-        close("d" + name, cp.asnumpy(got), numeric)
+    largest = max(np.abs(numeric).max(initial=0) for numeric in slopes.values())
+    for (name, numeric), got in zip(slopes.items(), gradients):
+        close("d" + name, cp.asnumpy(got), numeric, max(0.1, largest/100))  # terms that cancel leave their rounding
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-// bilinear: forward and backward, float32.  Made by `derive emit bilinear`; do not edit.
+// bilinear: forward and backward, float32.  Made by `derive emit bilinear -o DIR`; do not edit.
 //
 //     Y[n,o] = sum(i, j, X[n,i]*W[o,i,j]*Z[n,j]) + b[o]
 //
@@ -9,6 +9,8 @@
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dZ over Z.
+// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -29,24 +31,22 @@ struct Sum {
     __device__ float value() const { return high + low; }
 };
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
-    for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
-        const float other = __shfl_xor_sync(0xffffffff, x, apart);
-        x = x + other;
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether rows of `count` elements all begin at a multiple of 16 bytes.
+template <class T> __device__ inline bool in_packs(const T* array, INDEX count) {
+    return (unsigned long long)array%16 == 0 && count%(INDEX)(16/sizeof(T)) == 0;
+}
+
+// The next 16 bytes: in one access if `whole`, else those of the first `count` elements, and zeros.
+template <class T> __device__ inline Pack<T> read(const T* from, bool whole, INDEX count) {
+    if (whole) return *(const Pack<T>*)from;
+    Pack<T> pack = {};
+    for (int lane = 0; lane < 16/sizeof(T); ++lane) {
+        if (lane < count) pack.lane[lane] = from[lane];
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
-        if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
-        __syncthreads();
-        x = part[0];
-        for (int warp = 1; warp < blockDim.x/32; ++warp) {
-            const float other = part[warp];
-            x = x + other;
-        }
-    }
-    return x;
+    return pack;
 }
 
 // Y_sum[n,o] = sum(i, j, W[o,i,j]*X[n,i]*Z[n,j])
@@ -57,30 +57,92 @@ extern "C" __global__ void forward_Y(
     const float* __restrict__ Z,  // [n, j]
     const float* __restrict__ b,  // [o]
     float* __restrict__ Y,  // [n, o]
+    float* __restrict__ Y_sum_partial,  // [chunks, n, o]
     INDEX size_n,
     INDEX size_o,
     INDEX size_i,
     INDEX size_j
 )
 {
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_n*size_o, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_i*size_j : 0;
-    const bool writer = group < rows && threadIdx.x == 0;
-    const INDEX o = row%size_o;
-    const INDEX n = row/size_o;
-
-    float y_sum = 0;
-    for (INDEX element = threadIdx.x; element < stop; element += blockDim.x) {
-        const INDEX j = element%size_j;
-        const INDEX i = element/size_j;
-        y_sum = y_sum + W[o*(size_i*size_j) + element]*X[n*size_i + i]*Z[n*size_j + j];
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
+    const INDEX rows = size_n, columns = size_o, length = size_i*size_j;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_b = in_packs(W, length);
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        for (int place = thread; place < 1024; place += 256) {
+            const int at = place/16, step = place%16;
+            const INDEX n = top + at, k = begin + step;
+            float value = 0;
+            if (n < rows && k < end) {
+                const INDEX j = k%size_j;
+                const INDEX i = k/size_j;
+                value = X[n*size_i + i]*Z[n*size_j + j];
+            }
+            As[step][at ^ step/4*8] = value;
+        }
+        {
+            const int at = thread/4, step = thread%4*4;
+            const INDEX o = left + at, k = begin + step;
+            Pack<float> pack = {};
+            if (o < columns && k < end) {
+                pack = read(W + o*(size_i*size_j) + k, whole_b, end - k);
+            }
+            for (int lane = 0; lane < 4; ++lane) Bs[step + lane][at ^ step/4*8] = pack.lane[lane];
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+            }
+        }
+        __syncthreads();
     }
-    y_sum = row_sum(y_sum);
-    const float y = y_sum + b[o];
-    if (writer) {
-        Y[row] = y;
+#pragma unroll
+    for (int place = 0; place < 16; ++place) {
+        const INDEX n = top + my_row + place/4, o = left + my_column + place%4;
+        if (n < rows && o < columns) {
+            const float y_sum = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                Y_sum_partial[(blockIdx.y*rows + n)*columns + o] = y_sum;
+                continue;
+            }
+            Y[n*size_o + o] = y_sum + b[o];
+        }
+    }
+}
+
+// Y_sum[n,o] = sum(i, j, W[o,i,j]*X[n,i]*Z[n,j]), from chunks of the sum
+// Y[n,o] = Y_sum[n,o] + b[o]
+extern "C" __global__ void forward_Y_chunks(
+    const float* __restrict__ Y_sum_partial,  // [chunks, n, o]
+    const float* __restrict__ b,  // [o]
+    float* __restrict__ Y,  // [n, o]
+    INDEX size_n,
+    INDEX size_o,
+    INDEX chunks
+)
+{
+    const INDEX count = size_n*size_o;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        const INDEX o = element%size_o;
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(Y_sum_partial[chunk*(size_n*size_o) + element]);
+        }
+        const float y_sum = total.value();
+        Y[element] = y_sum + b[o];
     }
 }
 
@@ -90,6 +152,7 @@ extern "C" __global__ void backward_dX(
     const float* __restrict__ Z,  // [n, j]
     const float* __restrict__ dY,  // [n, o]
     float* __restrict__ dX,  // [n, i]
+    float* __restrict__ dX_partial,  // [chunks, n, i]
     INDEX size_n,
     INDEX size_o,
     INDEX size_i,
@@ -97,66 +160,165 @@ extern "C" __global__ void backward_dX(
     int accumulate
 )
 {
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_n*size_i, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_o*size_j : 0;
-    const bool writer = group < rows && threadIdx.x == 0;
-    const INDEX i = row%size_i;
-    const INDEX n = row/size_i;
-
-    float dx = 0;
-    for (INDEX element = threadIdx.x; element < stop; element += blockDim.x) {
-        const INDEX j = element%size_j;
-        const INDEX o = element/size_j;
-        dx = dx + W[(o*size_i + i)*size_j + j]*Z[n*size_j + j]*dY[n*size_o + o];
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
+    const INDEX rows = size_n, columns = size_i, length = size_o*size_j;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        for (int place = thread; place < 1024; place += 256) {
+            const int at = place/16, step = place%16;
+            const INDEX n = top + at, k = begin + step;
+            float value = 0;
+            if (n < rows && k < end) {
+                const INDEX j = k%size_j;
+                const INDEX o = k/size_j;
+                value = Z[n*size_j + j]*dY[n*size_o + o];
+            }
+            As[step][at ^ step/4*8] = value;
+        }
+        for (int place = thread; place < 1024; place += 256) {
+            const int at = place/16, step = place%16;
+            const INDEX i = left + at, k = begin + step;
+            float value = 0;
+            if (i < columns && k < end) {
+                const INDEX j = k%size_j;
+                const INDEX o = k/size_j;
+                value = W[(o*size_i + i)*size_j + j];
+            }
+            Bs[step][at ^ step/4*8] = value;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+            }
+        }
+        __syncthreads();
     }
-    dx = row_sum(dx);
-    if (writer) {
-        dX[row] = accumulate ? dX[row] + dx : dx;
+#pragma unroll
+    for (int place = 0; place < 16; ++place) {
+        const INDEX n = top + my_row + place/4, i = left + my_column + place%4;
+        if (n < rows && i < columns) {
+            const float dx = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dX_partial[(blockIdx.y*rows + n)*columns + i] = dx;
+                continue;
+            }
+            dX[n*size_i + i] = accumulate ? dX[n*size_i + i] + dx : dx;
+        }
     }
 }
 
-// dW[o,i,j] = sum(n, X[n,i]*Z[n,j]*dY[n,o]), of each chunk of rows
-extern "C" __global__ void backward_dW_partial(
-    const float* __restrict__ X,  // [n, i]
-    const float* __restrict__ Z,  // [n, j]
-    const float* __restrict__ dY,  // [n, o]
-    float* __restrict__ dW_partial,  // [chunks, o*j*i]
+// dX[n,i] = sum(o, j, W[o,i,j]*Z[n,j]*dY[n,o]), from chunks of the sum
+extern "C" __global__ void backward_dX_chunks(
+    const float* __restrict__ dX_partial,  // [chunks, n, i]
+    float* __restrict__ dX,  // [n, i]
     INDEX size_n,
-    INDEX size_o,
     INDEX size_i,
-    INDEX size_j,
-    INDEX chunks
+    INDEX chunks,
+    int accumulate
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the chunk a threadIdx.y.
-    const INDEX columns = size_o*size_j*size_i, column = (INDEX)blockIdx.x*32 + threadIdx.x;
-    const INDEX rows = size_n, share = (rows + chunks - 1)/chunks;
-    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
-    float dw = 0;
-    if (column < columns) {
-        for (INDEX n = begin + threadIdx.y; n < end; n += 8) {
-            const INDEX i = column%size_i;
-            const INDEX j = column/size_i%size_j;
-            const INDEX o = column/size_i/size_j;
-            dw = dw + X[n*size_i + i]*Z[n*size_j + j]*dY[n*size_o + o];
+    const INDEX count = size_n*size_i;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dX_partial[chunk*(size_n*size_i) + element]);
         }
-    }
-    __shared__ float tile[1][8][33];
-    tile[0][threadIdx.y][threadIdx.x] = dw;
-    __syncthreads();
-    if (threadIdx.y == 0 && column < columns) {
-        for (int line = 1; line < 8; ++line) {
-            dw += tile[0][line][threadIdx.x];
-        }
-        dW_partial[blockIdx.y*columns + column] = dw;
+        const float dx = total.value();
+        dX[element] = accumulate ? dX[element] + dx : dx;
     }
 }
 
 // dW[o,i,j] = sum(n, X[n,i]*Z[n,j]*dY[n,o])
 extern "C" __global__ void backward_dW(
-    const float* __restrict__ dW_partial,  // [chunks, o*j*i]
+    const float* __restrict__ X,  // [n, i]
+    const float* __restrict__ Z,  // [n, j]
+    const float* __restrict__ dY,  // [n, o]
+    float* __restrict__ dW,  // [o, i, j]
+    float* __restrict__ dW_partial,  // [chunks, i, o*j]
+    INDEX size_n,
+    INDEX size_o,
+    INDEX size_i,
+    INDEX size_j,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
+    const INDEX rows = size_i, columns = size_o*size_j, length = size_n;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(X, rows);
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread%16*4, step = thread/16;
+            const INDEX i = top + at, n_ = begin + step;
+            Pack<float> pack = {};
+            if (i < rows && n_ < end) {
+                pack = read(X + n_*size_i + i, whole_a, rows - i);
+            }
+            *(Pack<float>*)&As[step][at ^ step/4*8] = pack;
+        }
+        for (int place = thread; place < 1024; place += 256) {
+            const int at = place%64, step = place/64;
+            const INDEX n = left + at, n_ = begin + step;
+            float value = 0;
+            if (n < columns && n_ < end) {
+                const INDEX j = n%size_j;
+                const INDEX o = n/size_j;
+                value = Z[n_*size_j + j]*dY[n_*size_o + o];
+            }
+            Bs[step][at ^ step/4*8] = value;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int place = 0; place < 16; ++place) {
+        const INDEX i = top + my_row + place/4, n = left + my_column + place%4;
+        if (i < rows && n < columns) {
+            const float dw = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dW_partial[(blockIdx.y*rows + i)*columns + n] = dw;
+                continue;
+            }
+            const INDEX j = n%size_j;
+            const INDEX o = n/size_j;
+            dW[(o*size_i + i)*size_j + j] = accumulate ? dW[(o*size_i + i)*size_j + j] + dw : dw;
+        }
+    }
+}
+
+// dW[o,i,j] = sum(n, X[n,i]*Z[n,j]*dY[n,o]), from chunks of the sum
+extern "C" __global__ void backward_dW_chunks(
+    const float* __restrict__ dW_partial,  // [chunks, i, o*j]
     float* __restrict__ dW,  // [o, i, j]
     INDEX size_o,
     INDEX size_i,
@@ -165,60 +327,96 @@ extern "C" __global__ void backward_dW(
     int accumulate
 )
 {
-    const INDEX count = size_o*size_j*size_i;
-    for (INDEX column = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; column < count; column += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX i = column%size_i;
-        const INDEX j = column/size_i%size_j;
-        const INDEX o = column/size_i/size_j;
+    const INDEX count = size_i*size_o*size_j;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        const INDEX j = element%size_j;
+        const INDEX o = element/size_j%size_o;
+        const INDEX i = element/size_j/size_o;
         Sum total;
         for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(dW_partial[chunk*(size_o*size_j*size_i) + column]);
+            total.add(dW_partial[chunk*(size_i*size_o*size_j) + element]);
         }
-        dW[(o*size_i + i)*size_j + j] = accumulate ? dW[(o*size_i + i)*size_j + j] + total.value() : total.value();
-    }
-}
-
-// dZ[n,j] = sum(o, i, W[o,i,j]*X[n,i]*dY[n,o]), of each chunk of rows
-extern "C" __global__ void backward_dZ_partial(
-    const float* __restrict__ X,  // [n, i]
-    const float* __restrict__ W,  // [o, i, j]
-    const float* __restrict__ dY,  // [n, o]
-    float* __restrict__ dZ_partial,  // [chunks, n*j]
-    INDEX size_n,
-    INDEX size_o,
-    INDEX size_i,
-    INDEX size_j,
-    INDEX chunks
-)
-{
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the chunk a threadIdx.y.
-    const INDEX columns = size_n*size_j, column = (INDEX)blockIdx.x*32 + threadIdx.x;
-    const INDEX rows = size_o*size_i, share = (rows + chunks - 1)/chunks;
-    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
-    float dz = 0;
-    if (column < columns) {
-        for (INDEX row = begin + threadIdx.y; row < end; row += 8) {
-            const INDEX j = column%size_j;
-            const INDEX n = column/size_j;
-            const INDEX i = row%size_i;
-            const INDEX o = row/size_i;
-            dz = dz + W[row*size_j + j]*X[n*size_i + i]*dY[n*size_o + o];
-        }
-    }
-    __shared__ float tile[1][8][33];
-    tile[0][threadIdx.y][threadIdx.x] = dz;
-    __syncthreads();
-    if (threadIdx.y == 0 && column < columns) {
-        for (int line = 1; line < 8; ++line) {
-            dz += tile[0][line][threadIdx.x];
-        }
-        dZ_partial[blockIdx.y*columns + column] = dz;
+        const float dw = total.value();
+        dW[(o*size_i + i)*size_j + j] = accumulate ? dW[(o*size_i + i)*size_j + j] + dw : dw;
     }
 }
 
 // dZ[n,j] = sum(o, i, W[o,i,j]*X[n,i]*dY[n,o])
 extern "C" __global__ void backward_dZ(
-    const float* __restrict__ dZ_partial,  // [chunks, n*j]
+    const float* __restrict__ X,  // [n, i]
+    const float* __restrict__ W,  // [o, i, j]
+    const float* __restrict__ dY,  // [n, o]
+    float* __restrict__ dZ,  // [n, j]
+    float* __restrict__ dZ_partial,  // [chunks, n, j]
+    INDEX size_n,
+    INDEX size_o,
+    INDEX size_i,
+    INDEX size_j,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
+    const INDEX rows = size_n, columns = size_j, length = size_o*size_i;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_b = in_packs(W, columns);
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        for (int place = thread; place < 1024; place += 256) {
+            const int at = place/16, step = place%16;
+            const INDEX n = top + at, k = begin + step;
+            float value = 0;
+            if (n < rows && k < end) {
+                const INDEX i = k%size_i;
+                const INDEX o = k/size_i;
+                value = X[n*size_i + i]*dY[n*size_o + o];
+            }
+            As[step][at ^ step/4*8] = value;
+        }
+        {
+            const int at = thread%16*4, step = thread/16;
+            const INDEX j = left + at, k = begin + step;
+            Pack<float> pack = {};
+            if (j < columns && k < end) {
+                pack = read(W + k*size_j + j, whole_b, columns - j);
+            }
+            *(Pack<float>*)&Bs[step][at ^ step/4*8] = pack;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int place = 0; place < 16; ++place) {
+        const INDEX n = top + my_row + place/4, j = left + my_column + place%4;
+        if (n < rows && j < columns) {
+            const float dz = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dZ_partial[(blockIdx.y*rows + n)*columns + j] = dz;
+                continue;
+            }
+            dZ[n*size_j + j] = accumulate ? dZ[n*size_j + j] + dz : dz;
+        }
+    }
+}
+
+// dZ[n,j] = sum(o, i, W[o,i,j]*X[n,i]*dY[n,o]), from chunks of the sum
+extern "C" __global__ void backward_dZ_chunks(
+    const float* __restrict__ dZ_partial,  // [chunks, n, j]
     float* __restrict__ dZ,  // [n, j]
     INDEX size_n,
     INDEX size_j,
@@ -227,32 +425,35 @@ extern "C" __global__ void backward_dZ(
 )
 {
     const INDEX count = size_n*size_j;
-    for (INDEX column = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; column < count; column += (INDEX)gridDim.x*blockDim.x) {
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
         Sum total;
         for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(dZ_partial[chunk*(size_n*size_j) + column]);
+            total.add(dZ_partial[chunk*(size_n*size_j) + element]);
         }
-        dZ[column] = accumulate ? dZ[column] + total.value() : total.value();
+        const float dz = total.value();
+        dZ[element] = accumulate ? dZ[element] + dz : dz;
     }
 }
 
 // db[o] = sum(n, dY[n,o]), of each chunk of rows
-extern "C" __global__ void backward_db_partial(
+extern "C" __global__ void backward_db(
     const float* __restrict__ dY,  // [n, o]
+    float* __restrict__ db,  // [o]
     float* __restrict__ db_partial,  // [chunks, o]
     INDEX size_n,
     INDEX size_o,
-    INDEX chunks
+    INDEX chunks,
+    int accumulate
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the chunk a threadIdx.y.
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
     const INDEX columns = size_o, o = (INDEX)blockIdx.x*32 + threadIdx.x;
-    const INDEX rows = size_n, share = (rows + chunks - 1)/chunks;
+    const INDEX rows = size_n, share = (rows + gridDim.y - 1)/gridDim.y;
     const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
     float db_value = 0;
     if (o < columns) {
         for (INDEX n = begin + threadIdx.y; n < end; n += 8) {
-            db_value = db_value + dY[n*size_o + o];
+            db_value += dY[n*size_o + o];
         }
     }
     __shared__ float tile[1][8][33];
@@ -262,12 +463,16 @@ extern "C" __global__ void backward_db_partial(
         for (int line = 1; line < 8; ++line) {
             db_value += tile[0][line][threadIdx.x];
         }
-        db_partial[blockIdx.y*columns + o] = db_value;
+        if (chunks == 1) {
+            db[o] = accumulate ? db[o] + db_value : db_value;
+        } else {
+            db_partial[blockIdx.y*columns + o] = db_value;
+        }
     }
 }
 
 // db[o] = sum(n, dY[n,o])
-extern "C" __global__ void backward_db(
+extern "C" __global__ void backward_db_sum(
     const float* __restrict__ db_partial,  // [chunks, o]
     float* __restrict__ db,  // [o]
     INDEX size_o,
@@ -275,12 +480,23 @@ extern "C" __global__ void backward_db(
     int accumulate
 )
 {
-    const INDEX count = size_o;
-    for (INDEX o = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; o < count; o += (INDEX)gridDim.x*blockDim.x) {
-        Sum total;
-        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(db_partial[chunk*size_o + o]);
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
+    const INDEX columns = size_o, o = (INDEX)blockIdx.x*32 + threadIdx.x;
+    const INDEX rows = chunks, share = (rows + gridDim.y - 1)/gridDim.y;
+    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
+    float db_value = 0;
+    if (o < columns) {
+        for (INDEX chunk = begin + threadIdx.y; chunk < end; chunk += 8) {
+            db_value += db_partial[chunk*columns + o];
         }
-        db[o] = accumulate ? db[o] + total.value() : total.value();
+    }
+    __shared__ float tile[1][8][33];
+    tile[0][threadIdx.y][threadIdx.x] = db_value;
+    __syncthreads();
+    if (threadIdx.y == 0 && o < columns) {
+        for (int line = 1; line < 8; ++line) {
+            db_value += tile[0][line][threadIdx.x];
+        }
+        db[o] = accumulate ? db[o] + db_value : db_value;
     }
 }

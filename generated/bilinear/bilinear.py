@@ -9,11 +9,14 @@
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dZ over Z.
+A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
 
-Made by `derive emit bilinear`; do not edit.
+Made by `derive emit bilinear -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("bilinear.cu")
@@ -32,23 +35,14 @@ def blocks(count, threads, most=65535):
 
 
 def column_chunks(rows):
-    """Chunks of rows that are reduced apart: 256 rows each, so that a thread adds up no more than a few dozen."""
+    """Chunks of rows that are reduced apart: 256 rows each, a few dozen a thread, or 1024 chunks of more."""
     return max(1, min(-(-rows // 256), 1024))
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
-
-
-def row_blocks(rows, count):
-    """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+def product_chunks(batches, rows, columns, length):
+    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
+    tiles = batches * -(-rows // 64) * -(-columns // 64)
+    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
 
 
 class Kernels:
@@ -63,7 +57,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def bilinear_forward(self, X, W, Z, b, *, stream=None):
@@ -74,7 +67,7 @@ class Kernels:
             W: [o, i, j], float32
             Z: [n, j], float32
             b: [o], float32
-        
+
         Returns:
             Y: [n, o]
         """
@@ -84,10 +77,13 @@ class Kernels:
         self.check("Z", Z, "T", (size_n, size_j))
         self.check("b", b, "T", (size_o,))
         with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_n, size_o, size_i*size_j)*size_n*size_o, size_n*size_i, size_n*size_j, size_n*size_o, size_o, size_o*size_i*size_j), ())
             Y = cp.empty((size_n, size_o), dtypes["T"])
-            module, index = self.module(max(size_i*size_j, size_n*size_i, size_n*size_j, size_n*size_o, size_o, size_o*size_i*size_j), ())
-            self.launch(module, "forward_Y", (row_blocks(size_n*size_o, size_i*size_j), 1, 1), (*row_threads(size_i*size_j), 1),
-                        (X, W, Z, b, Y, index(size_n), index(size_o), index(size_i), index(size_j),))
+            Y_sum_partial = cp.empty((product_chunks(1, size_n, size_o, size_i*size_j), size_n, size_o), dtypes["compute"])
+            self.launch(module, "forward_Y", (blocks(size_n, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), max(product_chunks(1, size_n, size_o, size_i*size_j), 1), 1), (256, 1, 1),
+                        (X, W, Z, b, Y, Y_sum_partial, index(size_n), index(size_o), index(size_i), index(size_j),))
+            self.launch(module, "forward_Y_chunks", (blocks(size_n*size_o, 256)*min(product_chunks(1, size_n, size_o, size_i*size_j), 1), 1, 1), (256, 1, 1),
+                        (Y_sum_partial, b, Y, index(size_n), index(size_o), index(product_chunks(1, size_n, size_o, size_i*size_j)),))
         return Y
 
     def bilinear_backward(self, dY, X, W, Z, *, out=None, accumulate=False, stream=None):
@@ -100,7 +96,7 @@ class Kernels:
             Z: [n, j], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [n, i]
             dW: [o, i, j]
@@ -113,6 +109,7 @@ class Kernels:
         _, _, size_j = self.check("W", W, "T", (size_o, size_i, None))
         self.check("Z", Z, "T", (size_n, size_j))
         with stream or nullcontext():
+            module, index = self.module(max(1, column_chunks(size_n)*size_o, product_chunks(1, size_i, size_o*size_j, size_n)*size_i*size_o*size_j, product_chunks(1, size_n, size_i, size_o*size_j)*size_n*size_i, product_chunks(1, size_n, size_j, size_o*size_i)*size_n*size_j, size_i*size_o*size_j, size_n*size_i, size_n*size_j, size_n*size_o, size_o, size_o*size_i*size_j), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -126,23 +123,25 @@ class Kernels:
                 self.check("dW", dW, "T", (size_o, size_i, size_j))
                 self.check("dZ", dZ, "T", (size_n, size_j))
                 self.check("db", db, "T", (size_o,))
-            dW_partial = cp.empty((column_chunks(size_n), size_o*size_j*size_i), dtypes["compute"])
-            dZ_partial = cp.empty((column_chunks(size_o*size_i), size_n*size_j), dtypes["compute"])
+            dX_partial = cp.empty((product_chunks(1, size_n, size_i, size_o*size_j), size_n, size_i), dtypes["compute"])
+            dW_partial = cp.empty((product_chunks(1, size_i, size_o*size_j, size_n), size_i, size_o*size_j), dtypes["compute"])
+            dZ_partial = cp.empty((product_chunks(1, size_n, size_j, size_o*size_i), size_n, size_j), dtypes["compute"])
             db_partial = cp.empty((column_chunks(size_n), size_o), dtypes["compute"])
-            module, index = self.module(max(0, column_chunks(size_n)*size_o, column_chunks(size_n)*size_o*size_j*size_i, column_chunks(size_o*size_i)*size_n*size_j, size_n*size_i, size_n*size_j, size_n*size_o, size_o, size_o*size_i*size_j, size_o*size_j, size_o*size_j*size_i), ())
-            self.launch(module, "backward_dX", (row_blocks(size_n*size_i, size_o*size_j), 1, 1), (*row_threads(size_o*size_j), 1),
-                        (W, Z, dY, dX, index(size_n), index(size_o), index(size_i), index(size_j), cp.int32(accumulate),))
-            self.launch(module, "backward_dW_partial", (blocks(size_o*size_j*size_i, 32), column_chunks(size_n), 1), (32, 8, 1),
-                        (X, Z, dY, dW_partial, index(size_n), index(size_o), index(size_i), index(size_j), index(column_chunks(size_n)),))
-            self.launch(module, "backward_dW", (blocks(size_o*size_j*size_i, 256), 1, 1), (256, 1, 1),
-                        (dW_partial, dW, index(size_o), index(size_i), index(size_j), index(column_chunks(size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_dZ_partial", (blocks(size_n*size_j, 32), column_chunks(size_o*size_i), 1), (32, 8, 1),
-                        (X, W, dY, dZ_partial, index(size_n), index(size_o), index(size_i), index(size_j), index(column_chunks(size_o*size_i)),))
-            self.launch(module, "backward_dZ", (blocks(size_n*size_j, 256), 1, 1), (256, 1, 1),
-                        (dZ_partial, dZ, index(size_n), index(size_j), index(column_chunks(size_o*size_i)), cp.int32(accumulate),))
-            self.launch(module, "backward_db_partial", (blocks(size_o, 32), column_chunks(size_n), 1), (32, 8, 1),
-                        (dY, db_partial, index(size_n), index(size_o), index(column_chunks(size_n)),))
-            self.launch(module, "backward_db", (blocks(size_o, 256), 1, 1), (256, 1, 1),
+            self.launch(module, "backward_dX", (blocks(size_n, 64, 2**31)*blocks(size_i, 64, 2**31)*(1), max(product_chunks(1, size_n, size_i, size_o*size_j), 1), 1), (256, 1, 1),
+                        (W, Z, dY, dX, dX_partial, index(size_n), index(size_o), index(size_i), index(size_j), cp.int32(accumulate),))
+            self.launch(module, "backward_dX_chunks", (blocks(size_n*size_i, 256)*min(product_chunks(1, size_n, size_i, size_o*size_j), 1), 1, 1), (256, 1, 1),
+                        (dX_partial, dX, index(size_n), index(size_i), index(product_chunks(1, size_n, size_i, size_o*size_j)), cp.int32(accumulate),))
+            self.launch(module, "backward_dW", (blocks(size_i, 64, 2**31)*blocks(size_o*size_j, 64, 2**31)*(1), max(product_chunks(1, size_i, size_o*size_j, size_n), 1), 1), (256, 1, 1),
+                        (X, Z, dY, dW, dW_partial, index(size_n), index(size_o), index(size_i), index(size_j), cp.int32(accumulate),))
+            self.launch(module, "backward_dW_chunks", (blocks(size_i*size_o*size_j, 256)*min(product_chunks(1, size_i, size_o*size_j, size_n), 1), 1, 1), (256, 1, 1),
+                        (dW_partial, dW, index(size_o), index(size_i), index(size_j), index(product_chunks(1, size_i, size_o*size_j, size_n)), cp.int32(accumulate),))
+            self.launch(module, "backward_dZ", (blocks(size_n, 64, 2**31)*blocks(size_j, 64, 2**31)*(1), max(product_chunks(1, size_n, size_j, size_o*size_i), 1), 1), (256, 1, 1),
+                        (X, W, dY, dZ, dZ_partial, index(size_n), index(size_o), index(size_i), index(size_j), cp.int32(accumulate),))
+            self.launch(module, "backward_dZ_chunks", (blocks(size_n*size_j, 256)*min(product_chunks(1, size_n, size_j, size_o*size_i), 1), 1, 1), (256, 1, 1),
+                        (dZ_partial, dZ, index(size_n), index(size_j), index(product_chunks(1, size_n, size_j, size_o*size_i)), cp.int32(accumulate),))
+            self.launch(module, "backward_db", (blocks(size_o, 32, 2**31), column_chunks(size_n), 1), (32, 8, 1),
+                        (dY, db, db_partial, index(size_n), index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
+            self.launch(module, "backward_db_sum", (blocks(size_o, 32, 2**31)*(column_chunks(size_n) > 1), 1, 1), (32, 8, 1),
                         (db_partial, db, index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
         return dX, dW, dZ, db
 
@@ -161,7 +160,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -194,7 +193,6 @@ def bilinear_backward(*args, **options):
     return _default().bilinear_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

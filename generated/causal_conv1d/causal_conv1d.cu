@@ -1,4 +1,4 @@
-// causal_conv1d: forward and backward, float32.  Made by `derive emit causal_conv1d`; do not edit.
+// causal_conv1d: forward and backward, float32.  Made by `derive emit causal_conv1d -o DIR`; do not edit.
 //
 //     input X[b,c,t]
 //     Y[b,c,t] = sum(r, where(t - r >= 0, X[b,c,t-r], 0)*W[c,r]) + k[c]
@@ -9,6 +9,7 @@
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dW over W.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -29,15 +30,13 @@ struct Sum {
     __device__ float value() const { return high + low; }
 };
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -93,7 +92,7 @@ extern "C" __global__ void backward_dX(
         const INDEX c = element/size_t%size_c;
         Sum total;
         for (INDEX r = 0; r < size_r; ++r) {
-            if (0 <= t + r && (float)(t + r) < (float)size_t && 0 <= t) {
+            if (0 <= t + r && t + r < size_t && 0 <= t) {
                 total.add(W[c*size_r + r]*dY[element/size_t*size_t + t + r]);
             }
         }
@@ -142,19 +141,19 @@ extern "C" __global__ void backward_dk(
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_c, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_c, count = size_b*size_t;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX c = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_b*size_t : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float dk_value = 0;
     for (INDEX element = threadIdx.x; element < stop; element += blockDim.x) {
         const INDEX t = element%size_t;
         const INDEX b = element/size_t;
-        dk_value = dk_value + dY[(b*size_c + c)*size_t + t];
+        dk_value += dY[(b*size_c + c)*size_t + t];
     }
-    dk_value = row_sum(dk_value);
-    if (writer) {
-        dk[c] = accumulate ? dk[c] + dk_value : dk_value;
-    }
+    dk_value = row_sum(dk_value, part[0]);
+    if (writer) dk[c] = accumulate ? dk[c] + dk_value : dk_value;
 }

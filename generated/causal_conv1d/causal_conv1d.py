@@ -9,11 +9,13 @@
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dW over W.
 
-Made by `derive emit causal_conv1d`; do not edit.
+Made by `derive emit causal_conv1d -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("causal_conv1d.cu")
@@ -31,19 +33,21 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
 
 
-def row_blocks(rows, count):
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
 
 
 class Kernels:
@@ -58,7 +62,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def causal_conv1d_forward(self, X, W, k, *, stream=None):
@@ -68,7 +71,7 @@ class Kernels:
             X: [b, c, t], float32
             W: [c, r], float32
             k: [c], float32
-        
+
         Returns:
             Y: [b, c, t]
         """
@@ -77,8 +80,8 @@ class Kernels:
         _, size_r = self.check("W", W, "T", (size_c, None))
         self.check("k", k, "T", (size_c,))
         with stream or nullcontext():
-            Y = cp.empty((size_b, size_c, size_t), dtypes["T"])
             module, index = self.module(max(size_b*size_c*size_t, size_c, size_c*size_r), ())
+            Y = cp.empty((size_b, size_c, size_t), dtypes["T"])
             self.launch(module, "forward_Y", (blocks(size_b*size_c*size_t, 256), 1, 1), (256, 1, 1),
                         (X, W, k, Y, index(size_b), index(size_c), index(size_t), index(size_r),))
         return Y
@@ -92,7 +95,7 @@ class Kernels:
             W: [c, r], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [b, c, t]
             dW: [c, r]
@@ -103,6 +106,7 @@ class Kernels:
         self.check("X", X, "T", (size_b, size_c, size_t))
         _, size_r = self.check("W", W, "T", (size_c, None))
         with stream or nullcontext():
+            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c, size_c*size_r), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -114,7 +118,6 @@ class Kernels:
                 self.check("dX", dX, "T", (size_b, size_c, size_t))
                 self.check("dW", dW, "T", (size_c, size_r))
                 self.check("dk", dk, "T", (size_c,))
-            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c, size_c*size_r), ())
             self.launch(module, "backward_dX", (blocks(size_b*size_c*size_t, 256), 1, 1), (256, 1, 1),
                         (W, dY, dX, index(size_b), index(size_c), index(size_t), index(size_r), cp.int32(accumulate),))
             self.launch(module, "backward_dW", (blocks(size_c*size_r, 256), 1, 1), (256, 1, 1),
@@ -138,7 +141,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -171,7 +174,6 @@ def causal_conv1d_backward(*args, **options):
     return _default().causal_conv1d_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

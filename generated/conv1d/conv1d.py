@@ -8,11 +8,14 @@
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dW over W.
+A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
 
-Made by `derive emit conv1d`; do not edit.
+Made by `derive emit conv1d -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("conv1d.cu")
@@ -30,19 +33,27 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
+def product_chunks(batches, rows, columns, length):
+    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
+    tiles = batches * -(-rows // 64) * -(-columns // 64)
+    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
 
 
-def row_blocks(rows, count):
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
+
+
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
 
 
 class Kernels:
@@ -57,7 +68,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def conv1d_forward(self, X, W, k, *, size_t=None, stream=None):
@@ -68,7 +78,7 @@ class Kernels:
             W: [o, c, r], float32
             k: [o], float32
             size_t: size of t (default max(size_X_2 - 1 - (size_r - 1) + 1, 0))
-        
+
         Returns:
             Y: [b, o, t]
         """
@@ -78,10 +88,13 @@ class Kernels:
         self.check("k", k, "T", (size_o,))
         size_t = max(size_X_2 - 1 - (size_r - 1) + 1, 0) if size_t is None else size_t
         with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_o, size_b*size_t, size_c*size_r)*size_o*size_b*size_t, size_b*size_c*size_X_2, size_b*size_o*size_t, size_o, size_o*size_b*size_t, size_o*size_c*size_r), ())
             Y = cp.empty((size_b, size_o, size_t), dtypes["T"])
-            module, index = self.module(max(0, size_b*size_c*size_X_2, size_b*size_o*size_t, size_o, size_o*size_c*size_r), ())
-            self.launch(module, "forward_Y", (blocks(size_o, 64, 2**31)*blocks(size_b*size_t, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (X, W, k, Y, index(size_b), index(size_o), index(size_t), index(size_c), index(size_r), index(size_X_2),))
+            Y_sum_partial = cp.empty((product_chunks(1, size_o, size_b*size_t, size_c*size_r), size_o, size_b*size_t), dtypes["compute"])
+            self.launch(module, "forward_Y", (blocks(size_o, 64, 2**31)*blocks(size_b*size_t, 64, 2**31)*(1), max(product_chunks(1, size_o, size_b*size_t, size_c*size_r), 1), 1), (256, 1, 1),
+                        (X, W, k, Y, Y_sum_partial, index(size_b), index(size_o), index(size_t), index(size_c), index(size_r), index(size_X_2),))
+            self.launch(module, "forward_Y_chunks", (blocks(size_o*size_b*size_t, 256)*min(product_chunks(1, size_o, size_b*size_t, size_c*size_r), 1), 1, 1), (256, 1, 1),
+                        (Y_sum_partial, k, Y, index(size_b), index(size_o), index(size_t), index(product_chunks(1, size_o, size_b*size_t, size_c*size_r)),))
         return Y
 
     def conv1d_backward(self, dY, X, W, *, out=None, accumulate=False, stream=None):
@@ -93,7 +106,7 @@ class Kernels:
             W: [o, c, r], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [b, c, X_2]
             dW: [o, c, r]
@@ -104,6 +117,7 @@ class Kernels:
         _, size_c, size_X_2 = self.check("X", X, "T", (size_b, None, None))
         _, _, size_r = self.check("W", W, "T", (size_o, size_c, None))
         with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_c, size_b*size_X_2, size_o*size_r)*size_c*size_b*size_X_2, product_chunks(1, size_o, size_c*size_r, size_b*size_t)*size_o*size_c*size_r, size_b*size_c*size_X_2, size_b*size_o*size_t, size_b*size_t, size_c*size_b*size_X_2, size_o, size_o*size_c*size_r), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -115,11 +129,16 @@ class Kernels:
                 self.check("dX", dX, "T", (size_b, size_c, size_X_2))
                 self.check("dW", dW, "T", (size_o, size_c, size_r))
                 self.check("dk", dk, "T", (size_o,))
-            module, index = self.module(max(0, size_b*size_c*size_X_2, size_b*size_o*size_t, size_b*size_t, size_o, size_o*size_c*size_r), ())
-            self.launch(module, "backward_dX", (blocks(size_c, 64, 2**31)*blocks(size_b*size_X_2, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (W, dY, dX, index(size_b), index(size_o), index(size_t), index(size_c), index(size_r), index(size_X_2), cp.int32(accumulate),))
-            self.launch(module, "backward_dW", (blocks(size_o, 64, 2**31)*blocks(size_c*size_r, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (X, dY, dW, index(size_b), index(size_o), index(size_t), index(size_c), index(size_r), index(size_X_2), cp.int32(accumulate),))
+            dX_partial = cp.empty((product_chunks(1, size_c, size_b*size_X_2, size_o*size_r), size_c, size_b*size_X_2), dtypes["compute"])
+            dW_partial = cp.empty((product_chunks(1, size_o, size_c*size_r, size_b*size_t), size_o, size_c*size_r), dtypes["compute"])
+            self.launch(module, "backward_dX", (blocks(size_c, 64, 2**31)*blocks(size_b*size_X_2, 64, 2**31)*(1), max(product_chunks(1, size_c, size_b*size_X_2, size_o*size_r), 1), 1), (256, 1, 1),
+                        (W, dY, dX, dX_partial, index(size_b), index(size_o), index(size_t), index(size_c), index(size_r), index(size_X_2), cp.int32(accumulate),))
+            self.launch(module, "backward_dX_chunks", (blocks(size_c*size_b*size_X_2, 256)*min(product_chunks(1, size_c, size_b*size_X_2, size_o*size_r), 1), 1, 1), (256, 1, 1),
+                        (dX_partial, dX, index(size_b), index(size_c), index(size_X_2), index(product_chunks(1, size_c, size_b*size_X_2, size_o*size_r)), cp.int32(accumulate),))
+            self.launch(module, "backward_dW", (blocks(size_o, 64, 2**31)*blocks(size_c*size_r, 64, 2**31)*(1), max(product_chunks(1, size_o, size_c*size_r, size_b*size_t), 1), 1), (256, 1, 1),
+                        (X, dY, dW, dW_partial, index(size_b), index(size_o), index(size_t), index(size_c), index(size_r), index(size_X_2), cp.int32(accumulate),))
+            self.launch(module, "backward_dW_chunks", (blocks(size_o*size_c*size_r, 256)*min(product_chunks(1, size_o, size_c*size_r, size_b*size_t), 1), 1, 1), (256, 1, 1),
+                        (dW_partial, dW, index(size_o), index(size_c), index(size_r), index(product_chunks(1, size_o, size_c*size_r, size_b*size_t)), cp.int32(accumulate),))
             self.launch(module, "backward_dk", (row_blocks(size_o, size_b*size_t), 1, 1), (*row_threads(size_b*size_t), 1),
                         (dY, dk, index(size_b), index(size_o), index(size_t), cp.int32(accumulate),))
         return dX, dW, dk
@@ -139,7 +158,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -172,7 +191,6 @@ def conv1d_backward(*args, **options):
     return _default().conv1d_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

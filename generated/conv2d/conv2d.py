@@ -8,11 +8,14 @@
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dW over W.
+A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
 
-Made by `derive emit conv2d`; do not edit.
+Made by `derive emit conv2d -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("conv2d.cu")
@@ -30,19 +33,27 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
+def product_chunks(batches, rows, columns, length):
+    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
+    tiles = batches * -(-rows // 64) * -(-columns // 64)
+    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
 
 
-def row_blocks(rows, count):
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
+
+
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
 
 
 class Kernels:
@@ -57,7 +68,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def conv2d_forward(self, X, W, k, *, size_y=None, size_x=None, stream=None):
@@ -69,7 +79,7 @@ class Kernels:
             k: [o], float32
             size_y: size of y (default max(size_X_2 - 1 - (size_p - 1) + 1, 0))
             size_x: size of x (default max(size_X_3 - 1 - (size_q - 1) + 1, 0))
-        
+
         Returns:
             Y: [b, o, y, x]
         """
@@ -80,10 +90,13 @@ class Kernels:
         size_y = max(size_X_2 - 1 - (size_p - 1) + 1, 0) if size_y is None else size_y
         size_x = max(size_X_3 - 1 - (size_q - 1) + 1, 0) if size_x is None else size_x
         with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_o, size_b*size_y*size_x, size_c*size_p*size_q)*size_o*size_b*size_y*size_x, size_b*size_c*size_X_2*size_X_3, size_b*size_o*size_y*size_x, size_o, size_o*size_b*size_y*size_x, size_o*size_c*size_p*size_q), ())
             Y = cp.empty((size_b, size_o, size_y, size_x), dtypes["T"])
-            module, index = self.module(max(0, size_b*size_c*size_X_2*size_X_3, size_b*size_o*size_y*size_x, size_o, size_o*size_c*size_p*size_q), ())
-            self.launch(module, "forward_Y", (blocks(size_o, 64, 2**31)*blocks(size_b*size_y*size_x, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (X, W, k, Y, index(size_b), index(size_o), index(size_y), index(size_x), index(size_c), index(size_p), index(size_q), index(size_X_2), index(size_X_3),))
+            Y_sum_partial = cp.empty((product_chunks(1, size_o, size_b*size_y*size_x, size_c*size_p*size_q), size_o, size_b*size_y*size_x), dtypes["compute"])
+            self.launch(module, "forward_Y", (blocks(size_o, 64, 2**31)*blocks(size_b*size_y*size_x, 64, 2**31)*(1), max(product_chunks(1, size_o, size_b*size_y*size_x, size_c*size_p*size_q), 1), 1), (256, 1, 1),
+                        (X, W, k, Y, Y_sum_partial, index(size_b), index(size_o), index(size_y), index(size_x), index(size_c), index(size_p), index(size_q), index(size_X_2), index(size_X_3),))
+            self.launch(module, "forward_Y_chunks", (blocks(size_o*size_b*size_y*size_x, 256)*min(product_chunks(1, size_o, size_b*size_y*size_x, size_c*size_p*size_q), 1), 1, 1), (256, 1, 1),
+                        (Y_sum_partial, k, Y, index(size_b), index(size_o), index(size_y), index(size_x), index(product_chunks(1, size_o, size_b*size_y*size_x, size_c*size_p*size_q)),))
         return Y
 
     def conv2d_backward(self, dY, X, W, *, out=None, accumulate=False, stream=None):
@@ -95,7 +108,7 @@ class Kernels:
             W: [o, c, p, q], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [b, c, X_2, X_3]
             dW: [o, c, p, q]
@@ -106,6 +119,7 @@ class Kernels:
         _, size_c, size_X_2, size_X_3 = self.check("X", X, "T", (size_b, None, None, None))
         _, _, size_p, size_q = self.check("W", W, "T", (size_o, size_c, None, None))
         with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_c, size_b*size_X_2*size_X_3, size_o*size_p*size_q)*size_c*size_b*size_X_2*size_X_3, product_chunks(1, size_o, size_c*size_p*size_q, size_b*size_y*size_x)*size_o*size_c*size_p*size_q, size_b*size_c*size_X_2*size_X_3, size_b*size_o*size_y*size_x, size_b*size_y*size_x, size_c*size_b*size_X_2*size_X_3, size_o, size_o*size_c*size_p*size_q), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -117,11 +131,16 @@ class Kernels:
                 self.check("dX", dX, "T", (size_b, size_c, size_X_2, size_X_3))
                 self.check("dW", dW, "T", (size_o, size_c, size_p, size_q))
                 self.check("dk", dk, "T", (size_o,))
-            module, index = self.module(max(0, size_b*size_c*size_X_2*size_X_3, size_b*size_o*size_y*size_x, size_b*size_y*size_x, size_o, size_o*size_c*size_p*size_q), ())
-            self.launch(module, "backward_dX", (blocks(size_c, 64, 2**31)*blocks(size_b*size_X_2*size_X_3, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (W, dY, dX, index(size_b), index(size_o), index(size_y), index(size_x), index(size_c), index(size_p), index(size_q), index(size_X_2), index(size_X_3), cp.int32(accumulate),))
-            self.launch(module, "backward_dW", (blocks(size_o, 64, 2**31)*blocks(size_c*size_p*size_q, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (X, dY, dW, index(size_b), index(size_o), index(size_y), index(size_x), index(size_c), index(size_p), index(size_q), index(size_X_2), index(size_X_3), cp.int32(accumulate),))
+            dX_partial = cp.empty((product_chunks(1, size_c, size_b*size_X_2*size_X_3, size_o*size_p*size_q), size_c, size_b*size_X_2*size_X_3), dtypes["compute"])
+            dW_partial = cp.empty((product_chunks(1, size_o, size_c*size_p*size_q, size_b*size_y*size_x), size_o, size_c*size_p*size_q), dtypes["compute"])
+            self.launch(module, "backward_dX", (blocks(size_c, 64, 2**31)*blocks(size_b*size_X_2*size_X_3, 64, 2**31)*(1), max(product_chunks(1, size_c, size_b*size_X_2*size_X_3, size_o*size_p*size_q), 1), 1), (256, 1, 1),
+                        (W, dY, dX, dX_partial, index(size_b), index(size_o), index(size_y), index(size_x), index(size_c), index(size_p), index(size_q), index(size_X_2), index(size_X_3), cp.int32(accumulate),))
+            self.launch(module, "backward_dX_chunks", (blocks(size_c*size_b*size_X_2*size_X_3, 256)*min(product_chunks(1, size_c, size_b*size_X_2*size_X_3, size_o*size_p*size_q), 1), 1, 1), (256, 1, 1),
+                        (dX_partial, dX, index(size_b), index(size_c), index(size_X_2), index(size_X_3), index(product_chunks(1, size_c, size_b*size_X_2*size_X_3, size_o*size_p*size_q)), cp.int32(accumulate),))
+            self.launch(module, "backward_dW", (blocks(size_o, 64, 2**31)*blocks(size_c*size_p*size_q, 64, 2**31)*(1), max(product_chunks(1, size_o, size_c*size_p*size_q, size_b*size_y*size_x), 1), 1), (256, 1, 1),
+                        (X, dY, dW, dW_partial, index(size_b), index(size_o), index(size_y), index(size_x), index(size_c), index(size_p), index(size_q), index(size_X_2), index(size_X_3), cp.int32(accumulate),))
+            self.launch(module, "backward_dW_chunks", (blocks(size_o*size_c*size_p*size_q, 256)*min(product_chunks(1, size_o, size_c*size_p*size_q, size_b*size_y*size_x), 1), 1, 1), (256, 1, 1),
+                        (dW_partial, dW, index(size_o), index(size_c), index(size_p), index(size_q), index(product_chunks(1, size_o, size_c*size_p*size_q, size_b*size_y*size_x)), cp.int32(accumulate),))
             self.launch(module, "backward_dk", (row_blocks(size_o, size_b*size_y*size_x), 1, 1), (*row_threads(size_b*size_y*size_x), 1),
                         (dY, dk, index(size_b), index(size_o), index(size_y), index(size_x), cp.int32(accumulate),))
         return dX, dW, dk
@@ -141,7 +160,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -174,7 +193,6 @@ def conv2d_backward(*args, **options):
     return _default().conv2d_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -1,11 +1,12 @@
-// cross_entropy: forward and backward, float32.  Made by `derive emit cross_entropy`; do not edit.
+// cross_entropy: forward and backward, float32.  Made by `derive emit cross_entropy -o DIR`; do not edit.
 //
 //     L = mean(b, s, logsumexp(v, X[b,s,v]) - X[b,s,labels[b,s]])
 //
-//     dX = dL (exp(X − L_1 1ᵀ) − [v = labels]) / (|b| |s|)
+//     dX = dL (softmax(X) − [v = labels]) / (|b| |s|)
 //
-// Saved for the backward: L_1.
+// Saved for the backward: L_lse.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dX over X.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -16,16 +17,45 @@
 #ifndef labels_t
 #define labels_t int  // element of labels: int or long long, as the wrapper finds it
 #endif
+#ifndef DYN_SHARED
+#define DYN_SHARED(T, name) extern __shared__ T name[]
+#endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -37,15 +67,13 @@ __device__ inline float row_sum(float x) {
     return x;
 }
 
-// The greatest of x over the threads of a row, known to all of them.
-__device__ inline float row_max(float x) {
+// The greatest of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = fmaxf(x, other);
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -57,77 +85,106 @@ __device__ inline float row_max(float x) {
     return x;
 }
 
-// L_1_max[b,s] = max(v, X[b,s,v])
-// L_1_sum[b,s] = sum(v, where(X[b,s,v] <= -5e+29, 0, exp(X[b,s,v] - L_1_max[b,s])))
-// L_1[b,s] = where(L_1_max[b,s] <= -5e+29, -1e+30, L_1_max[b,s] + log(L_1_sum[b,s]))
-extern "C" __global__ void forward_L_1(
+// L_lse_max[b,s] = max(v, X[b,s,v])
+// L_lse_sum[b,s] = sum(v, where(X[b,s,v] <= -5e+29, 0, exp(X[b,s,v] - L_lse_max[b,s])))
+// L_lse[b,s] = where(L_lse_sum[b,s] <= 0, -1e+30, L_lse_max[b,s] + log(L_lse_sum[b,s]))
+extern "C" __global__ void forward_L_lse(
     const float* __restrict__ X,  // [b, s, v]
-    float* __restrict__ L_1,  // [b, s]
+    float* __restrict__ L_lse,  // [b, s]
+    INDEX size_b,
+    INDEX size_s,
+    INDEX size_v,
+    INDEX shared
+)
+{
+    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
+    const INDEX rows = size_b*size_s, count = size_v;
+    __shared__ float part[2][32];
+
+    // Each thread has its own places in shared memory, one for each element of a row that it works on.  For rows so
+    // long that `shared` is 0, elements are read again.
+    DYN_SHARED(float, kept);
+    const bool held = shared > 0;
+    const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
+    float* const x_row = kept + thread;  // X[b,s,v]
+
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX row = group < rows ? group : rows - 1;
+    const INDEX stop = group < rows ? count : 0;
+    const bool writer = group < rows && threadIdx.x == 0;
+
+    float l_lse_max = -INFINITY;
+    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
+        const float x = X[row*size_v + v];
+        if (held) x_row[at] = x;
+        l_lse_max = fmaxf(l_lse_max, x);
+    }
+    l_lse_max = row_max(l_lse_max, part[0]);
+
+    float l_lse_sum = 0;
+    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
+        const float x = held ? x_row[at] : X[row*size_v + v];
+        l_lse_sum += x <= -5e29f ? 0.0f : expf(x - l_lse_max);
+    }
+    l_lse_sum = row_sum(l_lse_sum, part[1]);
+    const float l_lse = l_lse_sum <= 0.0f ? -1e30f : l_lse_max + logf(l_lse_sum);
+    if (writer) L_lse[row] = l_lse;
+}
+
+// L_sum = sum(b, s, L_lse[b,s] - X[b,s,labels[b,s]]), of each block
+extern "C" __global__ void forward_L_partial(
+    const float* __restrict__ X,  // [b, s, v]
+    const labels_t* __restrict__ labels,  // [b, s]
+    const float* __restrict__ L_lse,  // [b, s]
+    float* __restrict__ L_sum_partial,  // [chunks]
     INDEX size_b,
     INDEX size_s,
     INDEX size_v
 )
 {
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_s, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_v : 0;
-    const bool writer = group < rows && threadIdx.x == 0;
-
-    float l_1_max = -INFINITY;
-    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        l_1_max = fmaxf(l_1_max, X[row*size_v + v]);
+    // The threads of all blocks stride over the elements; each block adds up what its own have found.
+    const INDEX count = size_b*size_s;
+    float l_sum = 0;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        l_sum += L_lse[element] - X[element*size_v + labels[element]];
     }
-    l_1_max = row_max(l_1_max);
-
-    float l_1_sum = 0;
-    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        const float x = X[row*size_v + v];
-        l_1_sum = l_1_sum + (x <= -5e29f ? 0.0f : expf(x - l_1_max));
-    }
-    l_1_sum = row_sum(l_1_sum);
-    const float l_1 = l_1_max <= -5e29f ? -1e30f : l_1_max + logf(l_1_sum);
-    if (writer) {
-        L_1[row] = l_1;
+    __shared__ float part[1][32];
+    l_sum = row_sum(l_sum, part[0]);
+    if (threadIdx.x == 0) {
+        L_sum_partial[blockIdx.x] = l_sum;
     }
 }
 
-// L_sum = sum(b, s, L_1[b,s] - X[b,s,labels[b,s]])
+// L_sum = sum(b, s, L_lse[b,s] - X[b,s,labels[b,s]])
 // L = L_sum/size(b)/size(s)
 extern "C" __global__ void forward_L(
-    const float* __restrict__ X,  // [b, s, v]
-    const labels_t* __restrict__ labels,  // [b, s]
-    const float* __restrict__ L_1,  // [b, s]
+    const float* __restrict__ L_sum_partial,  // [chunks]
     float* __restrict__ L,  // []
     INDEX size_b,
     INDEX size_s,
-    INDEX size_v
+    INDEX chunks
 )
 {
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = 1, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_b*size_s : 0;
-    const bool writer = group < rows && threadIdx.x == 0;
-
+    // The threads of all blocks stride over the elements; each block adds up what its own have found.
+    const INDEX count = chunks;
     float l_sum = 0;
-    for (INDEX element = threadIdx.x; element < stop; element += blockDim.x) {
-        l_sum = l_sum + (L_1[element] - X[element*size_v + labels[element]]);
+    for (INDEX chunk = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; chunk < count; chunk += (INDEX)gridDim.x*blockDim.x) {
+        l_sum += L_sum_partial[chunk];
     }
-    l_sum = row_sum(l_sum);
-    const float l = l_sum / (float)size_b / (float)size_s;
-    if (writer) {
-        L[0] = l;
+    __shared__ float part[1][32];
+    l_sum = row_sum(l_sum, part[0]);
+    if (threadIdx.x == 0) {
+        L[0] = l_sum / (float)size_b / (float)size_s;
     }
 }
 
-// dX[b,s,v] = dL*(exp(X[b,s,v] - L_1[b,s]) - where(v == labels[b,s], 1, 0))/size(b)/size(s)
+// dX[b,s,v] = dL*(exp(X[b,s,v] - L_lse[b,s]) - where(v == labels[b,s], 1, 0))/size(b)/size(s)
 extern "C" __global__ void backward_dX(
-    const float* __restrict__ X,  // [b, s, v]
+    const float* X,  // [b, s, v]
     const labels_t* __restrict__ labels,  // [b, s]
-    const float* __restrict__ L_1,  // [b, s]
+    const float* __restrict__ L_lse,  // [b, s]
     const float* __restrict__ dL,  // []
-    float* __restrict__ dX,  // [b, s, v]
+    float* dX,  // [b, s, v]
     INDEX size_b,
     INDEX size_s,
     INDEX size_v,
@@ -135,9 +192,19 @@ extern "C" __global__ void backward_dX(
 )
 {
     const INDEX count = size_b*size_s*size_v;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX v = element%size_v;
-        const float dx = dL[0]*(expf(X[element] - L_1[element/size_v]) - (v == labels[element/size_v] ? 1.0f : 0.0f)) / (float)size_b / (float)size_s;
-        dX[element] = accumulate ? dX[element] + dx : dx;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto X_pack = load<4>(X, first, count);
+        Pack<float, 4> dX_pack;
+        if (accumulate) dX_pack = load<4>(dX, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX element = first + lane;
+            if (element < count) {
+                const INDEX v = element%size_v;
+                const float dx = dL[0]*(expf(X_pack.lane[lane] - L_lse[element/size_v]) - (v == labels[element/size_v] ? 1.0f : 0.0f)) / (float)size_b / (float)size_s;
+                dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+            }
+        }
+        store(dX, first, count, dX_pack);
     }
 }

@@ -2,25 +2,30 @@
 
     L = mean(b, s, logsumexp(v, X[b,s,v]) - X[b,s,labels[b,s]])
 
-    dX = dL (exp(X − L_1 1ᵀ) − [v = labels]) / (|b| |s|)
+    dX = dL (softmax(X) − [v = labels]) / (|b| |s|)
 
-Saved for the backward: L_1.
+Saved for the backward: L_lse.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dX over X.
 
-Made by `derive emit cross_entropy`; do not edit.
+Made by `derive emit cross_entropy -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("cross_entropy.cu")
 
 
-def load(cp=None):
-    """The kernels on CuPy, or on any module with its interface."""
+def load(cp=None, check_ids=True):
+    """The kernels on CuPy, or on any module with its interface.
+
+    Integer tensors are checked to be in range, which waits for the device; `check_ids=False` trusts them.
+    """
     if cp is None:
         import cupy as cp
-    return Kernels(cp)
+    return Kernels(cp, check_ids)
 
 
 def blocks(count, threads, most=65535):
@@ -28,19 +33,33 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
+def total_chunks(count):
+    """Blocks that share a sum over `count` elements: 16 elements a thread, until there are enough blocks."""
+    return max(1, min(-(-count // 4096), 1024))
 
 
-def row_blocks(rows, count):
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
+
+
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
+
+
+def row_shared(count, kept):
+    """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
+    along, rows = row_threads(count, kept)
+    size = -(-count // along) * along * rows * kept
+    return size if size <= 96 * 1024 else 0
 
 
 class Kernels:
@@ -49,13 +68,13 @@ class Kernels:
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
     """
 
-    def __init__(self, cp):
+    def __init__(self, cp, check_ids=True):
         self.cp = cp
+        self.check_ids = check_ids
         self.modules = {}
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def cross_entropy_forward(self, X, labels, *, stream=None):
@@ -63,36 +82,40 @@ class Kernels:
 
         Args:
             X: [b, s, v], float32
-            labels: [b, s], int32 or int64
-        
+            labels: [b, s], int32 or int64, in range of axis 2 of X
+
         Returns:
             L: []
-            L_1: [b, s], saved for the backward
+            L_lse: [b, s], saved for the backward
         """
         cp, dtypes = self.cp, self.dtypes
         size_b, size_s, size_v = self.check("X", X, "T", (None, None, None))
         self.check("labels", labels, "ids", (size_b, size_s))
+        self.check_range("labels", labels, size_v, "axis 2 of X")
         with stream or nullcontext():
+            module, index = self.module(max(1, size_b*size_s, size_b*size_s*size_v, size_v, total_chunks(size_b*size_s)), (("labels", labels),))
             L = cp.empty((), dtypes["T"])
-            L_1 = cp.empty((size_b, size_s), dtypes["compute"])
-            module, index = self.module(max(1, size_b*size_s, size_b*size_s*size_v, size_v), (("labels", labels),))
-            self.launch(module, "forward_L_1", (row_blocks(size_b*size_s, size_v), 1, 1), (*row_threads(size_v), 1),
-                        (X, L_1, index(size_b), index(size_s), index(size_v),))
-            self.launch(module, "forward_L", (row_blocks(1, size_b*size_s), 1, 1), (*row_threads(size_b*size_s), 1),
-                        (X, labels, L_1, L, index(size_b), index(size_s), index(size_v),))
-        return L, L_1
+            L_lse = cp.empty((size_b, size_s), dtypes["compute"])
+            L_sum_partial = cp.empty((total_chunks(size_b*size_s),), dtypes["compute"])
+            self.launch(module, "forward_L_lse", (row_blocks(size_b*size_s, size_v, 4), 1, 1), (*row_threads(size_v, 4), 1),
+                        (X, L_lse, index(size_b), index(size_s), index(size_v), index(row_shared(size_v, 4)),), row_shared(size_v, 4))
+            self.launch(module, "forward_L_partial", (total_chunks(size_b*size_s), 1, 1), (256, 1, 1),
+                        (X, labels, L_lse, L_sum_partial, index(size_b), index(size_s), index(size_v),))
+            self.launch(module, "forward_L", (1, 1, 1), (256, 1, 1),
+                        (L_sum_partial, L, index(size_b), index(size_s), index(total_chunks(size_b*size_s)),))
+        return L, L_lse
 
-    def cross_entropy_backward(self, dL, X, labels, L_1, *, out=None, accumulate=False, stream=None):
+    def cross_entropy_backward(self, dL, X, labels, L_lse, *, out=None, accumulate=False, stream=None):
         """The gradients of cross_entropy.
 
         Args:
             dL: [], float32
             X: [b, s, v], float32
-            labels: [b, s], int32 or int64
-            L_1: [b, s], float32
+            labels: [b, s], int32 or int64, in range of axis 2 of X
+            L_lse: [b, s], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [b, s, v]
         """
@@ -100,8 +123,10 @@ class Kernels:
         self.check("dL", dL, "T", ())
         size_b, size_s, size_v = self.check("X", X, "T", (None, None, None))
         self.check("labels", labels, "ids", (size_b, size_s))
-        self.check("L_1", L_1, "compute", (size_b, size_s))
+        self.check("L_lse", L_lse, "compute", (size_b, size_s))
+        self.check_range("labels", labels, size_v, "axis 2 of X")
         with stream or nullcontext():
+            module, index = self.module(max(1, size_b*size_s, size_b*size_s*size_v), (("labels", labels),))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -109,9 +134,8 @@ class Kernels:
             else:
                 dX, = out
                 self.check("dX", dX, "T", (size_b, size_s, size_v))
-            module, index = self.module(max(1, size_b*size_s, size_b*size_s*size_v), (("labels", labels),))
-            self.launch(module, "backward_dX", (blocks(size_b*size_s*size_v, 256), 1, 1), (256, 1, 1),
-                        (X, labels, L_1, dL, dX, index(size_b), index(size_s), index(size_v), cp.int32(accumulate),))
+            self.launch(module, "backward_dX", (blocks(size_b*size_s*size_v, 1024), 1, 1), (256, 1, 1),
+                        (X, labels, L_lse, dL, dX, index(size_b), index(size_s), index(size_v), cp.int32(accumulate),))
         return dX
 
     def module(self, count, ids):
@@ -129,7 +153,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -151,6 +175,13 @@ class Kernels:
             raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
         return array.shape
 
+    def check_range(self, name, values, size, place, holds=True):
+        """Raise unless `values` are from 0 to `size - 1` wherever `holds`."""
+        if self.check_ids:
+            wrong = ((values < 0) | (values >= size)) & holds
+            if bool(wrong.any()):
+                raise ValueError(f"{name} addresses {place}: it must be from 0 to {size - 1}, not {int(values[wrong][0])}")
+
 
 def cross_entropy_forward(*args, **options):
     """`Kernels.cross_entropy_forward` on CuPy."""
@@ -162,7 +193,6 @@ def cross_entropy_backward(*args, **options):
     return _default().cross_entropy_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -1,12 +1,13 @@
-// cross_entropy_ignore: forward and backward, float32.  Made by `derive emit cross_entropy_ignore`; do not edit.
+// cross_entropy_ignore: forward and backward, float32.  Made by `derive emit cross_entropy_ignore -o DIR`; do not edit.
 //
 //     N = sum(b, s, where(labels[b,s] >= 0, 1, 0))
 //     L = sum(b, s, where(labels[b,s] >= 0, logsumexp(v, X[b,s,v]) - X[b,s,labels[b,s]], 0))/maximum(N, 1)
 //
-//     dX = g1 exp(X − L_1 1ᵀ) ∘ [0 ≤ labels] + (−g1) [v = labels and 0 ≤ labels]
+//     dX = g1 softmax(X) ∘ [0 ≤ labels] − g1 [v = labels and 0 ≤ labels]
 //
-// Saved for the backward: N, L_1.
+// Saved for the backward: N, L_lse.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dX over X.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -17,16 +18,45 @@
 #ifndef labels_t
 #define labels_t int  // element of labels: int or long long, as the wrapper finds it
 #endif
+#ifndef DYN_SHARED
+#define DYN_SHARED(T, name) extern __shared__ T name[]
+#endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -38,15 +68,13 @@ __device__ inline float row_sum(float x) {
     return x;
 }
 
-// The greatest of x over the threads of a row, known to all of them.
-__device__ inline float row_max(float x) {
+// The greatest of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = fmaxf(x, other);
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -58,120 +86,119 @@ __device__ inline float row_max(float x) {
     return x;
 }
 
-// N = sum(b, s, where(0 <= labels[b,s], 1, 0))
-extern "C" __global__ void forward_N(
-    const labels_t* __restrict__ labels,  // [b, s]
-    float* __restrict__ N,  // []
-    INDEX size_b,
-    INDEX size_s
-)
-{
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = 1, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_b*size_s : 0;
-    const bool writer = group < rows && threadIdx.x == 0;
-
-    float n = 0;
-    for (INDEX element = threadIdx.x; element < stop; element += blockDim.x) {
-        if (0 <= labels[element]) {
-            n = n + 1.0f;
-        }
-    }
-    n = row_sum(n);
-    if (writer) {
-        N[0] = n;
-    }
-}
-
-// L_1_max[b,s] = max(v, X[b,s,v])
-// L_1_sum[b,s] = sum(v, where(X[b,s,v] <= -5e+29, 0, exp(X[b,s,v] - L_1_max[b,s])))
-// L_1[b,s] = where(L_1_max[b,s] <= -5e+29, -1e+30, L_1_max[b,s] + log(L_1_sum[b,s]))
-extern "C" __global__ void forward_L_1(
+// L_lse_max[b,s] = max(v, X[b,s,v])
+// L_lse_sum[b,s] = sum(v, where(X[b,s,v] <= -5e+29, 0, exp(X[b,s,v] - L_lse_max[b,s])))
+// L_lse[b,s] = where(L_lse_sum[b,s] <= 0, -1e+30, L_lse_max[b,s] + log(L_lse_sum[b,s]))
+extern "C" __global__ void forward_L_lse(
     const float* __restrict__ X,  // [b, s, v]
-    float* __restrict__ L_1,  // [b, s]
+    float* __restrict__ L_lse,  // [b, s]
     INDEX size_b,
     INDEX size_s,
-    INDEX size_v
+    INDEX size_v,
+    INDEX shared
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_s, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_b*size_s, count = size_v;
+    __shared__ float part[2][32];
+
+    // Each thread has its own places in shared memory, one for each element of a row that it works on.  For rows so
+    // long that `shared` is 0, elements are read again.
+    DYN_SHARED(float, kept);
+    const bool held = shared > 0;
+    const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
+    float* const x_row = kept + thread;  // X[b,s,v]
+
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_v : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
-    float l_1_max = -INFINITY;
-    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        l_1_max = fmaxf(l_1_max, X[row*size_v + v]);
-    }
-    l_1_max = row_max(l_1_max);
-
-    float l_1_sum = 0;
-    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
+    float l_lse_max = -INFINITY;
+    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
         const float x = X[row*size_v + v];
-        l_1_sum = l_1_sum + (x <= -5e29f ? 0.0f : expf(x - l_1_max));
+        if (held) x_row[at] = x;
+        l_lse_max = fmaxf(l_lse_max, x);
     }
-    l_1_sum = row_sum(l_1_sum);
-    const float l_1 = l_1_max <= -5e29f ? -1e30f : l_1_max + logf(l_1_sum);
-    if (writer) {
-        L_1[row] = l_1;
+    l_lse_max = row_max(l_lse_max, part[0]);
+
+    float l_lse_sum = 0;
+    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
+        const float x = held ? x_row[at] : X[row*size_v + v];
+        l_lse_sum += x <= -5e29f ? 0.0f : expf(x - l_lse_max);
     }
+    l_lse_sum = row_sum(l_lse_sum, part[1]);
+    const float l_lse = l_lse_sum <= 0.0f ? -1e30f : l_lse_max + logf(l_lse_sum);
+    if (writer) L_lse[row] = l_lse;
 }
 
-// L_sum = sum(b, s, where(0 <= labels[b,s], L_1[b,s] - X[b,s,labels[b,s]], 0))
-// L = L_sum/maximum(1, N)
-extern "C" __global__ void forward_L(
+// N = sum(b, s, where(0 <= labels[b,s], 1, 0)), of each block
+// L_sum = sum(b, s, where(0 <= labels[b,s], L_lse[b,s] - X[b,s,labels[b,s]], 0)), of each block
+extern "C" __global__ void forward_N_L_partial(
     const labels_t* __restrict__ labels,  // [b, s]
     const float* __restrict__ X,  // [b, s, v]
-    const float* __restrict__ N,  // []
-    const float* __restrict__ L_1,  // [b, s]
-    float* __restrict__ L,  // []
+    const float* __restrict__ L_lse,  // [b, s]
+    float* __restrict__ N_partial,  // [chunks]
+    float* __restrict__ L_sum_partial,  // [chunks]
     INDEX size_b,
     INDEX size_s,
     INDEX size_v
 )
 {
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = 1, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_b*size_s : 0;
-    const bool writer = group < rows && threadIdx.x == 0;
-
+    // The threads of all blocks stride over the elements; each block adds up what its own have found.
+    const INDEX count = size_b*size_s;
+    float n = 0;
     float l_sum = 0;
-    for (INDEX element = threadIdx.x; element < stop; element += blockDim.x) {
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
         const INDEX labels_value = labels[element];
-        if (0 <= labels_value) {
-            l_sum = l_sum + (L_1[element] - X[element*size_v + labels_value]);
-        }
+        if (0 <= labels_value) n += 1.0f;
+        if (0 <= labels_value) l_sum += L_lse[element] - X[element*size_v + labels_value];
     }
-    l_sum = row_sum(l_sum);
-    const float l = l_sum / fmaxf(1.0f, N[0]);
-    if (writer) {
-        L[0] = l;
+    __shared__ float part[2][32];
+    n = row_sum(n, part[0]);
+    l_sum = row_sum(l_sum, part[1]);
+    if (threadIdx.x == 0) {
+        N_partial[blockIdx.x] = n;
+        L_sum_partial[blockIdx.x] = l_sum;
     }
 }
 
-// g1 = dL/maximum(1, N)
-extern "C" __global__ void backward_g1(
-    const float* __restrict__ N,  // []
-    const float* __restrict__ dL,  // []
-    float* __restrict__ g1  // []
+// N = sum(b, s, where(0 <= labels[b,s], 1, 0))
+// L_sum = sum(b, s, where(0 <= labels[b,s], L_lse[b,s] - X[b,s,labels[b,s]], 0))
+// L = L_sum/maximum(1, N)
+extern "C" __global__ void forward_N_L(
+    const float* __restrict__ N_partial,  // [chunks]
+    const float* __restrict__ L_sum_partial,  // [chunks]
+    float* __restrict__ L,  // []
+    float* __restrict__ N,  // []
+    INDEX chunks
 )
 {
-    const INDEX count = 1;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        g1[0] = dL[0] / fmaxf(1.0f, N[0]);
+    // The threads of all blocks stride over the elements; each block adds up what its own have found.
+    const INDEX count = chunks;
+    float n = 0;
+    float l_sum = 0;
+    for (INDEX chunk = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; chunk < count; chunk += (INDEX)gridDim.x*blockDim.x) {
+        n += N_partial[chunk];
+        l_sum += L_sum_partial[chunk];
+    }
+    __shared__ float part[2][32];
+    n = row_sum(n, part[0]);
+    l_sum = row_sum(l_sum, part[1]);
+    if (threadIdx.x == 0) {
+        N[0] = n;
+        L[0] = l_sum / fmaxf(1.0f, n);
     }
 }
 
-// dX[b,s,v] = where(0 <= labels[b,s], g1*exp(X[b,s,v] - L_1[b,s]), 0) + where((v == labels[b,s]) and (0 <= labels[b,s]), -g1, 0)
+// dX[b,s,v] = where(0 <= labels[b,s], dL*exp(X[b,s,v] - L_lse[b,s])/maximum(1, N), 0) + where((v == labels[b,s]) and (0 <= labels[b,s]), -dL/maximum(1, N), 0)
 extern "C" __global__ void backward_dX(
     const labels_t* __restrict__ labels,  // [b, s]
-    const float* __restrict__ X,  // [b, s, v]
-    const float* __restrict__ L_1,  // [b, s]
-    const float* __restrict__ g1,  // []
-    float* __restrict__ dX,  // [b, s, v]
+    const float* X,  // [b, s, v]
+    const float* __restrict__ N,  // []
+    const float* __restrict__ L_lse,  // [b, s]
+    const float* __restrict__ dL,  // []
+    float* dX,  // [b, s, v]
     INDEX size_b,
     INDEX size_s,
     INDEX size_v,
@@ -179,10 +206,20 @@ extern "C" __global__ void backward_dX(
 )
 {
     const INDEX count = size_b*size_s*size_v;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX v = element%size_v;
-        const INDEX labels_value = labels[element/size_v];
-        const float dx = (0 <= labels_value ? g1[0]*expf(X[element] - L_1[element/size_v]) : 0.0f) + (v == labels_value && 0 <= labels_value ? -g1[0] : 0.0f);
-        dX[element] = accumulate ? dX[element] + dx : dx;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto X_pack = load<4>(X, first, count);
+        Pack<float, 4> dX_pack;
+        if (accumulate) dX_pack = load<4>(dX, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX element = first + lane;
+            if (element < count) {
+                const INDEX v = element%size_v;
+                const INDEX labels_value = labels[element/size_v];
+                const float dx = (0 <= labels_value ? dL[0]*expf(X_pack.lane[lane] - L_lse[element/size_v]) / fmaxf(1.0f, N[0]) : 0.0f) + (v == labels_value && 0 <= labels_value ? -(dL[0] / fmaxf(1.0f, N[0])) : 0.0f);
+                dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+            }
+        }
+        store(dX, first, count, dX_pack);
     }
 }

@@ -3,25 +3,30 @@
     N = sum(b, s, where(labels[b,s] >= 0, 1, 0))
     L = sum(b, s, where(labels[b,s] >= 0, logsumexp(v, X[b,s,v]) - X[b,s,labels[b,s]], 0))/maximum(N, 1)
 
-    dX = g1 exp(X − L_1 1ᵀ) ∘ [0 ≤ labels] + (−g1) [v = labels and 0 ≤ labels]
+    dX = g1 softmax(X) ∘ [0 ≤ labels] − g1 [v = labels and 0 ≤ labels]
 
-Saved for the backward: N, L_1.
+Saved for the backward: N, L_lse.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dX over X.
 
-Made by `derive emit cross_entropy_ignore`; do not edit.
+Made by `derive emit cross_entropy_ignore -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("cross_entropy_ignore.cu")
 
 
-def load(cp=None):
-    """The kernels on CuPy, or on any module with its interface."""
+def load(cp=None, check_ids=True):
+    """The kernels on CuPy, or on any module with its interface.
+
+    Integer tensors are checked to be in range, which waits for the device; `check_ids=False` trusts them.
+    """
     if cp is None:
         import cupy as cp
-    return Kernels(cp)
+    return Kernels(cp, check_ids)
 
 
 def blocks(count, threads, most=65535):
@@ -29,19 +34,33 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
+def total_chunks(count):
+    """Blocks that share a sum over `count` elements: 16 elements a thread, until there are enough blocks."""
+    return max(1, min(-(-count // 4096), 1024))
 
 
-def row_blocks(rows, count):
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
+
+
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
+
+
+def row_shared(count, kept):
+    """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
+    along, rows = row_threads(count, kept)
+    size = -(-count // along) * along * rows * kept
+    return size if size <= 96 * 1024 else 0
 
 
 class Kernels:
@@ -50,55 +69,58 @@ class Kernels:
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
     """
 
-    def __init__(self, cp):
+    def __init__(self, cp, check_ids=True):
         self.cp = cp
+        self.check_ids = check_ids
         self.modules = {}
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def cross_entropy_ignore_forward(self, labels, X, *, stream=None):
         """The outputs of cross_entropy_ignore.
 
         Args:
-            labels: [b, s], int32 or int64
+            labels: [b, s], int32 or int64, in range of axis 2 of X
             X: [b, s, v], float32
-        
+
         Returns:
             L: []
             N: [], saved for the backward
-            L_1: [b, s], saved for the backward
+            L_lse: [b, s], saved for the backward
         """
         cp, dtypes = self.cp, self.dtypes
         size_b, size_s = self.check("labels", labels, "ids", (None, None))
         _, _, size_v = self.check("X", X, "T", (size_b, size_s, None))
+        self.check_range("labels", labels, size_v, "axis 2 of X", (0 <= labels))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_b*size_s, size_b*size_s*size_v, size_v, total_chunks(size_b*size_s)), (("labels", labels),))
             L = cp.empty((), dtypes["T"])
             N = cp.empty((), dtypes["compute"])
-            L_1 = cp.empty((size_b, size_s), dtypes["compute"])
-            module, index = self.module(max(1, size_b*size_s, size_b*size_s*size_v, size_v), (("labels", labels),))
-            self.launch(module, "forward_N", (row_blocks(1, size_b*size_s), 1, 1), (*row_threads(size_b*size_s), 1),
-                        (labels, N, index(size_b), index(size_s),))
-            self.launch(module, "forward_L_1", (row_blocks(size_b*size_s, size_v), 1, 1), (*row_threads(size_v), 1),
-                        (X, L_1, index(size_b), index(size_s), index(size_v),))
-            self.launch(module, "forward_L", (row_blocks(1, size_b*size_s), 1, 1), (*row_threads(size_b*size_s), 1),
-                        (labels, X, N, L_1, L, index(size_b), index(size_s), index(size_v),))
-        return L, N, L_1
+            L_lse = cp.empty((size_b, size_s), dtypes["compute"])
+            N_partial = cp.empty((total_chunks(size_b*size_s),), dtypes["compute"])
+            L_sum_partial = cp.empty((total_chunks(size_b*size_s),), dtypes["compute"])
+            self.launch(module, "forward_L_lse", (row_blocks(size_b*size_s, size_v, 4), 1, 1), (*row_threads(size_v, 4), 1),
+                        (X, L_lse, index(size_b), index(size_s), index(size_v), index(row_shared(size_v, 4)),), row_shared(size_v, 4))
+            self.launch(module, "forward_N_L_partial", (total_chunks(size_b*size_s), 1, 1), (256, 1, 1),
+                        (labels, X, L_lse, N_partial, L_sum_partial, index(size_b), index(size_s), index(size_v),))
+            self.launch(module, "forward_N_L", (1, 1, 1), (256, 1, 1),
+                        (N_partial, L_sum_partial, L, N, index(total_chunks(size_b*size_s)),))
+        return L, N, L_lse
 
-    def cross_entropy_ignore_backward(self, dL, labels, X, N, L_1, *, out=None, accumulate=False, stream=None):
+    def cross_entropy_ignore_backward(self, dL, labels, X, N, L_lse, *, out=None, accumulate=False, stream=None):
         """The gradients of cross_entropy_ignore.
 
         Args:
             dL: [], float32
-            labels: [b, s], int32 or int64
+            labels: [b, s], int32 or int64, in range of axis 2 of X
             X: [b, s, v], float32
             N: [], float32
-            L_1: [b, s], float32
+            L_lse: [b, s], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [b, s, v]
         """
@@ -107,8 +129,10 @@ class Kernels:
         size_b, size_s = self.check("labels", labels, "ids", (None, None))
         _, _, size_v = self.check("X", X, "T", (size_b, size_s, None))
         self.check("N", N, "compute", ())
-        self.check("L_1", L_1, "compute", (size_b, size_s))
+        self.check("L_lse", L_lse, "compute", (size_b, size_s))
+        self.check_range("labels", labels, size_v, "axis 2 of X", (0 <= labels))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_b*size_s, size_b*size_s*size_v), (("labels", labels),))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -116,12 +140,8 @@ class Kernels:
             else:
                 dX, = out
                 self.check("dX", dX, "T", (size_b, size_s, size_v))
-            g1 = cp.empty((), dtypes["compute"])
-            module, index = self.module(max(1, size_b*size_s, size_b*size_s*size_v), (("labels", labels),))
-            self.launch(module, "backward_g1", (blocks(1, 256), 1, 1), (256, 1, 1),
-                        (N, dL, g1,))
-            self.launch(module, "backward_dX", (blocks(size_b*size_s*size_v, 256), 1, 1), (256, 1, 1),
-                        (labels, X, L_1, g1, dX, index(size_b), index(size_s), index(size_v), cp.int32(accumulate),))
+            self.launch(module, "backward_dX", (blocks(size_b*size_s*size_v, 1024), 1, 1), (256, 1, 1),
+                        (labels, X, N, L_lse, dL, dX, index(size_b), index(size_s), index(size_v), cp.int32(accumulate),))
         return dX
 
     def module(self, count, ids):
@@ -139,7 +159,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -161,6 +181,13 @@ class Kernels:
             raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
         return array.shape
 
+    def check_range(self, name, values, size, place, holds=True):
+        """Raise unless `values` are from 0 to `size - 1` wherever `holds`."""
+        if self.check_ids:
+            wrong = ((values < 0) | (values >= size)) & holds
+            if bool(wrong.any()):
+                raise ValueError(f"{name} addresses {place}: it must be from 0 to {size - 1}, not {int(values[wrong][0])}")
+
 
 def cross_entropy_ignore_forward(*args, **options):
     """`Kernels.cross_entropy_ignore_forward` on CuPy."""
@@ -172,7 +199,6 @@ def cross_entropy_ignore_backward(*args, **options):
     return _default().cross_entropy_ignore_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -8,20 +8,24 @@
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
 
-Made by `derive emit embedding`; do not edit.
+Made by `derive emit embedding -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("embedding.cu")
 
 
-def load(cp=None):
-    """The kernels on CuPy, or on any module with its interface."""
+def load(cp=None, check_ids=True):
+    """The kernels on CuPy, or on any module with its interface.
+
+    Integer tensors are checked to be in range, which waits for the device; `check_ids=False` trusts them.
+    """
     if cp is None:
         import cupy as cp
-    return Kernels(cp)
+    return Kernels(cp, check_ids)
 
 
 def blocks(count, threads, most=65535):
@@ -35,13 +39,13 @@ class Kernels:
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
     """
 
-    def __init__(self, cp):
+    def __init__(self, cp, check_ids=True):
         self.cp = cp
+        self.check_ids = check_ids
         self.modules = {}
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def embedding_forward(self, E, ids, *, stream=None):
@@ -49,18 +53,19 @@ class Kernels:
 
         Args:
             E: [v, d], float32
-            ids: [b, s], int32 or int64
-        
+            ids: [b, s], int32 or int64, in range of axis 0 of E
+
         Returns:
             Y: [b, s, d]
         """
         cp, dtypes = self.cp, self.dtypes
         size_v, size_d = self.check("E", E, "T", (None, None))
         size_b, size_s = self.check("ids", ids, "ids", (None, None))
+        self.check_range("ids", ids, size_v, "axis 0 of E")
         with stream or nullcontext():
-            Y = cp.empty((size_b, size_s, size_d), dtypes["T"])
             module, index = self.module(max(size_b*size_s, size_b*size_s*size_d, size_v*size_d), (("ids", ids),))
-            self.launch(module, "forward_Y", (blocks(size_b*size_s*size_d, 256), 1, 1), (256, 1, 1),
+            Y = cp.empty((size_b, size_s, size_d), dtypes["T"])
+            self.launch(module, "forward_Y", (blocks(size_b*size_s*size_d, 1024), 1, 1), (256, 1, 1),
                         (E, ids, Y, index(size_d), index(size_b), index(size_s),))
         return Y
 
@@ -69,18 +74,20 @@ class Kernels:
 
         Args:
             dY: [b, s, d], float32
-            ids: [b, s], int32 or int64
+            ids: [b, s], int32 or int64, in range of axis 0 of E
             size_v: size of v
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dE: [v, d]
         """
         cp, dtypes = self.cp, self.dtypes
         size_b, size_s, size_d = self.check("dY", dY, "T", (None, None, None))
         self.check("ids", ids, "ids", (size_b, size_s))
+        self.check_range("ids", ids, size_v, "axis 0 of E")
         with stream or nullcontext():
+            module, index = self.module(max((size_b*size_s // 256)*size_d, (size_v + 1), 1, size_b*size_s, size_b*size_s*size_d, size_v, size_v*size_d), (("ids", ids),))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -88,13 +95,24 @@ class Kernels:
             else:
                 dE, = out
                 self.check("dE", dE, "T", (size_v, size_d))
-            dE_first = cp.full((size_v,), -1, dtypes["index"])
-            dE_next = cp.full((size_b*size_s,), -1, dtypes["index"])
-            module, index = self.module(max(size_b*size_s, size_b*size_s*size_d, size_v, size_v*size_d), (("ids", ids),))
-            self.launch(module, "backward_dE_chains", (blocks(size_b*size_s, 256), 1, 1), (256, 1, 1),
-                        (ids, dE_first, dE_next, index(size_v), index(size_b), index(size_s),))
+            dE_rows = cp.empty((size_b*size_s,), index)
+            dE_order = cp.empty((size_b*size_s,), index)
+            dE_spare = cp.empty((size_b*size_s,), index)
+            dE_starts = cp.empty(((size_v + 1),), index)
+            dE_parts = cp.empty(((size_b*size_s // 256), size_d), dtypes["compute"])
+            self.launch(module, "backward_dE_rows", (-(-size_b*size_s // 4096), 1, 1), (256, 1, 1),
+                        (ids, dE_rows, dE_order, index(size_v), index(size_b), index(size_s),))
+            width = 4096
+            while width < size_b*size_s:
+                self.launch(module, "backward_dE_merge", (blocks(size_b*size_s, 2048), 1, 1), (256, 1, 1),
+                            (dE_rows, dE_order, dE_spare, index(width), index(size_b), index(size_s),))
+                dE_order, dE_spare, width = dE_spare, dE_order, 2*width
+            self.launch(module, "backward_dE_starts", (blocks(size_v + 1, 256), 1, 1), (256, 1, 1),
+                        (dE_rows, dE_order, dE_starts, index(size_v), index(size_b), index(size_s),))
+            self.launch(module, "backward_dE_parts", (blocks(size_b*size_s // 256*size_d, 256), 1, 1), (256, 1, 1),
+                        (dE_rows, dE_order, dY, dE_parts, index(size_v), index(size_d), index(size_b), index(size_s),))
             self.launch(module, "backward_dE", (blocks(size_v*size_d, 256), 1, 1), (256, 1, 1),
-                        (dE_first, dE_next, dY, dE, index(size_v), index(size_d), cp.int32(accumulate),))
+                        (dE_order, dE_starts, dE_parts, dY, dE, index(size_v), index(size_d), cp.int32(accumulate),))
         return dE
 
     def module(self, count, ids):
@@ -112,7 +130,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -134,6 +152,13 @@ class Kernels:
             raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
         return array.shape
 
+    def check_range(self, name, values, size, place, holds=True):
+        """Raise unless `values` are from 0 to `size - 1` wherever `holds`."""
+        if self.check_ids:
+            wrong = ((values < 0) | (values >= size)) & holds
+            if bool(wrong.any()):
+                raise ValueError(f"{name} addresses {place}: it must be from 0 to {size - 1}, not {int(values[wrong][0])}")
+
 
 def embedding_forward(*args, **options):
     """`Kernels.embedding_forward` on CuPy."""
@@ -145,7 +170,6 @@ def embedding_backward(*args, **options):
     return _default().embedding_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

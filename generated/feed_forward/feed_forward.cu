@@ -1,4 +1,4 @@
-// feed_forward: forward and backward, float32.  Made by `derive emit feed_forward`; do not edit.
+// feed_forward: forward and backward, float32.  Made by `derive emit feed_forward -o DIR`; do not edit.
 //
 //     U[n,h] = sum(i, X[n,i]*W1[i,h]) + b1[h]
 //     G[n,h] = 0.5*U[n,h]*(1 + tanh(sqrt(2/pi)*(U[n,h] + 0.044715*U[n,h]**3)))
@@ -12,6 +12,8 @@
 //
 // Saved for the backward: U.  Computed again: G.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dW1 over W1, dW2 over W2.
+// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -32,9 +34,27 @@ struct Sum {
     __device__ float value() const { return high + low; }
 };
 
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
 __device__ inline float square(float x) { return x*x; }
 
 __device__ inline float cube(float x) { return x*x*x; }
+
+// Whether rows of `count` elements all begin at a multiple of 16 bytes.
+template <class T> __device__ inline bool in_packs(const T* array, INDEX count) {
+    return (unsigned long long)array%16 == 0 && count%(INDEX)(16/sizeof(T)) == 0;
+}
+
+// The next 16 bytes: in one access if `whole`, else those of the first `count` elements, and zeros.
+template <class T> __device__ inline Pack<T> read(const T* from, bool whole, INDEX count) {
+    if (whole) return *(const Pack<T>*)from;
+    Pack<T> pack = {};
+    for (int lane = 0; lane < 16/sizeof(T); ++lane) {
+        if (lane < count) pack.lane[lane] = from[lane];
+    }
+    return pack;
+}
 
 // U_sum[n,h] = sum(i, W1[i,h]*X[n,i])
 // U[n,h] = U_sum[n,h] + b1[h]
@@ -45,62 +65,96 @@ extern "C" __global__ void forward_U_G(
     const float* __restrict__ b1,  // [h]
     float* __restrict__ U,  // [n, h]
     float* __restrict__ G,  // [n, h]
+    float* __restrict__ U_sum_partial,  // [chunks, n, h]
     INDEX size_n,
     INDEX size_h,
     INDEX size_i
 )
 {
     // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
     const INDEX rows = size_n, columns = size_h, length = size_i;
     const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
     const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(X, length);
+    const bool whole_b = in_packs(W1, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread/4, step = thread%4*4;
             const INDEX n = top + at, i = begin + step;
-            float value = 0;
-            if (n < rows && i < length) {
-                value = X[n*size_i + i];
+            Pack<float> pack = {};
+            if (n < rows && i < end) {
+                pack = read(X + n*size_i + i, whole_a, end - i);
             }
-            As[step][at] = value;
+            for (int lane = 0; lane < 4; ++lane) As[step + lane][at ^ step/4*8] = pack.lane[lane];
         }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
+        {
+            const int at = thread%16*4, step = thread/16;
             const INDEX h = left + at, i = begin + step;
-            float value = 0;
-            if (h < columns && i < length) {
-                value = W1[i*size_h + h];
+            Pack<float> pack = {};
+            if (h < columns && i < end) {
+                pack = read(W1 + i*size_h + h, whole_b, columns - h);
             }
-            Bs[step][at] = value;
+            *(Pack<float>*)&Bs[step][at ^ step/4*8] = pack;
         }
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX n = top + my_row + over, h = left + my_column + along;
-            if (n < rows && h < columns) {
-                const float u_sum = acc[over][along];
-                const float u = u_sum + b1[h];
-                U[n*size_h + h] = u;
-                G[n*size_h + h] = 0.5f*u*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(u + 0.044715f*cube(u))));
+    for (int place = 0; place < 16; ++place) {
+        const INDEX n = top + my_row + place/4, h = left + my_column + place%4;
+        if (n < rows && h < columns) {
+            const float u_sum = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                U_sum_partial[(blockIdx.y*rows + n)*columns + h] = u_sum;
+                continue;
             }
+            const float u = u_sum + b1[h];
+            U[n*size_h + h] = u;
+            G[n*size_h + h] = 0.5f*u*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(u + 0.044715f*cube(u))));
         }
+    }
+}
+
+// U_sum[n,h] = sum(i, W1[i,h]*X[n,i]), from chunks of the sum
+// U[n,h] = U_sum[n,h] + b1[h]
+// G[n,h] = 0.5*U[n,h]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(U[n,h] + 0.044715*U[n,h]**3)))
+extern "C" __global__ void forward_U_G_chunks(
+    const float* __restrict__ U_sum_partial,  // [chunks, n, h]
+    const float* __restrict__ b1,  // [h]
+    float* __restrict__ U,  // [n, h]
+    float* __restrict__ G,  // [n, h]
+    INDEX size_n,
+    INDEX size_h,
+    INDEX chunks
+)
+{
+    const INDEX count = size_n*size_h;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        const INDEX h = element%size_h;
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(U_sum_partial[chunk*(size_n*size_h) + element]);
+        }
+        const float u_sum = total.value();
+        const float u = u_sum + b1[h];
+        U[element] = u;
+        G[element] = 0.5f*u*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(u + 0.044715f*cube(u))));
     }
 }
 
@@ -111,60 +165,90 @@ extern "C" __global__ void forward_Y(
     const float* __restrict__ b2,  // [o]
     const float* __restrict__ G,  // [n, h]
     float* __restrict__ Y,  // [n, o]
+    float* __restrict__ Y_sum_partial,  // [chunks, n, o]
     INDEX size_n,
     INDEX size_h,
     INDEX size_o
 )
 {
     // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
     const INDEX rows = size_n, columns = size_o, length = size_h;
     const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
     const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(G, length);
+    const bool whole_b = in_packs(W2, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread/4, step = thread%4*4;
             const INDEX n = top + at, h = begin + step;
-            float value = 0;
-            if (n < rows && h < length) {
-                value = G[n*size_h + h];
+            Pack<float> pack = {};
+            if (n < rows && h < end) {
+                pack = read(G + n*size_h + h, whole_a, end - h);
             }
-            As[step][at] = value;
+            for (int lane = 0; lane < 4; ++lane) As[step + lane][at ^ step/4*8] = pack.lane[lane];
         }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
+        {
+            const int at = thread%16*4, step = thread/16;
             const INDEX o = left + at, h = begin + step;
-            float value = 0;
-            if (o < columns && h < length) {
-                value = W2[h*size_o + o];
+            Pack<float> pack = {};
+            if (o < columns && h < end) {
+                pack = read(W2 + h*size_o + o, whole_b, columns - o);
             }
-            Bs[step][at] = value;
+            *(Pack<float>*)&Bs[step][at ^ step/4*8] = pack;
         }
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX n = top + my_row + over, o = left + my_column + along;
-            if (n < rows && o < columns) {
-                const float y_sum = acc[over][along];
-                Y[n*size_o + o] = y_sum + b2[o];
+    for (int place = 0; place < 16; ++place) {
+        const INDEX n = top + my_row + place/4, o = left + my_column + place%4;
+        if (n < rows && o < columns) {
+            const float y_sum = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                Y_sum_partial[(blockIdx.y*rows + n)*columns + o] = y_sum;
+                continue;
             }
+            Y[n*size_o + o] = y_sum + b2[o];
         }
+    }
+}
+
+// Y_sum[n,o] = sum(h, G[n,h]*W2[h,o]), from chunks of the sum
+// Y[n,o] = Y_sum[n,o] + b2[o]
+extern "C" __global__ void forward_Y_chunks(
+    const float* __restrict__ Y_sum_partial,  // [chunks, n, o]
+    const float* __restrict__ b2,  // [o]
+    float* __restrict__ Y,  // [n, o]
+    INDEX size_n,
+    INDEX size_o,
+    INDEX chunks
+)
+{
+    const INDEX count = size_n*size_o;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        const INDEX o = element%size_o;
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(Y_sum_partial[chunk*(size_n*size_o) + element]);
+        }
+        const float y_sum = total.value();
+        Y[element] = y_sum + b2[o];
     }
 }
 
@@ -173,226 +257,117 @@ extern "C" __global__ void backward_dG(
     const float* __restrict__ W2,  // [h, o]
     const float* __restrict__ dY,  // [n, o]
     float* __restrict__ dG,  // [n, h]
+    float* __restrict__ dG_partial,  // [chunks, n, h]
     INDEX size_n,
     INDEX size_h,
     INDEX size_o
 )
 {
     // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
     const INDEX rows = size_n, columns = size_h, length = size_o;
     const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
     const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(dY, length);
+    const bool whole_b = in_packs(W2, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread/4, step = thread%4*4;
             const INDEX n = top + at, o = begin + step;
-            float value = 0;
-            if (n < rows && o < length) {
-                value = dY[n*size_o + o];
+            Pack<float> pack = {};
+            if (n < rows && o < end) {
+                pack = read(dY + n*size_o + o, whole_a, end - o);
             }
-            As[step][at] = value;
+            for (int lane = 0; lane < 4; ++lane) As[step + lane][at ^ step/4*8] = pack.lane[lane];
         }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
+        {
+            const int at = thread/4, step = thread%4*4;
             const INDEX h = left + at, o = begin + step;
-            float value = 0;
-            if (h < columns && o < length) {
-                value = W2[h*size_o + o];
+            Pack<float> pack = {};
+            if (h < columns && o < end) {
+                pack = read(W2 + h*size_o + o, whole_b, end - o);
             }
-            Bs[step][at] = value;
+            for (int lane = 0; lane < 4; ++lane) Bs[step + lane][at ^ step/4*8] = pack.lane[lane];
         }
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX n = top + my_row + over, h = left + my_column + along;
-            if (n < rows && h < columns) {
-                const float dg = acc[over][along];
-                dG[n*size_h + h] = dg;
+    for (int place = 0; place < 16; ++place) {
+        const INDEX n = top + my_row + place/4, h = left + my_column + place%4;
+        if (n < rows && h < columns) {
+            const float dg = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dG_partial[(blockIdx.y*rows + n)*columns + h] = dg;
+                continue;
             }
+            dG[n*size_h + h] = dg;
         }
     }
 }
 
-// g[n,h] = tanh(sqrt(2)*rsqrt(pi)*(U[n,h] + 0.044715*U[n,h]**3))
-// dU[n,h] = 0.5*dG[n,h]*(1 + g[n,h] + U[n,h]*sqrt(2)*rsqrt(pi)*(1 - g[n,h]**2)*(1 + 0.134145*U[n,h]**2))
-extern "C" __global__ void backward_dU(
-    const float* __restrict__ U,  // [n, h]
-    const float* __restrict__ dG,  // [n, h]
-    float* __restrict__ dU,  // [n, h]
-    INDEX size_n,
-    INDEX size_h
-)
-{
-    const INDEX count = size_n*size_h;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const float v = sqrtf(2.0f);
-        const float v_ = rsqrtf(3.1415927f);
-        const float u = U[element];
-        const float g_value = tanhf(v*v_*(u + 0.044715f*cube(u)));
-        dU[element] = 0.5f*dG[element]*(1.0f + g_value + u*v*v_*(1.0f - square(g_value))*(1.0f + 0.134145f*square(u)));
-    }
-}
-
-// dX[n,i] = sum(h, W1[i,h]*dU[n,h])
-extern "C" __global__ void backward_dX(
-    const float* __restrict__ W1,  // [i, h]
-    const float* __restrict__ dU,  // [n, h]
-    float* __restrict__ dX,  // [n, i]
-    INDEX size_n,
-    INDEX size_h,
-    INDEX size_i,
-    int accumulate
-)
-{
-    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
-    const INDEX rows = size_n, columns = size_i, length = size_h;
-    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
-    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
-    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
-            const INDEX n = top + at, h = begin + step;
-            float value = 0;
-            if (n < rows && h < length) {
-                value = dU[n*size_h + h];
-            }
-            As[step][at] = value;
-        }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
-            const INDEX i = left + at, h = begin + step;
-            float value = 0;
-            if (i < columns && h < length) {
-                value = W1[i*size_h + h];
-            }
-            Bs[step][at] = value;
-        }
-        __syncthreads();
-#pragma unroll
-        for (int step = 0; step < 16; ++step) {
-#pragma unroll
-            for (int over = 0; over < 4; ++over) {
-#pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
-            }
-        }
-        __syncthreads();
-    }
-#pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX n = top + my_row + over, i = left + my_column + along;
-            if (n < rows && i < columns) {
-                const float dx = acc[over][along];
-                dX[n*size_i + i] = accumulate ? dX[n*size_i + i] + dx : dx;
-            }
-        }
-    }
-}
-
-// dW1[i,h] = sum(n, X[n,i]*dU[n,h])
-extern "C" __global__ void backward_dW1(
-    const float* __restrict__ X,  // [n, i]
-    const float* __restrict__ dU,  // [n, h]
-    float* __restrict__ dW1,  // [i, h]
-    INDEX size_n,
-    INDEX size_h,
-    INDEX size_i,
-    int accumulate
-)
-{
-    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
-    const INDEX rows = size_i, columns = size_h, length = size_n;
-    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
-    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
-    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
-            const INDEX i = top + at, n = begin + step;
-            float value = 0;
-            if (i < rows && n < length) {
-                value = X[n*size_i + i];
-            }
-            As[step][at] = value;
-        }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
-            const INDEX h = left + at, n = begin + step;
-            float value = 0;
-            if (h < columns && n < length) {
-                value = dU[n*size_h + h];
-            }
-            Bs[step][at] = value;
-        }
-        __syncthreads();
-#pragma unroll
-        for (int step = 0; step < 16; ++step) {
-#pragma unroll
-            for (int over = 0; over < 4; ++over) {
-#pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
-            }
-        }
-        __syncthreads();
-    }
-#pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX i = top + my_row + over, h = left + my_column + along;
-            if (i < rows && h < columns) {
-                const float dw1 = acc[over][along];
-                dW1[i*size_h + h] = accumulate ? dW1[i*size_h + h] + dw1 : dw1;
-            }
-        }
-    }
-}
-
-// db1[h] = sum(n, dU[n,h]), of each chunk of rows
-extern "C" __global__ void backward_db1_partial(
-    const float* __restrict__ dU,  // [n, h]
-    float* __restrict__ db1_partial,  // [chunks, h]
+// dG[n,h] = sum(o, W2[h,o]*dY[n,o]), from chunks of the sum
+extern "C" __global__ void backward_dG_chunks(
+    const float* __restrict__ dG_partial,  // [chunks, n, h]
+    float* __restrict__ dG,  // [n, h]
     INDEX size_n,
     INDEX size_h,
     INDEX chunks
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the chunk a threadIdx.y.
+    const INDEX count = size_n*size_h;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dG_partial[chunk*(size_n*size_h) + element]);
+        }
+        dG[element] = total.value();
+    }
+}
+
+// g[n,h] = tanh(sqrt(2)*rsqrt(pi)*(U[n,h] + 0.044715*U[n,h]**3))
+// dU[n,h] = 0.5*dG[n,h]*(1 + g[n,h] + U[n,h]*sqrt(2)*rsqrt(pi)*(1 - g[n,h]**2)*(1 + 0.134145*U[n,h]**2))
+// db1[h] = sum(n, dU[n,h]), of each chunk of rows
+extern "C" __global__ void backward_dU_db1(
+    const float* __restrict__ U,  // [n, h]
+    const float* __restrict__ dG,  // [n, h]
+    float* __restrict__ db1,  // [h]
+    float* __restrict__ dU,  // [n, h]
+    float* __restrict__ db1_partial,  // [chunks, h]
+    INDEX size_n,
+    INDEX size_h,
+    INDEX chunks,
+    int accumulate
+)
+{
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
     const INDEX columns = size_h, h = (INDEX)blockIdx.x*32 + threadIdx.x;
-    const INDEX rows = size_n, share = (rows + chunks - 1)/chunks;
+    const INDEX rows = size_n, share = (rows + gridDim.y - 1)/gridDim.y;
     const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
     float db1_value = 0;
     if (h < columns) {
+        const float scale = sqrtf(2.0f)*rsqrtf(3.1415927f);
         for (INDEX n = begin + threadIdx.y; n < end; n += 8) {
-            db1_value = db1_value + dU[n*size_h + h];
+            const float u = U[n*size_h + h];
+            const float g = tanhf(scale*(u + 0.044715f*cube(u)));
+            const float du = 0.5f*dG[n*size_h + h]*(1.0f + g + scale*(u*(1.0f - square(g))*(1.0f + 0.134145f*square(u))));
+            dU[n*size_h + h] = du;
+            db1_value += du;
         }
     }
     __shared__ float tile[1][8][33];
@@ -402,12 +377,16 @@ extern "C" __global__ void backward_db1_partial(
         for (int line = 1; line < 8; ++line) {
             db1_value += tile[0][line][threadIdx.x];
         }
-        db1_partial[blockIdx.y*columns + h] = db1_value;
+        if (chunks == 1) {
+            db1[h] = accumulate ? db1[h] + db1_value : db1_value;
+        } else {
+            db1_partial[blockIdx.y*columns + h] = db1_value;
+        }
     }
 }
 
 // db1[h] = sum(n, dU[n,h])
-extern "C" __global__ void backward_db1(
+extern "C" __global__ void backward_dU_db1_sum(
     const float* __restrict__ db1_partial,  // [chunks, h]
     float* __restrict__ db1,  // [h]
     INDEX size_h,
@@ -415,13 +394,206 @@ extern "C" __global__ void backward_db1(
     int accumulate
 )
 {
-    const INDEX count = size_h;
-    for (INDEX h = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; h < count; h += (INDEX)gridDim.x*blockDim.x) {
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
+    const INDEX columns = size_h, h = (INDEX)blockIdx.x*32 + threadIdx.x;
+    const INDEX rows = chunks, share = (rows + gridDim.y - 1)/gridDim.y;
+    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
+    float db1_value = 0;
+    if (h < columns) {
+        for (INDEX chunk = begin + threadIdx.y; chunk < end; chunk += 8) {
+            db1_value += db1_partial[chunk*columns + h];
+        }
+    }
+    __shared__ float tile[1][8][33];
+    tile[0][threadIdx.y][threadIdx.x] = db1_value;
+    __syncthreads();
+    if (threadIdx.y == 0 && h < columns) {
+        for (int line = 1; line < 8; ++line) {
+            db1_value += tile[0][line][threadIdx.x];
+        }
+        db1[h] = accumulate ? db1[h] + db1_value : db1_value;
+    }
+}
+
+// dX[n,i] = sum(h, W1[i,h]*dU[n,h])
+extern "C" __global__ void backward_dX(
+    const float* __restrict__ W1,  // [i, h]
+    const float* __restrict__ dU,  // [n, h]
+    float* __restrict__ dX,  // [n, i]
+    float* __restrict__ dX_partial,  // [chunks, n, i]
+    INDEX size_n,
+    INDEX size_h,
+    INDEX size_i,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
+    const INDEX rows = size_n, columns = size_i, length = size_h;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(dU, length);
+    const bool whole_b = in_packs(W1, length);
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread/4, step = thread%4*4;
+            const INDEX n = top + at, h = begin + step;
+            Pack<float> pack = {};
+            if (n < rows && h < end) {
+                pack = read(dU + n*size_h + h, whole_a, end - h);
+            }
+            for (int lane = 0; lane < 4; ++lane) As[step + lane][at ^ step/4*8] = pack.lane[lane];
+        }
+        {
+            const int at = thread/4, step = thread%4*4;
+            const INDEX i = left + at, h = begin + step;
+            Pack<float> pack = {};
+            if (i < columns && h < end) {
+                pack = read(W1 + i*size_h + h, whole_b, end - h);
+            }
+            for (int lane = 0; lane < 4; ++lane) Bs[step + lane][at ^ step/4*8] = pack.lane[lane];
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int place = 0; place < 16; ++place) {
+        const INDEX n = top + my_row + place/4, i = left + my_column + place%4;
+        if (n < rows && i < columns) {
+            const float dx = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dX_partial[(blockIdx.y*rows + n)*columns + i] = dx;
+                continue;
+            }
+            dX[n*size_i + i] = accumulate ? dX[n*size_i + i] + dx : dx;
+        }
+    }
+}
+
+// dX[n,i] = sum(h, W1[i,h]*dU[n,h]), from chunks of the sum
+extern "C" __global__ void backward_dX_chunks(
+    const float* __restrict__ dX_partial,  // [chunks, n, i]
+    float* __restrict__ dX,  // [n, i]
+    INDEX size_n,
+    INDEX size_i,
+    INDEX chunks,
+    int accumulate
+)
+{
+    const INDEX count = size_n*size_i;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
         Sum total;
         for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(db1_partial[chunk*size_h + h]);
+            total.add(dX_partial[chunk*(size_n*size_i) + element]);
         }
-        db1[h] = accumulate ? db1[h] + total.value() : total.value();
+        const float dx = total.value();
+        dX[element] = accumulate ? dX[element] + dx : dx;
+    }
+}
+
+// dW1[i,h] = sum(n, X[n,i]*dU[n,h])
+extern "C" __global__ void backward_dW1(
+    const float* __restrict__ X,  // [n, i]
+    const float* __restrict__ dU,  // [n, h]
+    float* __restrict__ dW1,  // [i, h]
+    float* __restrict__ dW1_partial,  // [chunks, i, h]
+    INDEX size_n,
+    INDEX size_h,
+    INDEX size_i,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
+    const INDEX rows = size_i, columns = size_h, length = size_n;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(X, rows);
+    const bool whole_b = in_packs(dU, columns);
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread%16*4, step = thread/16;
+            const INDEX i = top + at, n = begin + step;
+            Pack<float> pack = {};
+            if (i < rows && n < end) {
+                pack = read(X + n*size_i + i, whole_a, rows - i);
+            }
+            *(Pack<float>*)&As[step][at ^ step/4*8] = pack;
+        }
+        {
+            const int at = thread%16*4, step = thread/16;
+            const INDEX h = left + at, n = begin + step;
+            Pack<float> pack = {};
+            if (h < columns && n < end) {
+                pack = read(dU + n*size_h + h, whole_b, columns - h);
+            }
+            *(Pack<float>*)&Bs[step][at ^ step/4*8] = pack;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int place = 0; place < 16; ++place) {
+        const INDEX i = top + my_row + place/4, h = left + my_column + place%4;
+        if (i < rows && h < columns) {
+            const float dw1 = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dW1_partial[(blockIdx.y*rows + i)*columns + h] = dw1;
+                continue;
+            }
+            dW1[i*size_h + h] = accumulate ? dW1[i*size_h + h] + dw1 : dw1;
+        }
+    }
+}
+
+// dW1[i,h] = sum(n, X[n,i]*dU[n,h]), from chunks of the sum
+extern "C" __global__ void backward_dW1_chunks(
+    const float* __restrict__ dW1_partial,  // [chunks, i, h]
+    float* __restrict__ dW1,  // [i, h]
+    INDEX size_h,
+    INDEX size_i,
+    INDEX chunks,
+    int accumulate
+)
+{
+    const INDEX count = size_i*size_h;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dW1_partial[chunk*(size_i*size_h) + element]);
+        }
+        const float dw1 = total.value();
+        dW1[element] = accumulate ? dW1[element] + dw1 : dw1;
     }
 }
 
@@ -431,6 +603,7 @@ extern "C" __global__ void backward_dW2(
     const float* __restrict__ U,  // [n, h]
     const float* __restrict__ dY,  // [n, o]
     float* __restrict__ dW2,  // [h, o]
+    float* __restrict__ dW2_sum_partial,  // [chunks, h, o]
     INDEX size_n,
     INDEX size_h,
     INDEX size_o,
@@ -438,76 +611,106 @@ extern "C" __global__ void backward_dW2(
 )
 {
     // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
     const INDEX rows = size_h, columns = size_o, length = size_n;
     const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
     const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_b = in_packs(dY, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        for (int place = thread; place < 1024; place += 256) {
+            const int at = place%64, step = place/64;
             const INDEX h = top + at, n = begin + step;
             float value = 0;
-            if (h < rows && n < length) {
+            if (h < rows && n < end) {
                 const float u = U[n*size_h + h];
                 value = u*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(u + 0.044715f*cube(u))));
             }
-            As[step][at] = value;
+            As[step][at ^ step/4*8] = value;
         }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
+        {
+            const int at = thread%16*4, step = thread/16;
             const INDEX o = left + at, n = begin + step;
-            float value = 0;
-            if (o < columns && n < length) {
-                value = dY[n*size_o + o];
+            Pack<float> pack = {};
+            if (o < columns && n < end) {
+                pack = read(dY + n*size_o + o, whole_b, columns - o);
             }
-            Bs[step][at] = value;
+            *(Pack<float>*)&Bs[step][at ^ step/4*8] = pack;
         }
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX h = top + my_row + over, o = left + my_column + along;
-            if (h < rows && o < columns) {
-                const float dw2_sum = acc[over][along];
-                const float dw2 = 0.5f*dw2_sum;
-                dW2[h*size_o + o] = accumulate ? dW2[h*size_o + o] + dw2 : dw2;
+    for (int place = 0; place < 16; ++place) {
+        const INDEX h = top + my_row + place/4, o = left + my_column + place%4;
+        if (h < rows && o < columns) {
+            const float dw2_sum = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dW2_sum_partial[(blockIdx.y*rows + h)*columns + o] = dw2_sum;
+                continue;
             }
+            const float dw2 = 0.5f*dw2_sum;
+            dW2[h*size_o + o] = accumulate ? dW2[h*size_o + o] + dw2 : dw2;
         }
     }
 }
 
+// dW2_sum[h,o] = sum(n, U[n,h]*dY[n,o]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(U[n,h] + 0.044715*U[n,h]**3)))), from chunks of the sum
+// dW2[h,o] = 0.5*dW2_sum[h,o]
+extern "C" __global__ void backward_dW2_chunks(
+    const float* __restrict__ dW2_sum_partial,  // [chunks, h, o]
+    float* __restrict__ dW2,  // [h, o]
+    INDEX size_h,
+    INDEX size_o,
+    INDEX chunks,
+    int accumulate
+)
+{
+    const INDEX count = size_h*size_o;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dW2_sum_partial[chunk*(size_h*size_o) + element]);
+        }
+        const float dw2_sum = total.value();
+        const float dw2 = 0.5f*dw2_sum;
+        dW2[element] = accumulate ? dW2[element] + dw2 : dw2;
+    }
+}
+
 // db2[o] = sum(n, dY[n,o]), of each chunk of rows
-extern "C" __global__ void backward_db2_partial(
+extern "C" __global__ void backward_db2(
     const float* __restrict__ dY,  // [n, o]
+    float* __restrict__ db2,  // [o]
     float* __restrict__ db2_partial,  // [chunks, o]
     INDEX size_n,
     INDEX size_o,
-    INDEX chunks
+    INDEX chunks,
+    int accumulate
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the chunk a threadIdx.y.
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
     const INDEX columns = size_o, o = (INDEX)blockIdx.x*32 + threadIdx.x;
-    const INDEX rows = size_n, share = (rows + chunks - 1)/chunks;
+    const INDEX rows = size_n, share = (rows + gridDim.y - 1)/gridDim.y;
     const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
     float db2_value = 0;
     if (o < columns) {
         for (INDEX n = begin + threadIdx.y; n < end; n += 8) {
-            db2_value = db2_value + dY[n*size_o + o];
+            db2_value += dY[n*size_o + o];
         }
     }
     __shared__ float tile[1][8][33];
@@ -517,12 +720,16 @@ extern "C" __global__ void backward_db2_partial(
         for (int line = 1; line < 8; ++line) {
             db2_value += tile[0][line][threadIdx.x];
         }
-        db2_partial[blockIdx.y*columns + o] = db2_value;
+        if (chunks == 1) {
+            db2[o] = accumulate ? db2[o] + db2_value : db2_value;
+        } else {
+            db2_partial[blockIdx.y*columns + o] = db2_value;
+        }
     }
 }
 
 // db2[o] = sum(n, dY[n,o])
-extern "C" __global__ void backward_db2(
+extern "C" __global__ void backward_db2_sum(
     const float* __restrict__ db2_partial,  // [chunks, o]
     float* __restrict__ db2,  // [o]
     INDEX size_o,
@@ -530,12 +737,23 @@ extern "C" __global__ void backward_db2(
     int accumulate
 )
 {
-    const INDEX count = size_o;
-    for (INDEX o = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; o < count; o += (INDEX)gridDim.x*blockDim.x) {
-        Sum total;
-        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(db2_partial[chunk*size_o + o]);
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
+    const INDEX columns = size_o, o = (INDEX)blockIdx.x*32 + threadIdx.x;
+    const INDEX rows = chunks, share = (rows + gridDim.y - 1)/gridDim.y;
+    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
+    float db2_value = 0;
+    if (o < columns) {
+        for (INDEX chunk = begin + threadIdx.y; chunk < end; chunk += 8) {
+            db2_value += db2_partial[chunk*columns + o];
         }
-        db2[o] = accumulate ? db2[o] + total.value() : total.value();
+    }
+    __shared__ float tile[1][8][33];
+    tile[0][threadIdx.y][threadIdx.x] = db2_value;
+    __syncthreads();
+    if (threadIdx.y == 0 && o < columns) {
+        for (int line = 1; line < 8; ++line) {
+            db2_value += tile[0][line][threadIdx.x];
+        }
+        db2[o] = accumulate ? db2[o] + db2_value : db2_value;
     }
 }

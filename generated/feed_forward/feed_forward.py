@@ -12,11 +12,14 @@
 
 Saved for the backward: U.  Computed again: G.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dW1 over W1, dW2 over W2.
+A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
 
-Made by `derive emit feed_forward`; do not edit.
+Made by `derive emit feed_forward -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("feed_forward.cu")
@@ -35,8 +38,14 @@ def blocks(count, threads, most=65535):
 
 
 def column_chunks(rows):
-    """Chunks of rows that are reduced apart: 256 rows each, so that a thread adds up no more than a few dozen."""
+    """Chunks of rows that are reduced apart: 256 rows each, a few dozen a thread, or 1024 chunks of more."""
     return max(1, min(-(-rows // 256), 1024))
+
+
+def product_chunks(batches, rows, columns, length):
+    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
+    tiles = batches * -(-rows // 64) * -(-columns // 64)
+    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
 
 
 class Kernels:
@@ -51,7 +60,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def feed_forward_forward(self, X, W1, b1, W2, b2, *, stream=None):
@@ -63,7 +71,7 @@ class Kernels:
             b1: [h], float32
             W2: [h, o], float32
             b2: [o], float32
-        
+
         Returns:
             Y: [n, o]
             U: [n, h], saved for the backward
@@ -75,14 +83,20 @@ class Kernels:
         _, size_o = self.check("W2", W2, "T", (size_h, None))
         self.check("b2", b2, "T", (size_o,))
         with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_n, size_h, size_i)*size_n*size_h, product_chunks(1, size_n, size_o, size_h)*size_n*size_o, size_h, size_h*size_o, size_i*size_h, size_n*size_h, size_n*size_i, size_n*size_o, size_o), ())
             Y = cp.empty((size_n, size_o), dtypes["T"])
             U = cp.empty((size_n, size_h), dtypes["compute"])
             G = cp.empty((size_n, size_h), dtypes["compute"])
-            module, index = self.module(max(0, size_h, size_h*size_o, size_i*size_h, size_n*size_h, size_n*size_i, size_n*size_o, size_o), ())
-            self.launch(module, "forward_U_G", (blocks(size_n, 64, 2**31)*blocks(size_h, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (X, W1, b1, U, G, index(size_n), index(size_h), index(size_i),))
-            self.launch(module, "forward_Y", (blocks(size_n, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (W2, b2, G, Y, index(size_n), index(size_h), index(size_o),))
+            U_sum_partial = cp.empty((product_chunks(1, size_n, size_h, size_i), size_n, size_h), dtypes["compute"])
+            Y_sum_partial = cp.empty((product_chunks(1, size_n, size_o, size_h), size_n, size_o), dtypes["compute"])
+            self.launch(module, "forward_U_G", (blocks(size_n, 64, 2**31)*blocks(size_h, 64, 2**31)*(1), max(product_chunks(1, size_n, size_h, size_i), 1), 1), (256, 1, 1),
+                        (X, W1, b1, U, G, U_sum_partial, index(size_n), index(size_h), index(size_i),))
+            self.launch(module, "forward_U_G_chunks", (blocks(size_n*size_h, 256)*min(product_chunks(1, size_n, size_h, size_i), 1), 1, 1), (256, 1, 1),
+                        (U_sum_partial, b1, U, G, index(size_n), index(size_h), index(product_chunks(1, size_n, size_h, size_i)),))
+            self.launch(module, "forward_Y", (blocks(size_n, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), max(product_chunks(1, size_n, size_o, size_h), 1), 1), (256, 1, 1),
+                        (W2, b2, G, Y, Y_sum_partial, index(size_n), index(size_h), index(size_o),))
+            self.launch(module, "forward_Y_chunks", (blocks(size_n*size_o, 256)*min(product_chunks(1, size_n, size_o, size_h), 1), 1, 1), (256, 1, 1),
+                        (Y_sum_partial, b2, Y, index(size_n), index(size_o), index(product_chunks(1, size_n, size_o, size_h)),))
         return Y, U
 
     def feed_forward_backward(self, dY, X, W1, W2, U, *, out=None, accumulate=False, stream=None):
@@ -96,7 +110,7 @@ class Kernels:
             U: [n, h], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [n, i]
             dW1: [i, h]
@@ -111,6 +125,7 @@ class Kernels:
         self.check("W2", W2, "T", (size_h, size_o))
         self.check("U", U, "compute", (size_n, size_h))
         with stream or nullcontext():
+            module, index = self.module(max(1, column_chunks(size_n)*size_h, column_chunks(size_n)*size_o, product_chunks(1, size_h, size_o, size_n)*size_h*size_o, product_chunks(1, size_i, size_h, size_n)*size_i*size_h, product_chunks(1, size_n, size_h, size_o)*size_n*size_h, product_chunks(1, size_n, size_i, size_h)*size_n*size_i, size_h, size_h*size_o, size_i*size_h, size_n*size_h, size_n*size_i, size_n*size_o, size_o), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -128,26 +143,35 @@ class Kernels:
                 self.check("db2", db2, "T", (size_o,))
             dG = cp.empty((size_n, size_h), dtypes["compute"])
             dU = cp.empty((size_n, size_h), dtypes["compute"])
+            dG_partial = cp.empty((product_chunks(1, size_n, size_h, size_o), size_n, size_h), dtypes["compute"])
             db1_partial = cp.empty((column_chunks(size_n), size_h), dtypes["compute"])
+            dX_partial = cp.empty((product_chunks(1, size_n, size_i, size_h), size_n, size_i), dtypes["compute"])
+            dW1_partial = cp.empty((product_chunks(1, size_i, size_h, size_n), size_i, size_h), dtypes["compute"])
+            dW2_sum_partial = cp.empty((product_chunks(1, size_h, size_o, size_n), size_h, size_o), dtypes["compute"])
             db2_partial = cp.empty((column_chunks(size_n), size_o), dtypes["compute"])
-            module, index = self.module(max(0, column_chunks(size_n)*size_h, column_chunks(size_n)*size_o, size_h, size_h*size_o, size_i*size_h, size_n*size_h, size_n*size_i, size_n*size_o, size_o), ())
-            self.launch(module, "backward_dG", (blocks(size_n, 64, 2**31)*blocks(size_h, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (W2, dY, dG, index(size_n), index(size_h), index(size_o),))
-            self.launch(module, "backward_dU", (blocks(size_n*size_h, 256), 1, 1), (256, 1, 1),
-                        (U, dG, dU, index(size_n), index(size_h),))
-            self.launch(module, "backward_dX", (blocks(size_n, 64, 2**31)*blocks(size_i, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (W1, dU, dX, index(size_n), index(size_h), index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_dW1", (blocks(size_i, 64, 2**31)*blocks(size_h, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (X, dU, dW1, index(size_n), index(size_h), index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_db1_partial", (blocks(size_h, 32), column_chunks(size_n), 1), (32, 8, 1),
-                        (dU, db1_partial, index(size_n), index(size_h), index(column_chunks(size_n)),))
-            self.launch(module, "backward_db1", (blocks(size_h, 256), 1, 1), (256, 1, 1),
+            self.launch(module, "backward_dG", (blocks(size_n, 64, 2**31)*blocks(size_h, 64, 2**31)*(1), max(product_chunks(1, size_n, size_h, size_o), 1), 1), (256, 1, 1),
+                        (W2, dY, dG, dG_partial, index(size_n), index(size_h), index(size_o),))
+            self.launch(module, "backward_dG_chunks", (blocks(size_n*size_h, 256)*min(product_chunks(1, size_n, size_h, size_o), 1), 1, 1), (256, 1, 1),
+                        (dG_partial, dG, index(size_n), index(size_h), index(product_chunks(1, size_n, size_h, size_o)),))
+            self.launch(module, "backward_dU_db1", (blocks(size_h, 32, 2**31), column_chunks(size_n), 1), (32, 8, 1),
+                        (U, dG, db1, dU, db1_partial, index(size_n), index(size_h), index(column_chunks(size_n)), cp.int32(accumulate),))
+            self.launch(module, "backward_dU_db1_sum", (blocks(size_h, 32, 2**31)*(column_chunks(size_n) > 1), 1, 1), (32, 8, 1),
                         (db1_partial, db1, index(size_h), index(column_chunks(size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_dW2", (blocks(size_h, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (U, dY, dW2, index(size_n), index(size_h), index(size_o), cp.int32(accumulate),))
-            self.launch(module, "backward_db2_partial", (blocks(size_o, 32), column_chunks(size_n), 1), (32, 8, 1),
-                        (dY, db2_partial, index(size_n), index(size_o), index(column_chunks(size_n)),))
-            self.launch(module, "backward_db2", (blocks(size_o, 256), 1, 1), (256, 1, 1),
+            self.launch(module, "backward_dX", (blocks(size_n, 64, 2**31)*blocks(size_i, 64, 2**31)*(1), max(product_chunks(1, size_n, size_i, size_h), 1), 1), (256, 1, 1),
+                        (W1, dU, dX, dX_partial, index(size_n), index(size_h), index(size_i), cp.int32(accumulate),))
+            self.launch(module, "backward_dX_chunks", (blocks(size_n*size_i, 256)*min(product_chunks(1, size_n, size_i, size_h), 1), 1, 1), (256, 1, 1),
+                        (dX_partial, dX, index(size_n), index(size_i), index(product_chunks(1, size_n, size_i, size_h)), cp.int32(accumulate),))
+            self.launch(module, "backward_dW1", (blocks(size_i, 64, 2**31)*blocks(size_h, 64, 2**31)*(1), max(product_chunks(1, size_i, size_h, size_n), 1), 1), (256, 1, 1),
+                        (X, dU, dW1, dW1_partial, index(size_n), index(size_h), index(size_i), cp.int32(accumulate),))
+            self.launch(module, "backward_dW1_chunks", (blocks(size_i*size_h, 256)*min(product_chunks(1, size_i, size_h, size_n), 1), 1, 1), (256, 1, 1),
+                        (dW1_partial, dW1, index(size_h), index(size_i), index(product_chunks(1, size_i, size_h, size_n)), cp.int32(accumulate),))
+            self.launch(module, "backward_dW2", (blocks(size_h, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), max(product_chunks(1, size_h, size_o, size_n), 1), 1), (256, 1, 1),
+                        (U, dY, dW2, dW2_sum_partial, index(size_n), index(size_h), index(size_o), cp.int32(accumulate),))
+            self.launch(module, "backward_dW2_chunks", (blocks(size_h*size_o, 256)*min(product_chunks(1, size_h, size_o, size_n), 1), 1, 1), (256, 1, 1),
+                        (dW2_sum_partial, dW2, index(size_h), index(size_o), index(product_chunks(1, size_h, size_o, size_n)), cp.int32(accumulate),))
+            self.launch(module, "backward_db2", (blocks(size_o, 32, 2**31), column_chunks(size_n), 1), (32, 8, 1),
+                        (dY, db2, db2_partial, index(size_n), index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
+            self.launch(module, "backward_db2_sum", (blocks(size_o, 32, 2**31)*(column_chunks(size_n) > 1), 1, 1), (32, 8, 1),
                         (db2_partial, db2, index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
         return dX, dW1, db1, dW2, db2
 
@@ -166,7 +190,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -199,7 +223,6 @@ def feed_forward_backward(*args, **options):
     return _default().feed_forward_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -9,11 +9,13 @@
 
 Saved for the backward: nothing beyond inputs and outputs.  Computed again: c.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dY over Y, dY over T, dT over Y, dT over T.
 
-Made by `derive emit huber`; do not edit.
+Made by `derive emit huber -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("huber.cu")
@@ -31,19 +33,9 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
-
-
-def row_blocks(rows, count):
-    """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+def total_chunks(count):
+    """Blocks that share a sum over `count` elements: 16 elements a thread, until there are enough blocks."""
+    return max(1, min(-(-count // 4096), 1024))
 
 
 class Kernels:
@@ -58,7 +50,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def huber_forward(self, Y, T, *, stream=None):
@@ -67,7 +58,7 @@ class Kernels:
         Args:
             Y: [n, o], float32
             T: [n, o], float32
-        
+
         Returns:
             L: []
         """
@@ -75,10 +66,13 @@ class Kernels:
         size_n, size_o = self.check("Y", Y, "T", (None, None))
         self.check("T", T, "T", (size_n, size_o))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_n*size_o, total_chunks(size_n*size_o)), ())
             L = cp.empty((), dtypes["T"])
-            module, index = self.module(max(1, size_n*size_o), ())
-            self.launch(module, "forward_L", (row_blocks(1, size_n*size_o), 1, 1), (*row_threads(size_n*size_o), 1),
-                        (Y, T, L, index(size_n), index(size_o),))
+            L_sum_partial = cp.empty((total_chunks(size_n*size_o),), dtypes["compute"])
+            self.launch(module, "forward_L_partial", (total_chunks(size_n*size_o), 1, 1), (256, 1, 1),
+                        (Y, T, L_sum_partial, index(size_n), index(size_o),))
+            self.launch(module, "forward_L", (1, 1, 1), (256, 1, 1),
+                        (L_sum_partial, L, index(size_n), index(size_o), index(total_chunks(size_n*size_o)),))
         return L
 
     def huber_backward(self, dL, Y, T, *, out=None, accumulate=False, stream=None):
@@ -90,7 +84,7 @@ class Kernels:
             T: [n, o], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dY: [n, o]
             dT: [n, o]
@@ -100,6 +94,7 @@ class Kernels:
         size_n, size_o = self.check("Y", Y, "T", (None, None))
         self.check("T", T, "T", (size_n, size_o))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_n*size_o), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -109,12 +104,8 @@ class Kernels:
                 dY, dT = out
                 self.check("dY", dY, "T", (size_n, size_o))
                 self.check("dT", dT, "T", (size_n, size_o))
-            g2 = cp.empty((), dtypes["compute"])
-            module, index = self.module(max(1, size_n*size_o), ())
-            self.launch(module, "backward_g2", (blocks(1, 256), 1, 1), (256, 1, 1),
-                        (dL, g2, index(size_n), index(size_o),))
-            self.launch(module, "backward_dY_dT", (blocks(size_n*size_o, 256), 1, 1), (256, 1, 1),
-                        (Y, T, g2, dY, dT, index(size_n), index(size_o), cp.int32(accumulate),))
+            self.launch(module, "backward_dY_dT", (blocks(size_n*size_o, 1024), 1, 1), (256, 1, 1),
+                        (Y, T, dL, dY, dT, index(size_n), index(size_o), cp.int32(accumulate),))
         return dY, dT
 
     def module(self, count, ids):
@@ -132,7 +123,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -165,7 +156,6 @@ def huber_backward(*args, **options):
     return _default().huber_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -1,13 +1,14 @@
-// kl_div: forward and backward, float32.  Made by `derive emit kl_div`; do not edit.
+// kl_div: forward and backward, float32.  Made by `derive emit kl_div -o DIR`; do not edit.
 //
 //     Z[n] = logsumexp(v, X[n,v])
 //     L = mean(n, sum(v, P[n,v]*(log(P[n,v]) - X[n,v] + Z[n])))
 //
-//     dX = g (diag(P 1) exp(X − Z 1ᵀ) − P)
+//     dX = g (diag(P 1) softmax(X) − P)
 //     dP = g (Z 1ᵀ + log(P) + 1 − X)
 //
 // Saved for the backward: Z.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dX over X, dX over P.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -15,16 +16,17 @@
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
+#ifndef DYN_SHARED
+#define DYN_SHARED(T, name) extern __shared__ T name[]
+#endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -36,15 +38,13 @@ __device__ inline float row_sum(float x) {
     return x;
 }
 
-// The greatest of x over the threads of a row, known to all of them.
-__device__ inline float row_max(float x) {
+// The greatest of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = fmaxf(x, other);
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -58,112 +58,155 @@ __device__ inline float row_max(float x) {
 
 // Z_max[n] = max(v, X[n,v])
 // Z_sum[n] = sum(v, where(X[n,v] <= -5e+29, 0, exp(X[n,v] - Z_max[n])))
-// Z[n] = where(Z_max[n] <= -5e+29, -1e+30, Z_max[n] + log(Z_sum[n]))
-extern "C" __global__ void forward_Z(
+// Z[n] = where(Z_sum[n] <= 0, -1e+30, Z_max[n] + log(Z_sum[n]))
+// L_sum_sum[n] = sum(v, P[n,v]*(Z[n] + log(P[n,v]) - X[n,v]))
+extern "C" __global__ void forward_Z_L_sum_sum(
     const float* __restrict__ X,  // [n, v]
+    const float* __restrict__ P,  // [n, v]
     float* __restrict__ Z,  // [n]
+    float* __restrict__ L_sum_sum,  // [n]
     INDEX size_n,
-    INDEX size_v
+    INDEX size_v,
+    INDEX shared
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_n, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_n, count = size_v;
+    __shared__ float part[3][32];
+
+    // Each thread has its own places in shared memory, one for each element of a row that it works on.  For rows so
+    // long that `shared` is 0, elements are read again.
+    DYN_SHARED(float, kept);
+    const bool held = shared > 0;
+    const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
+    float* const x_row = kept + thread;  // X[n,v]
+
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX n = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_v : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float z_max = -INFINITY;
-    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        z_max = fmaxf(z_max, X[n*size_v + v]);
+    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
+        const float x = X[n*size_v + v];
+        if (held) x_row[at] = x;
+        z_max = fmaxf(z_max, x);
     }
-    z_max = row_max(z_max);
+    z_max = row_max(z_max, part[0]);
 
     float z_sum = 0;
-    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        const float x = X[n*size_v + v];
-        z_sum = z_sum + (x <= -5e29f ? 0.0f : expf(x - z_max));
+    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
+        const float x = held ? x_row[at] : X[n*size_v + v];
+        z_sum += x <= -5e29f ? 0.0f : expf(x - z_max);
     }
-    z_sum = row_sum(z_sum);
-    const float z = z_max <= -5e29f ? -1e30f : z_max + logf(z_sum);
-    if (writer) {
-        Z[n] = z;
+    z_sum = row_sum(z_sum, part[1]);
+    const float z = z_sum <= 0.0f ? -1e30f : z_max + logf(z_sum);
+    if (writer) Z[n] = z;
+
+    float l_sum_sum = 0;
+    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
+        const float x = held ? x_row[at] : X[n*size_v + v];
+        const float p = P[n*size_v + v];
+        l_sum_sum += p*(z + logf(p) - x);
     }
+    l_sum_sum = row_sum(l_sum_sum, part[2]);
+    if (writer) L_sum_sum[n] = l_sum_sum;
 }
 
-// L_1 = sum(n, v, P[n,v]*(Z[n] + log(P[n,v]) - X[n,v]))
-// L = L_1/size(n)
-extern "C" __global__ void forward_L(
-    const float* __restrict__ X,  // [n, v]
-    const float* __restrict__ P,  // [n, v]
-    const float* __restrict__ Z,  // [n]
-    float* __restrict__ L,  // []
-    INDEX size_n,
-    INDEX size_v
-)
-{
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = 1, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_n*size_v : 0;
-    const bool writer = group < rows && threadIdx.x == 0;
-
-    float l_1 = 0;
-    for (INDEX element = threadIdx.x; element < stop; element += blockDim.x) {
-        const INDEX n = element/size_v;
-        const float p = P[element];
-        l_1 = l_1 + p*(Z[n] + logf(p) - X[element]);
-    }
-    l_1 = row_sum(l_1);
-    const float l = l_1 / (float)size_n;
-    if (writer) {
-        L[0] = l;
-    }
-}
-
-// g = dL/size(n)
-extern "C" __global__ void backward_g(
-    const float* __restrict__ dL,  // []
-    float* __restrict__ g,  // []
+// L_sum = sum(n, L_sum_sum[n]), of each block
+extern "C" __global__ void forward_L_partial(
+    const float* __restrict__ L_sum_sum,  // [n]
+    float* __restrict__ L_sum_partial,  // [chunks]
     INDEX size_n
 )
 {
-    const INDEX count = 1;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        g[0] = dL[0] / (float)size_n;
+    // The threads of all blocks stride over the elements; each block adds up what its own have found.
+    const INDEX count = size_n;
+    float l_sum = 0;
+    for (INDEX n = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; n < count; n += (INDEX)gridDim.x*blockDim.x) {
+        l_sum += L_sum_sum[n];
+    }
+    __shared__ float part[1][32];
+    l_sum = row_sum(l_sum, part[0]);
+    if (threadIdx.x == 0) {
+        L_sum_partial[blockIdx.x] = l_sum;
+    }
+}
+
+// L_sum = sum(n, L_sum_sum[n])
+// L = L_sum/size(n)
+extern "C" __global__ void forward_L(
+    const float* __restrict__ L_sum_partial,  // [chunks]
+    float* __restrict__ L,  // []
+    INDEX size_n,
+    INDEX chunks
+)
+{
+    // The threads of all blocks stride over the elements; each block adds up what its own have found.
+    const INDEX count = chunks;
+    float l_sum = 0;
+    for (INDEX chunk = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; chunk < count; chunk += (INDEX)gridDim.x*blockDim.x) {
+        l_sum += L_sum_partial[chunk];
+    }
+    __shared__ float part[1][32];
+    l_sum = row_sum(l_sum, part[0]);
+    if (threadIdx.x == 0) {
+        L[0] = l_sum / (float)size_n;
     }
 }
 
 // dX_sum[n] = sum(v, P[n,v])
-// dX[n,v] = g*(dX_sum[n]*exp(X[n,v] - Z[n]) - P[n,v])
-// dP[n,v] = g*(1 + Z[n] + log(P[n,v]) - X[n,v])
+// dX[n,v] = dL*(dX_sum[n]*exp(X[n,v] - Z[n]) - P[n,v])/size(n)
+// dP[n,v] = dL*(1 + Z[n] + log(P[n,v]) - X[n,v])/size(n)
 extern "C" __global__ void backward_dX_dP(
-    const float* __restrict__ X,  // [n, v]
-    const float* __restrict__ P,  // [n, v]
+    const float* X,  // [n, v]
+    const float* P,  // [n, v]
     const float* __restrict__ Z,  // [n]
-    const float* __restrict__ g,  // []
-    float* __restrict__ dX,  // [n, v]
+    const float* __restrict__ dL,  // []
+    float* dX,  // [n, v]
     float* __restrict__ dP,  // [n, v]
     INDEX size_n,
     INDEX size_v,
+    INDEX shared,
     int accumulate
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_n, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_n, count = size_v;
+    __shared__ float part[1][32];
+
+    // Each thread has its own places in shared memory, one for each element of a row that it works on.  For rows so
+    // long that `shared` is 0, elements are read again.
+    DYN_SHARED(float, kept);
+    const bool held = shared > 0;
+    const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
+    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    float* const p_row = kept + thread;  // P[n,v]
+    float* const x_row = kept + slots + thread;  // X[n,v]
+
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX n = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_v : 0;
+    const INDEX stop = group < rows ? count : 0;
+    const float dl = dL[0];
+    const float scale = dl / (float)size_n;
+    const float z = Z[n];
 
     float dx_sum = 0;
-    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
+    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
         const float p = P[n*size_v + v];
-        const float dp = g[0]*(1.0f + Z[n] + logf(p) - X[n*size_v + v]);
+        if (held) p_row[at] = p;
+        const float x = X[n*size_v + v];
+        if (held) x_row[at] = x;
+        dx_sum += p;
+        const float dp = scale*(1.0f + z + logf(p) - x);
         dP[n*size_v + v] = accumulate ? dP[n*size_v + v] + dp : dp;
-        dx_sum = dx_sum + p;
     }
-    dx_sum = row_sum(dx_sum);
+    dx_sum = row_sum(dx_sum, part[0]);
 
-    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        const float dx = g[0]*(dx_sum*expf(X[n*size_v + v] - Z[n]) - P[n*size_v + v]);
+    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
+        const float p = held ? p_row[at] : P[n*size_v + v];
+        const float x = held ? x_row[at] : X[n*size_v + v];
+        const float dx = scale*(dx_sum*expf(x - z) - p);
         dX[n*size_v + v] = accumulate ? dX[n*size_v + v] + dx : dx;
     }
 }

@@ -3,16 +3,18 @@
     Z[n] = logsumexp(v, X[n,v])
     L = mean(n, sum(v, P[n,v]*(log(P[n,v]) - X[n,v] + Z[n])))
 
-    dX = g (diag(P 1) exp(X − Z 1ᵀ) − P)
+    dX = g (diag(P 1) softmax(X) − P)
     dP = g (Z 1ᵀ + log(P) + 1 − X)
 
 Saved for the backward: Z.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dX over X, dX over P.
 
-Made by `derive emit kl_div`; do not edit.
+Made by `derive emit kl_div -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kl_div.cu")
@@ -30,19 +32,33 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
+def total_chunks(count):
+    """Blocks that share a sum over `count` elements: 16 elements a thread, until there are enough blocks."""
+    return max(1, min(-(-count // 4096), 1024))
 
 
-def row_blocks(rows, count):
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
+
+
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
+
+
+def row_shared(count, kept):
+    """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
+    along, rows = row_threads(count, kept)
+    size = -(-count // along) * along * rows * kept
+    return size if size <= 96 * 1024 else 0
 
 
 class Kernels:
@@ -57,7 +73,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def kl_div_forward(self, X, P, *, stream=None):
@@ -66,7 +81,7 @@ class Kernels:
         Args:
             X: [n, v], float32
             P: [n, v], float32
-        
+
         Returns:
             L: []
             Z: [n], saved for the backward
@@ -75,13 +90,17 @@ class Kernels:
         size_n, size_v = self.check("X", X, "T", (None, None))
         self.check("P", P, "T", (size_n, size_v))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_n, size_n*size_v, size_v, total_chunks(size_n)), ())
             L = cp.empty((), dtypes["T"])
             Z = cp.empty((size_n,), dtypes["compute"])
-            module, index = self.module(max(1, size_n, size_n*size_v, size_v), ())
-            self.launch(module, "forward_Z", (row_blocks(size_n, size_v), 1, 1), (*row_threads(size_v), 1),
-                        (X, Z, index(size_n), index(size_v),))
-            self.launch(module, "forward_L", (row_blocks(1, size_n*size_v), 1, 1), (*row_threads(size_n*size_v), 1),
-                        (X, P, Z, L, index(size_n), index(size_v),))
+            L_sum_sum = cp.empty((size_n,), dtypes["compute"])
+            L_sum_partial = cp.empty((total_chunks(size_n),), dtypes["compute"])
+            self.launch(module, "forward_Z_L_sum_sum", (row_blocks(size_n, size_v, 4), 1, 1), (*row_threads(size_v, 4), 1),
+                        (X, P, Z, L_sum_sum, index(size_n), index(size_v), index(row_shared(size_v, 4)),), row_shared(size_v, 4))
+            self.launch(module, "forward_L_partial", (total_chunks(size_n), 1, 1), (256, 1, 1),
+                        (L_sum_sum, L_sum_partial, index(size_n),))
+            self.launch(module, "forward_L", (1, 1, 1), (256, 1, 1),
+                        (L_sum_partial, L, index(size_n), index(total_chunks(size_n)),))
         return L, Z
 
     def kl_div_backward(self, dL, X, P, Z, *, out=None, accumulate=False, stream=None):
@@ -94,7 +113,7 @@ class Kernels:
             Z: [n], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [n, v]
             dP: [n, v]
@@ -105,6 +124,7 @@ class Kernels:
         self.check("P", P, "T", (size_n, size_v))
         self.check("Z", Z, "compute", (size_n,))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_n, size_n*size_v, size_v), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -114,12 +134,8 @@ class Kernels:
                 dX, dP = out
                 self.check("dX", dX, "T", (size_n, size_v))
                 self.check("dP", dP, "T", (size_n, size_v))
-            g = cp.empty((), dtypes["compute"])
-            module, index = self.module(max(1, size_n, size_n*size_v, size_v), ())
-            self.launch(module, "backward_g", (blocks(1, 256), 1, 1), (256, 1, 1),
-                        (dL, g, index(size_n),))
-            self.launch(module, "backward_dX_dP", (row_blocks(size_n, size_v), 1, 1), (*row_threads(size_v), 1),
-                        (X, P, Z, g, dX, dP, index(size_n), index(size_v), cp.int32(accumulate),))
+            self.launch(module, "backward_dX_dP", (row_blocks(size_n, size_v, 8), 1, 1), (*row_threads(size_v, 8), 1),
+                        (X, P, Z, dL, dX, dP, index(size_n), index(size_v), index(row_shared(size_v, 8)), cp.int32(accumulate),), row_shared(size_v, 8))
         return dX, dP
 
     def module(self, count, ids):
@@ -137,7 +153,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -170,7 +186,6 @@ def kl_div_backward(*args, **options):
     return _default().kl_div_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -1,4 +1,4 @@
-// layernorm: forward and backward, float32.  Made by `derive emit layernorm`; do not edit.
+// layernorm: forward and backward, float32.  Made by `derive emit layernorm -o DIR`; do not edit.
 //
 //     param eps = 1e-5
 //     M[b,s] = mean(d, X[b,s,d])
@@ -11,37 +11,24 @@
 //
 // Saved for the backward: M, V.  Computed again: rstd, xhat.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dX over dY, dX over X, dgamma over gamma, dbeta over gamma.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
 #endif
-
-// A running sum in two levels: 32 terms at a time, so that a long sum stays accurate.
-struct Sum {
-    float high = 0, low = 0;
-    int terms = 0;
-    __device__ void add(float x) {
-        low += x;
-        if (++terms == 32) {
-            high += low;
-            low = 0;
-            terms = 0;
-        }
-    }
-    __device__ float value() const { return high + low; }
-};
+#ifndef DYN_SHARED
+#define DYN_SHARED(T, name) extern __shared__ T name[]
+#endif
 
 __device__ inline float square(float x) { return x*x; }
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -69,107 +56,173 @@ extern "C" __global__ void forward_M_V_Y(
     float* __restrict__ V,  // [b, s]
     INDEX size_b,
     INDEX size_s,
-    INDEX size_d
+    INDEX size_d,
+    INDEX shared
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_s, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_b*size_s, count = size_d;
+    __shared__ float part[2][32];
+
+    // Each thread has its own places in shared memory, one for each element of a row that it works on.  For rows so
+    // long that `shared` is 0, elements are read again.
+    DYN_SHARED(float, kept);
+    const bool held = shared > 0;
+    const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
+    float* const x_row = kept + thread;  // X[b,s,d]
+
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_d : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float m_sum = 0;
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        m_sum = m_sum + X[row*size_d + d];
+    for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
+        const float x = X[row*size_d + d];
+        if (held) x_row[at] = x;
+        m_sum += x;
     }
-    m_sum = row_sum(m_sum);
+    m_sum = row_sum(m_sum, part[0]);
     const float m = m_sum / (float)size_d;
-    if (writer) {
-        M[row] = m;
-    }
+    if (writer) M[row] = m;
 
     float v_sum = 0;
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        v_sum = v_sum + square(X[row*size_d + d] - m);
+    for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
+        const float x = held ? x_row[at] : X[row*size_d + d];
+        v_sum += square(x - m);
     }
-    v_sum = row_sum(v_sum);
+    v_sum = row_sum(v_sum, part[1]);
     const float v = v_sum / (float)size_d;
-    const float rstd_value = rsqrtf(1e-5f + v);
-    if (writer) {
-        V[row] = v;
-    }
+    const float rstd = rsqrtf(1e-5f + v);
+    if (writer) V[row] = v;
 
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        Y[row*size_d + d] = beta[d] + gamma[d]*rstd_value*(X[row*size_d + d] - m);
+    for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
+        const float x = held ? x_row[at] : X[row*size_d + d];
+        const float xhat = rstd*(x - m);
+        Y[row*size_d + d] = beta[d] + gamma[d]*xhat;
     }
 }
 
+// rstd[b,s] = rsqrt(1e-05 + V[b,s])
+// xhat[b,s,d] = rstd[b,s]*(X[b,s,d] - M[b,s])
 // g[b,s,d] = dY[b,s,d]*gamma[d]
 // dX_sum[b,s] = sum(d, g[b,s,d])
-// dX_sum2[b,s] = sum(d, g[b,s,d]*(X[b,s,d] - M[b,s]))
-// dX[b,s,d] = rsqrt(1e-05 + V[b,s])*(g[b,s,d] - dX_sum[b,s]/size(d) - dX_sum2[b,s]*(X[b,s,d] - M[b,s])/size(d)/(1e-05 + V[b,s]))
-extern "C" __global__ void backward_dX(
-    const float* __restrict__ X,  // [b, s, d]
+// dX_mean[b,s] = dX_sum[b,s]/size(d)
+// dX_sum2[b,s] = sum(d, g[b,s,d]*xhat[b,s,d])
+// dX_mean2[b,s] = dX_sum2[b,s]/size(d)
+// dX[b,s,d] = rstd[b,s]*(g[b,s,d] - dX_mean[b,s] - dX_mean2[b,s]*xhat[b,s,d])
+// dgamma[d] = sum(b, s, dY[b,s,d]*xhat[b,s,d]), of each block's rows
+// dbeta[d] = sum(b, s, dY[b,s,d]), of each block's rows
+extern "C" __global__ void backward_dX_dgamma_dbeta(
+    const float* X,  // [b, s, d]
     const float* __restrict__ gamma,  // [d]
     const float* __restrict__ M,  // [b, s]
     const float* __restrict__ V,  // [b, s]
-    const float* __restrict__ dY,  // [b, s, d]
-    float* __restrict__ dX,  // [b, s, d]
-    INDEX size_b,
-    INDEX size_s,
-    INDEX size_d,
-    int accumulate
-)
-{
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_s, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_d : 0;
-
-    float dx_sum = 0;
-    float dx_sum2 = 0;
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        const float dy = dY[row*size_d + d];
-        const float gamma_value = gamma[d];
-        dx_sum = dx_sum + dy*gamma_value;
-        dx_sum2 = dx_sum2 + dy*gamma_value*(X[row*size_d + d] - M[row]);
-    }
-    dx_sum = row_sum(dx_sum);
-    dx_sum2 = row_sum(dx_sum2);
-
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        const float v = 1e-5f + V[row];
-        const float dx = rsqrtf(v)*(dY[row*size_d + d]*gamma[d] - dx_sum / (float)size_d - dx_sum2*(X[row*size_d + d] - M[row]) / (float)size_d / v);
-        dX[row*size_d + d] = accumulate ? dX[row*size_d + d] + dx : dx;
-    }
-}
-
-// dgamma[d] = sum(b, s, dY[b,s,d]*rsqrt(1e-05 + V[b,s])*(X[b,s,d] - M[b,s])), of each chunk of rows
-// dbeta[d] = sum(b, s, dY[b,s,d]), of each chunk of rows
-extern "C" __global__ void backward_dgamma_dbeta_partial(
-    const float* __restrict__ X,  // [b, s, d]
-    const float* __restrict__ M,  // [b, s]
-    const float* __restrict__ V,  // [b, s]
-    const float* __restrict__ dY,  // [b, s, d]
+    const float* dY,  // [b, s, d]
+    float* dX,  // [b, s, d]
     float* __restrict__ dgamma_partial,  // [chunks, d]
     float* __restrict__ dbeta_partial,  // [chunks, d]
     INDEX size_b,
     INDEX size_s,
     INDEX size_d,
-    INDEX chunks
+    INDEX shared,
+    int accumulate
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the chunk a threadIdx.y.
+    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
+    const INDEX rows = size_b*size_s, count = size_d;
+    __shared__ float part[2][32];
+
+    // Each thread has its own places in shared memory, one for each element of a row that it works on.  For rows so
+    // long that `shared` is 0, elements are read again and sums stand in device memory.
+    DYN_SHARED(float, kept);
+    const bool held = shared > 0;
+    const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
+    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    float* const x_row = kept + thread;  // X[b,s,d]
+    float* const dy_row = kept + slots + thread;  // dY[b,s,d]
+    // This block's share of sums over all rows.
+    float* const dgamma_part = held ? kept + 2*slots + thread : dgamma_partial + blockIdx.x*count + thread;
+    float* const dbeta_part = held ? kept + 3*slots + thread : dbeta_partial + blockIdx.x*count + thread;
+    for (INDEX d = threadIdx.x, at = 0; d < count; d += blockDim.x, at += threads) {
+        dgamma_part[at] = 0;
+        dbeta_part[at] = 0;
+    }
+
+    for (INDEX top = (INDEX)blockIdx.x*blockDim.y; top < rows; top += (INDEX)gridDim.x*blockDim.y) {
+        const INDEX group = top + threadIdx.y;
+        const INDEX row = group < rows ? group : rows - 1;
+        const INDEX stop = group < rows ? count : 0;
+        const float rstd = rsqrtf(1e-5f + V[row]);
+        const float m = M[row];
+
+        float dx_sum = 0;
+        float dx_sum2 = 0;
+        for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
+            const float x = X[row*size_d + d];
+            if (held) x_row[at] = x;
+            const float dy = dY[row*size_d + d];
+            if (held) dy_row[at] = dy;
+            const float xhat = rstd*(x - m);
+            const float g = dy*gamma[d];
+            dx_sum += g;
+            dx_sum2 += g*xhat;
+            dgamma_part[at] += dy*xhat;
+            dbeta_part[at] += dy;
+        }
+        dx_sum = row_sum(dx_sum, part[0]);
+        dx_sum2 = row_sum(dx_sum2, part[1]);
+        const float dx_mean = dx_sum / (float)size_d;
+        const float dx_mean2 = dx_sum2 / (float)size_d;
+
+        for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
+            const float x = held ? x_row[at] : X[row*size_d + d];
+            const float dy = held ? dy_row[at] : dY[row*size_d + d];
+            const float xhat = rstd*(x - m);
+            const float g = dy*gamma[d];
+            const float dx = rstd*(g - dx_mean - dx_mean2*xhat);
+            dX[row*size_d + d] = accumulate ? dX[row*size_d + d] + dx : dx;
+        }
+    }
+
+    // The block's rows together: one thread of each column adds up what those of other threadIdx.y have.
+    __syncthreads();
+    if (threadIdx.y == 0) {
+        for (INDEX d = threadIdx.x, at = 0; d < count; d += blockDim.x, at += threads) {
+            float dgamma_part_sum = dgamma_part[at];
+            float dbeta_part_sum = dbeta_part[at];
+            for (int other = 1; other < blockDim.y; ++other) {
+                dgamma_part_sum += dgamma_part[at + other*blockDim.x];
+                dbeta_part_sum += dbeta_part[at + other*blockDim.x];
+            }
+            dgamma_partial[blockIdx.x*count + d] = dgamma_part_sum;
+            dbeta_partial[blockIdx.x*count + d] = dbeta_part_sum;
+        }
+    }
+}
+
+// dgamma[d] = sum(b, s, dY[b,s,d]*xhat[b,s,d])
+// dbeta[d] = sum(b, s, dY[b,s,d])
+extern "C" __global__ void backward_dX_dgamma_dbeta_sum(
+    const float* __restrict__ dgamma_partial,  // [chunks, d]
+    const float* __restrict__ dbeta_partial,  // [chunks, d]
+    float* __restrict__ dgamma,  // [d]
+    float* __restrict__ dbeta,  // [d]
+    INDEX size_d,
+    INDEX chunks,
+    int accumulate
+)
+{
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
     const INDEX columns = size_d, d = (INDEX)blockIdx.x*32 + threadIdx.x;
-    const INDEX rows = size_b*size_s, share = (rows + chunks - 1)/chunks;
+    const INDEX rows = chunks, share = (rows + gridDim.y - 1)/gridDim.y;
     const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
     float dgamma_value = 0;
     float dbeta_value = 0;
     if (d < columns) {
-        for (INDEX row = begin + threadIdx.y; row < end; row += 8) {
-            const float dy = dY[row*size_d + d];
-            dgamma_value = dgamma_value + dy*rsqrtf(1e-5f + V[row])*(X[row*size_d + d] - M[row]);
-            dbeta_value = dbeta_value + dy;
+        for (INDEX chunk = begin + threadIdx.y; chunk < end; chunk += 8) {
+            dgamma_value += dgamma_partial[chunk*columns + d];
+            dbeta_value += dbeta_partial[chunk*columns + d];
         }
     }
     __shared__ float tile[2][8][33];
@@ -181,34 +234,7 @@ extern "C" __global__ void backward_dgamma_dbeta_partial(
             dgamma_value += tile[0][line][threadIdx.x];
             dbeta_value += tile[1][line][threadIdx.x];
         }
-        dgamma_partial[blockIdx.y*columns + d] = dgamma_value;
-        dbeta_partial[blockIdx.y*columns + d] = dbeta_value;
-    }
-}
-
-// dgamma[d] = sum(b, s, dY[b,s,d]*rsqrt(1e-05 + V[b,s])*(X[b,s,d] - M[b,s]))
-// dbeta[d] = sum(b, s, dY[b,s,d])
-extern "C" __global__ void backward_dgamma_dbeta(
-    const float* __restrict__ dgamma_partial,  // [chunks, d]
-    const float* __restrict__ dbeta_partial,  // [chunks, d]
-    float* __restrict__ dgamma,  // [d]
-    float* __restrict__ dbeta,  // [d]
-    INDEX size_d,
-    INDEX chunks,
-    int accumulate
-)
-{
-    const INDEX count = size_d;
-    for (INDEX d = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; d < count; d += (INDEX)gridDim.x*blockDim.x) {
-        Sum total;
-        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(dgamma_partial[chunk*size_d + d]);
-        }
-        dgamma[d] = accumulate ? dgamma[d] + total.value() : total.value();
-        Sum total_;
-        for (INDEX chunk_ = 0; chunk_ < chunks; ++chunk_) {
-            total_.add(dbeta_partial[chunk_*size_d + d]);
-        }
-        dbeta[d] = accumulate ? dbeta[d] + total_.value() : total_.value();
+        dgamma[d] = accumulate ? dgamma[d] + dgamma_value : dgamma_value;
+        dbeta[d] = accumulate ? dbeta[d] + dbeta_value : dbeta_value;
     }
 }

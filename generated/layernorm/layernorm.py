@@ -11,11 +11,13 @@
 
 Saved for the backward: M, V.  Computed again: rstd, xhat.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dX over dY, dX over X, dgamma over gamma, dbeta over gamma.
 
-Made by `derive emit layernorm`; do not edit.
+Made by `derive emit layernorm -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("layernorm.cu")
@@ -33,24 +35,34 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def column_chunks(rows):
-    """Chunks of rows that are reduced apart: 256 rows each, so that a thread adds up no more than a few dozen."""
-    return max(1, min(-(-rows // 256), 1024))
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
-
-
-def row_blocks(rows, count):
+def row_blocks(rows, count, kept=0):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+    return -(-rows // row_threads(count, kept)[1])
+
+
+def row_chunks(rows, count, share):
+    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial results
+    of every block pass through memory too; fewer would leave parts of a large GPU idle."""
+    return max(1, min(-(-rows // share), row_blocks(rows, count), 1024))
+
+
+def row_shared(count, kept):
+    """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
+    along, rows = row_threads(count, kept)
+    size = -(-count // along) * along * rows * kept
+    return size if size <= 96 * 1024 else 0
 
 
 class Kernels:
@@ -65,7 +77,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def layernorm_forward(self, X, gamma, beta, *, stream=None):
@@ -75,7 +86,7 @@ class Kernels:
             X: [b, s, d], float32
             gamma: [d], float32
             beta: [d], float32
-        
+
         Returns:
             Y: [b, s, d]
             M: [b, s], saved for the backward
@@ -86,12 +97,12 @@ class Kernels:
         self.check("gamma", gamma, "T", (size_d,))
         self.check("beta", beta, "T", (size_d,))
         with stream or nullcontext():
+            module, index = self.module(max(size_b*size_s, size_b*size_s*size_d, size_d), ())
             Y = cp.empty((size_b, size_s, size_d), dtypes["T"])
             M = cp.empty((size_b, size_s), dtypes["compute"])
             V = cp.empty((size_b, size_s), dtypes["compute"])
-            module, index = self.module(max(size_b*size_s, size_b*size_s*size_d, size_d), ())
-            self.launch(module, "forward_M_V_Y", (row_blocks(size_b*size_s, size_d), 1, 1), (*row_threads(size_d), 1),
-                        (X, gamma, beta, Y, M, V, index(size_b), index(size_s), index(size_d),))
+            self.launch(module, "forward_M_V_Y", (row_blocks(size_b*size_s, size_d, 4), 1, 1), (*row_threads(size_d, 4), 1),
+                        (X, gamma, beta, Y, M, V, index(size_b), index(size_s), index(size_d), index(row_shared(size_d, 4)),), row_shared(size_d, 4))
         return Y, M, V
 
     def layernorm_backward(self, dY, X, gamma, M, V, *, out=None, accumulate=False, stream=None):
@@ -105,7 +116,7 @@ class Kernels:
             V: [b, s], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [b, s, d]
             dgamma: [d]
@@ -118,6 +129,7 @@ class Kernels:
         self.check("M", M, "compute", (size_b, size_s))
         self.check("V", V, "compute", (size_b, size_s))
         with stream or nullcontext():
+            module, index = self.module(max(1, row_chunks(size_b*size_s, size_d, 34)*size_d, size_b*size_s, size_b*size_s*size_d, size_d), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -129,15 +141,12 @@ class Kernels:
                 self.check("dX", dX, "T", (size_b, size_s, size_d))
                 self.check("dgamma", dgamma, "T", (size_d,))
                 self.check("dbeta", dbeta, "T", (size_d,))
-            dgamma_partial = cp.empty((column_chunks(size_b*size_s), size_d), dtypes["compute"])
-            dbeta_partial = cp.empty((column_chunks(size_b*size_s), size_d), dtypes["compute"])
-            module, index = self.module(max(0, column_chunks(size_b*size_s)*size_d, size_b*size_s, size_b*size_s*size_d, size_d), ())
-            self.launch(module, "backward_dX", (row_blocks(size_b*size_s, size_d), 1, 1), (*row_threads(size_d), 1),
-                        (X, gamma, M, V, dY, dX, index(size_b), index(size_s), index(size_d), cp.int32(accumulate),))
-            self.launch(module, "backward_dgamma_dbeta_partial", (blocks(size_d, 32), column_chunks(size_b*size_s), 1), (32, 8, 1),
-                        (X, M, V, dY, dgamma_partial, dbeta_partial, index(size_b), index(size_s), index(size_d), index(column_chunks(size_b*size_s)),))
-            self.launch(module, "backward_dgamma_dbeta", (blocks(size_d, 256), 1, 1), (256, 1, 1),
-                        (dgamma_partial, dbeta_partial, dgamma, dbeta, index(size_d), index(column_chunks(size_b*size_s)), cp.int32(accumulate),))
+            dgamma_partial = cp.empty((row_chunks(size_b*size_s, size_d, 34), size_d), dtypes["compute"])
+            dbeta_partial = cp.empty((row_chunks(size_b*size_s, size_d, 34), size_d), dtypes["compute"])
+            self.launch(module, "backward_dX_dgamma_dbeta", (row_chunks(size_b*size_s, size_d, 34), 1, 1), (*row_threads(size_d, 16), 1),
+                        (X, gamma, M, V, dY, dX, dgamma_partial, dbeta_partial, index(size_b), index(size_s), index(size_d), index(row_shared(size_d, 16)), cp.int32(accumulate),), row_shared(size_d, 16))
+            self.launch(module, "backward_dX_dgamma_dbeta_sum", (blocks(size_d, 32, 2**31), 1, 1), (32, 8, 1),
+                        (dgamma_partial, dbeta_partial, dgamma, dbeta, index(size_d), index(row_chunks(size_b*size_s, size_d, 34)), cp.int32(accumulate),))
         return dX, dgamma, dbeta
 
     def module(self, count, ids):
@@ -155,7 +164,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -188,7 +197,6 @@ def layernorm_backward(*args, **options):
     return _default().layernorm_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

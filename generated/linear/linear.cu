@@ -1,4 +1,4 @@
-// linear: forward and backward, float32.  Made by `derive emit linear`; do not edit.
+// linear: forward and backward, float32.  Made by `derive emit linear -o DIR`; do not edit.
 //
 //     Y[n,o] = sum(i, X[n,i]*W[i,o]) + b[o]
 //
@@ -8,6 +8,8 @@
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dW over W.
+// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -28,6 +30,24 @@ struct Sum {
     __device__ float value() const { return high + low; }
 };
 
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether rows of `count` elements all begin at a multiple of 16 bytes.
+template <class T> __device__ inline bool in_packs(const T* array, INDEX count) {
+    return (unsigned long long)array%16 == 0 && count%(INDEX)(16/sizeof(T)) == 0;
+}
+
+// The next 16 bytes: in one access if `whole`, else those of the first `count` elements, and zeros.
+template <class T> __device__ inline Pack<T> read(const T* from, bool whole, INDEX count) {
+    if (whole) return *(const Pack<T>*)from;
+    Pack<T> pack = {};
+    for (int lane = 0; lane < 16/sizeof(T); ++lane) {
+        if (lane < count) pack.lane[lane] = from[lane];
+    }
+    return pack;
+}
+
 // Y_sum[n,o] = sum(i, W[i,o]*X[n,i])
 // Y[n,o] = Y_sum[n,o] + b[o]
 extern "C" __global__ void forward_Y(
@@ -35,60 +55,90 @@ extern "C" __global__ void forward_Y(
     const float* __restrict__ W,  // [i, o]
     const float* __restrict__ b,  // [o]
     float* __restrict__ Y,  // [n, o]
+    float* __restrict__ Y_sum_partial,  // [chunks, n, o]
     INDEX size_n,
     INDEX size_o,
     INDEX size_i
 )
 {
     // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
     const INDEX rows = size_n, columns = size_o, length = size_i;
     const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
     const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(X, length);
+    const bool whole_b = in_packs(W, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread/4, step = thread%4*4;
             const INDEX n = top + at, i = begin + step;
-            float value = 0;
-            if (n < rows && i < length) {
-                value = X[n*size_i + i];
+            Pack<float> pack = {};
+            if (n < rows && i < end) {
+                pack = read(X + n*size_i + i, whole_a, end - i);
             }
-            As[step][at] = value;
+            for (int lane = 0; lane < 4; ++lane) As[step + lane][at ^ step/4*8] = pack.lane[lane];
         }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
+        {
+            const int at = thread%16*4, step = thread/16;
             const INDEX o = left + at, i = begin + step;
-            float value = 0;
-            if (o < columns && i < length) {
-                value = W[i*size_o + o];
+            Pack<float> pack = {};
+            if (o < columns && i < end) {
+                pack = read(W + i*size_o + o, whole_b, columns - o);
             }
-            Bs[step][at] = value;
+            *(Pack<float>*)&Bs[step][at ^ step/4*8] = pack;
         }
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX n = top + my_row + over, o = left + my_column + along;
-            if (n < rows && o < columns) {
-                const float y_sum = acc[over][along];
-                Y[n*size_o + o] = y_sum + b[o];
+    for (int place = 0; place < 16; ++place) {
+        const INDEX n = top + my_row + place/4, o = left + my_column + place%4;
+        if (n < rows && o < columns) {
+            const float y_sum = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                Y_sum_partial[(blockIdx.y*rows + n)*columns + o] = y_sum;
+                continue;
             }
+            Y[n*size_o + o] = y_sum + b[o];
         }
+    }
+}
+
+// Y_sum[n,o] = sum(i, W[i,o]*X[n,i]), from chunks of the sum
+// Y[n,o] = Y_sum[n,o] + b[o]
+extern "C" __global__ void forward_Y_chunks(
+    const float* __restrict__ Y_sum_partial,  // [chunks, n, o]
+    const float* __restrict__ b,  // [o]
+    float* __restrict__ Y,  // [n, o]
+    INDEX size_n,
+    INDEX size_o,
+    INDEX chunks
+)
+{
+    const INDEX count = size_n*size_o;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        const INDEX o = element%size_o;
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(Y_sum_partial[chunk*(size_n*size_o) + element]);
+        }
+        const float y_sum = total.value();
+        Y[element] = y_sum + b[o];
     }
 }
 
@@ -97,6 +147,7 @@ extern "C" __global__ void backward_dX(
     const float* __restrict__ W,  // [i, o]
     const float* __restrict__ dY,  // [n, o]
     float* __restrict__ dX,  // [n, i]
+    float* __restrict__ dX_partial,  // [chunks, n, i]
     INDEX size_n,
     INDEX size_o,
     INDEX size_i,
@@ -104,54 +155,81 @@ extern "C" __global__ void backward_dX(
 )
 {
     // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
     const INDEX rows = size_n, columns = size_i, length = size_o;
     const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
     const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(dY, length);
+    const bool whole_b = in_packs(W, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread/4, step = thread%4*4;
             const INDEX n = top + at, o = begin + step;
-            float value = 0;
-            if (n < rows && o < length) {
-                value = dY[n*size_o + o];
+            Pack<float> pack = {};
+            if (n < rows && o < end) {
+                pack = read(dY + n*size_o + o, whole_a, end - o);
             }
-            As[step][at] = value;
+            for (int lane = 0; lane < 4; ++lane) As[step + lane][at ^ step/4*8] = pack.lane[lane];
         }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
+        {
+            const int at = thread/4, step = thread%4*4;
             const INDEX i = left + at, o = begin + step;
-            float value = 0;
-            if (i < columns && o < length) {
-                value = W[i*size_o + o];
+            Pack<float> pack = {};
+            if (i < columns && o < end) {
+                pack = read(W + i*size_o + o, whole_b, end - o);
             }
-            Bs[step][at] = value;
+            for (int lane = 0; lane < 4; ++lane) Bs[step + lane][at ^ step/4*8] = pack.lane[lane];
         }
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX n = top + my_row + over, i = left + my_column + along;
-            if (n < rows && i < columns) {
-                const float dx = acc[over][along];
-                dX[n*size_i + i] = accumulate ? dX[n*size_i + i] + dx : dx;
+    for (int place = 0; place < 16; ++place) {
+        const INDEX n = top + my_row + place/4, i = left + my_column + place%4;
+        if (n < rows && i < columns) {
+            const float dx = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dX_partial[(blockIdx.y*rows + n)*columns + i] = dx;
+                continue;
             }
+            dX[n*size_i + i] = accumulate ? dX[n*size_i + i] + dx : dx;
         }
+    }
+}
+
+// dX[n,i] = sum(o, W[i,o]*dY[n,o]), from chunks of the sum
+extern "C" __global__ void backward_dX_chunks(
+    const float* __restrict__ dX_partial,  // [chunks, n, i]
+    float* __restrict__ dX,  // [n, i]
+    INDEX size_n,
+    INDEX size_i,
+    INDEX chunks,
+    int accumulate
+)
+{
+    const INDEX count = size_n*size_i;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dX_partial[chunk*(size_n*size_i) + element]);
+        }
+        const float dx = total.value();
+        dX[element] = accumulate ? dX[element] + dx : dx;
     }
 }
 
@@ -160,6 +238,7 @@ extern "C" __global__ void backward_dW(
     const float* __restrict__ X,  // [n, i]
     const float* __restrict__ dY,  // [n, o]
     float* __restrict__ dW,  // [i, o]
+    float* __restrict__ dW_partial,  // [chunks, i, o]
     INDEX size_n,
     INDEX size_o,
     INDEX size_i,
@@ -167,74 +246,103 @@ extern "C" __global__ void backward_dW(
 )
 {
     // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
     const INDEX rows = size_i, columns = size_o, length = size_n;
     const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
     const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(X, rows);
+    const bool whole_b = in_packs(dY, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread%16*4, step = thread/16;
             const INDEX i = top + at, n = begin + step;
-            float value = 0;
-            if (i < rows && n < length) {
-                value = X[n*size_i + i];
+            Pack<float> pack = {};
+            if (i < rows && n < end) {
+                pack = read(X + n*size_i + i, whole_a, rows - i);
             }
-            As[step][at] = value;
+            *(Pack<float>*)&As[step][at ^ step/4*8] = pack;
         }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
+        {
+            const int at = thread%16*4, step = thread/16;
             const INDEX o = left + at, n = begin + step;
-            float value = 0;
-            if (o < columns && n < length) {
-                value = dY[n*size_o + o];
+            Pack<float> pack = {};
+            if (o < columns && n < end) {
+                pack = read(dY + n*size_o + o, whole_b, columns - o);
             }
-            Bs[step][at] = value;
+            *(Pack<float>*)&Bs[step][at ^ step/4*8] = pack;
         }
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX i = top + my_row + over, o = left + my_column + along;
-            if (i < rows && o < columns) {
-                const float dw = acc[over][along];
-                dW[i*size_o + o] = accumulate ? dW[i*size_o + o] + dw : dw;
+    for (int place = 0; place < 16; ++place) {
+        const INDEX i = top + my_row + place/4, o = left + my_column + place%4;
+        if (i < rows && o < columns) {
+            const float dw = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dW_partial[(blockIdx.y*rows + i)*columns + o] = dw;
+                continue;
             }
+            dW[i*size_o + o] = accumulate ? dW[i*size_o + o] + dw : dw;
         }
     }
 }
 
+// dW[i,o] = sum(n, X[n,i]*dY[n,o]), from chunks of the sum
+extern "C" __global__ void backward_dW_chunks(
+    const float* __restrict__ dW_partial,  // [chunks, i, o]
+    float* __restrict__ dW,  // [i, o]
+    INDEX size_o,
+    INDEX size_i,
+    INDEX chunks,
+    int accumulate
+)
+{
+    const INDEX count = size_i*size_o;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dW_partial[chunk*(size_i*size_o) + element]);
+        }
+        const float dw = total.value();
+        dW[element] = accumulate ? dW[element] + dw : dw;
+    }
+}
+
 // db[o] = sum(n, dY[n,o]), of each chunk of rows
-extern "C" __global__ void backward_db_partial(
+extern "C" __global__ void backward_db(
     const float* __restrict__ dY,  // [n, o]
+    float* __restrict__ db,  // [o]
     float* __restrict__ db_partial,  // [chunks, o]
     INDEX size_n,
     INDEX size_o,
-    INDEX chunks
+    INDEX chunks,
+    int accumulate
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the chunk a threadIdx.y.
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
     const INDEX columns = size_o, o = (INDEX)blockIdx.x*32 + threadIdx.x;
-    const INDEX rows = size_n, share = (rows + chunks - 1)/chunks;
+    const INDEX rows = size_n, share = (rows + gridDim.y - 1)/gridDim.y;
     const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
     float db_value = 0;
     if (o < columns) {
         for (INDEX n = begin + threadIdx.y; n < end; n += 8) {
-            db_value = db_value + dY[n*size_o + o];
+            db_value += dY[n*size_o + o];
         }
     }
     __shared__ float tile[1][8][33];
@@ -244,12 +352,16 @@ extern "C" __global__ void backward_db_partial(
         for (int line = 1; line < 8; ++line) {
             db_value += tile[0][line][threadIdx.x];
         }
-        db_partial[blockIdx.y*columns + o] = db_value;
+        if (chunks == 1) {
+            db[o] = accumulate ? db[o] + db_value : db_value;
+        } else {
+            db_partial[blockIdx.y*columns + o] = db_value;
+        }
     }
 }
 
 // db[o] = sum(n, dY[n,o])
-extern "C" __global__ void backward_db(
+extern "C" __global__ void backward_db_sum(
     const float* __restrict__ db_partial,  // [chunks, o]
     float* __restrict__ db,  // [o]
     INDEX size_o,
@@ -257,12 +369,23 @@ extern "C" __global__ void backward_db(
     int accumulate
 )
 {
-    const INDEX count = size_o;
-    for (INDEX o = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; o < count; o += (INDEX)gridDim.x*blockDim.x) {
-        Sum total;
-        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(db_partial[chunk*size_o + o]);
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
+    const INDEX columns = size_o, o = (INDEX)blockIdx.x*32 + threadIdx.x;
+    const INDEX rows = chunks, share = (rows + gridDim.y - 1)/gridDim.y;
+    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
+    float db_value = 0;
+    if (o < columns) {
+        for (INDEX chunk = begin + threadIdx.y; chunk < end; chunk += 8) {
+            db_value += db_partial[chunk*columns + o];
         }
-        db[o] = accumulate ? db[o] + total.value() : total.value();
+    }
+    __shared__ float tile[1][8][33];
+    tile[0][threadIdx.y][threadIdx.x] = db_value;
+    __syncthreads();
+    if (threadIdx.y == 0 && o < columns) {
+        for (int line = 1; line < 8; ++line) {
+            db_value += tile[0][line][threadIdx.x];
+        }
+        db[o] = accumulate ? db[o] + db_value : db_value;
     }
 }

@@ -8,11 +8,14 @@
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dW over W.
+A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
 
-Made by `derive emit linear`; do not edit.
+Made by `derive emit linear -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("linear.cu")
@@ -31,8 +34,14 @@ def blocks(count, threads, most=65535):
 
 
 def column_chunks(rows):
-    """Chunks of rows that are reduced apart: 256 rows each, so that a thread adds up no more than a few dozen."""
+    """Chunks of rows that are reduced apart: 256 rows each, a few dozen a thread, or 1024 chunks of more."""
     return max(1, min(-(-rows // 256), 1024))
+
+
+def product_chunks(batches, rows, columns, length):
+    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
+    tiles = batches * -(-rows // 64) * -(-columns // 64)
+    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
 
 
 class Kernels:
@@ -47,7 +56,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def linear_forward(self, X, W, b, *, stream=None):
@@ -57,7 +65,7 @@ class Kernels:
             X: [n, i], float32
             W: [i, o], float32
             b: [o], float32
-        
+
         Returns:
             Y: [n, o]
         """
@@ -66,10 +74,13 @@ class Kernels:
         _, size_o = self.check("W", W, "T", (size_i, None))
         self.check("b", b, "T", (size_o,))
         with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_n, size_o, size_i)*size_n*size_o, size_i*size_o, size_n*size_i, size_n*size_o, size_o), ())
             Y = cp.empty((size_n, size_o), dtypes["T"])
-            module, index = self.module(max(0, size_i*size_o, size_n*size_i, size_n*size_o, size_o), ())
-            self.launch(module, "forward_Y", (blocks(size_n, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (X, W, b, Y, index(size_n), index(size_o), index(size_i),))
+            Y_sum_partial = cp.empty((product_chunks(1, size_n, size_o, size_i), size_n, size_o), dtypes["compute"])
+            self.launch(module, "forward_Y", (blocks(size_n, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), max(product_chunks(1, size_n, size_o, size_i), 1), 1), (256, 1, 1),
+                        (X, W, b, Y, Y_sum_partial, index(size_n), index(size_o), index(size_i),))
+            self.launch(module, "forward_Y_chunks", (blocks(size_n*size_o, 256)*min(product_chunks(1, size_n, size_o, size_i), 1), 1, 1), (256, 1, 1),
+                        (Y_sum_partial, b, Y, index(size_n), index(size_o), index(product_chunks(1, size_n, size_o, size_i)),))
         return Y
 
     def linear_backward(self, dY, X, W, *, out=None, accumulate=False, stream=None):
@@ -81,7 +92,7 @@ class Kernels:
             W: [i, o], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [n, i]
             dW: [i, o]
@@ -92,6 +103,7 @@ class Kernels:
         _, size_i = self.check("X", X, "T", (size_n, None))
         self.check("W", W, "T", (size_i, size_o))
         with stream or nullcontext():
+            module, index = self.module(max(1, column_chunks(size_n)*size_o, product_chunks(1, size_i, size_o, size_n)*size_i*size_o, product_chunks(1, size_n, size_i, size_o)*size_n*size_i, size_i*size_o, size_n*size_i, size_n*size_o, size_o), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -103,15 +115,20 @@ class Kernels:
                 self.check("dX", dX, "T", (size_n, size_i))
                 self.check("dW", dW, "T", (size_i, size_o))
                 self.check("db", db, "T", (size_o,))
+            dX_partial = cp.empty((product_chunks(1, size_n, size_i, size_o), size_n, size_i), dtypes["compute"])
+            dW_partial = cp.empty((product_chunks(1, size_i, size_o, size_n), size_i, size_o), dtypes["compute"])
             db_partial = cp.empty((column_chunks(size_n), size_o), dtypes["compute"])
-            module, index = self.module(max(0, column_chunks(size_n)*size_o, size_i*size_o, size_n*size_i, size_n*size_o, size_o), ())
-            self.launch(module, "backward_dX", (blocks(size_n, 64, 2**31)*blocks(size_i, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (W, dY, dX, index(size_n), index(size_o), index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_dW", (blocks(size_i, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (X, dY, dW, index(size_n), index(size_o), index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_db_partial", (blocks(size_o, 32), column_chunks(size_n), 1), (32, 8, 1),
-                        (dY, db_partial, index(size_n), index(size_o), index(column_chunks(size_n)),))
-            self.launch(module, "backward_db", (blocks(size_o, 256), 1, 1), (256, 1, 1),
+            self.launch(module, "backward_dX", (blocks(size_n, 64, 2**31)*blocks(size_i, 64, 2**31)*(1), max(product_chunks(1, size_n, size_i, size_o), 1), 1), (256, 1, 1),
+                        (W, dY, dX, dX_partial, index(size_n), index(size_o), index(size_i), cp.int32(accumulate),))
+            self.launch(module, "backward_dX_chunks", (blocks(size_n*size_i, 256)*min(product_chunks(1, size_n, size_i, size_o), 1), 1, 1), (256, 1, 1),
+                        (dX_partial, dX, index(size_n), index(size_i), index(product_chunks(1, size_n, size_i, size_o)), cp.int32(accumulate),))
+            self.launch(module, "backward_dW", (blocks(size_i, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), max(product_chunks(1, size_i, size_o, size_n), 1), 1), (256, 1, 1),
+                        (X, dY, dW, dW_partial, index(size_n), index(size_o), index(size_i), cp.int32(accumulate),))
+            self.launch(module, "backward_dW_chunks", (blocks(size_i*size_o, 256)*min(product_chunks(1, size_i, size_o, size_n), 1), 1, 1), (256, 1, 1),
+                        (dW_partial, dW, index(size_o), index(size_i), index(product_chunks(1, size_i, size_o, size_n)), cp.int32(accumulate),))
+            self.launch(module, "backward_db", (blocks(size_o, 32, 2**31), column_chunks(size_n), 1), (32, 8, 1),
+                        (dY, db, db_partial, index(size_n), index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
+            self.launch(module, "backward_db_sum", (blocks(size_o, 32, 2**31)*(column_chunks(size_n) > 1), 1, 1), (32, 8, 1),
                         (db_partial, db, index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
         return dX, dW, db
 
@@ -130,7 +147,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -163,7 +180,6 @@ def linear_backward(*args, **options):
     return _default().linear_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -1,11 +1,12 @@
-// logsumexp: forward and backward, float32.  Made by `derive emit logsumexp`; do not edit.
+// logsumexp: forward and backward, float32.  Made by `derive emit logsumexp -o DIR`; do not edit.
 //
 //     Y[i] = logsumexp(j, X[i,j])
 //
-//     dX = diag(dY) exp(X − Y 1ᵀ)
+//     dX = diag(dY) softmax(X)
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dX over X.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -13,16 +14,45 @@
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
+#ifndef DYN_SHARED
+#define DYN_SHARED(T, name) extern __shared__ T name[]
+#endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -34,15 +64,13 @@ __device__ inline float row_sum(float x) {
     return x;
 }
 
-// The greatest of x over the threads of a row, known to all of them.
-__device__ inline float row_max(float x) {
+// The greatest of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = fmaxf(x, other);
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -56,53 +84,74 @@ __device__ inline float row_max(float x) {
 
 // Y_max[i] = max(j, X[i,j])
 // Y_sum[i] = sum(j, where(X[i,j] <= -5e+29, 0, exp(X[i,j] - Y_max[i])))
-// Y[i] = where(Y_max[i] <= -5e+29, -1e+30, Y_max[i] + log(Y_sum[i]))
+// Y[i] = where(Y_sum[i] <= 0, -1e+30, Y_max[i] + log(Y_sum[i]))
 extern "C" __global__ void forward_Y(
     const float* __restrict__ X,  // [i, j]
     float* __restrict__ Y,  // [i]
     INDEX size_i,
-    INDEX size_j
+    INDEX size_j,
+    INDEX shared
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_i, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_i, count = size_j;
+    __shared__ float part[2][32];
+
+    // Each thread has its own places in shared memory, one for each element of a row that it works on.  For rows so
+    // long that `shared` is 0, elements are read again.
+    DYN_SHARED(float, kept);
+    const bool held = shared > 0;
+    const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
+    float* const x_row = kept + thread;  // X[i,j]
+
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX i = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_j : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float y_max = -INFINITY;
-    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
-        y_max = fmaxf(y_max, X[i*size_j + j]);
+    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
+        const float x = X[i*size_j + j];
+        if (held) x_row[at] = x;
+        y_max = fmaxf(y_max, x);
     }
-    y_max = row_max(y_max);
+    y_max = row_max(y_max, part[0]);
 
     float y_sum = 0;
-    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
-        const float x = X[i*size_j + j];
-        y_sum = y_sum + (x <= -5e29f ? 0.0f : expf(x - y_max));
+    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
+        const float x = held ? x_row[at] : X[i*size_j + j];
+        y_sum += x <= -5e29f ? 0.0f : expf(x - y_max);
     }
-    y_sum = row_sum(y_sum);
-    const float y = y_max <= -5e29f ? -1e30f : y_max + logf(y_sum);
-    if (writer) {
-        Y[i] = y;
-    }
+    y_sum = row_sum(y_sum, part[1]);
+    const float y = y_sum <= 0.0f ? -1e30f : y_max + logf(y_sum);
+    if (writer) Y[i] = y;
 }
 
 // dX[i,j] = dY[i]*exp(X[i,j] - Y[i])
 extern "C" __global__ void backward_dX(
-    const float* __restrict__ X,  // [i, j]
+    const float* X,  // [i, j]
     const float* __restrict__ Y,  // [i]
     const float* __restrict__ dY,  // [i]
-    float* __restrict__ dX,  // [i, j]
+    float* dX,  // [i, j]
     INDEX size_i,
     INDEX size_j,
     int accumulate
 )
 {
     const INDEX count = size_i*size_j;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX i = element/size_j;
-        const float dx = dY[i]*expf(X[element] - Y[i]);
-        dX[element] = accumulate ? dX[element] + dx : dx;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto X_pack = load<4>(X, first, count);
+        Pack<float, 4> dX_pack;
+        if (accumulate) dX_pack = load<4>(dX, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX element = first + lane;
+            if (element < count) {
+                const INDEX i = element/size_j;
+                const float dx = dY[i]*expf(X_pack.lane[lane] - Y[i]);
+                dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+            }
+        }
+        store(dX, first, count, dX_pack);
     }
 }

@@ -1,4 +1,4 @@
-// matmul: forward and backward, float32.  Made by `derive emit matmul`; do not edit.
+// matmul: forward and backward, float32.  Made by `derive emit matmul -o DIR`; do not edit.
 //
 //     Y[m,n] = sum(k, A[m,k]*B[k,n])
 //
@@ -7,70 +7,131 @@
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dB over B.
+// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
 #endif
+
+// A running sum in two levels: 32 terms at a time, so that a long sum stays accurate.
+struct Sum {
+    float high = 0, low = 0;
+    int terms = 0;
+    __device__ void add(float x) {
+        low += x;
+        if (++terms == 32) {
+            high += low;
+            low = 0;
+            terms = 0;
+        }
+    }
+    __device__ float value() const { return high + low; }
+};
+
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether rows of `count` elements all begin at a multiple of 16 bytes.
+template <class T> __device__ inline bool in_packs(const T* array, INDEX count) {
+    return (unsigned long long)array%16 == 0 && count%(INDEX)(16/sizeof(T)) == 0;
+}
+
+// The next 16 bytes: in one access if `whole`, else those of the first `count` elements, and zeros.
+template <class T> __device__ inline Pack<T> read(const T* from, bool whole, INDEX count) {
+    if (whole) return *(const Pack<T>*)from;
+    Pack<T> pack = {};
+    for (int lane = 0; lane < 16/sizeof(T); ++lane) {
+        if (lane < count) pack.lane[lane] = from[lane];
+    }
+    return pack;
+}
 
 // Y[m,n] = sum(k, A[m,k]*B[k,n])
 extern "C" __global__ void forward_Y(
     const float* __restrict__ A,  // [m, k]
     const float* __restrict__ B,  // [k, n]
     float* __restrict__ Y,  // [m, n]
+    float* __restrict__ Y_partial,  // [chunks, m, n]
     INDEX size_m,
     INDEX size_n,
     INDEX size_k
 )
 {
     // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
     const INDEX rows = size_m, columns = size_n, length = size_k;
     const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
     const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(A, length);
+    const bool whole_b = in_packs(B, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread/4, step = thread%4*4;
             const INDEX m = top + at, k = begin + step;
-            float value = 0;
-            if (m < rows && k < length) {
-                value = A[m*size_k + k];
+            Pack<float> pack = {};
+            if (m < rows && k < end) {
+                pack = read(A + m*size_k + k, whole_a, end - k);
             }
-            As[step][at] = value;
+            for (int lane = 0; lane < 4; ++lane) As[step + lane][at ^ step/4*8] = pack.lane[lane];
         }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
+        {
+            const int at = thread%16*4, step = thread/16;
             const INDEX n = left + at, k = begin + step;
-            float value = 0;
-            if (n < columns && k < length) {
-                value = B[k*size_n + n];
+            Pack<float> pack = {};
+            if (n < columns && k < end) {
+                pack = read(B + k*size_n + n, whole_b, columns - n);
             }
-            Bs[step][at] = value;
+            *(Pack<float>*)&Bs[step][at ^ step/4*8] = pack;
         }
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX m = top + my_row + over, n = left + my_column + along;
-            if (m < rows && n < columns) {
-                const float y = acc[over][along];
-                Y[m*size_n + n] = y;
+    for (int place = 0; place < 16; ++place) {
+        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
+        if (m < rows && n < columns) {
+            const float y = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                Y_partial[(blockIdx.y*rows + m)*columns + n] = y;
+                continue;
             }
+            Y[m*size_n + n] = y;
         }
+    }
+}
+
+// Y[m,n] = sum(k, A[m,k]*B[k,n]), from chunks of the sum
+extern "C" __global__ void forward_Y_chunks(
+    const float* __restrict__ Y_partial,  // [chunks, m, n]
+    float* __restrict__ Y,  // [m, n]
+    INDEX size_m,
+    INDEX size_n,
+    INDEX chunks
+)
+{
+    const INDEX count = size_m*size_n;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(Y_partial[chunk*(size_m*size_n) + element]);
+        }
+        Y[element] = total.value();
     }
 }
 
@@ -79,6 +140,7 @@ extern "C" __global__ void backward_dA(
     const float* __restrict__ B,  // [k, n]
     const float* __restrict__ dY,  // [m, n]
     float* __restrict__ dA,  // [m, k]
+    float* __restrict__ dA_partial,  // [chunks, m, k]
     INDEX size_m,
     INDEX size_n,
     INDEX size_k,
@@ -86,54 +148,81 @@ extern "C" __global__ void backward_dA(
 )
 {
     // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
     const INDEX rows = size_m, columns = size_k, length = size_n;
     const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
     const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(dY, length);
+    const bool whole_b = in_packs(B, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread/4, step = thread%4*4;
             const INDEX m = top + at, n = begin + step;
-            float value = 0;
-            if (m < rows && n < length) {
-                value = dY[m*size_n + n];
+            Pack<float> pack = {};
+            if (m < rows && n < end) {
+                pack = read(dY + m*size_n + n, whole_a, end - n);
             }
-            As[step][at] = value;
+            for (int lane = 0; lane < 4; ++lane) As[step + lane][at ^ step/4*8] = pack.lane[lane];
         }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread/16 + part*16, step = thread%16;
+        {
+            const int at = thread/4, step = thread%4*4;
             const INDEX k = left + at, n = begin + step;
-            float value = 0;
-            if (k < columns && n < length) {
-                value = B[k*size_n + n];
+            Pack<float> pack = {};
+            if (k < columns && n < end) {
+                pack = read(B + k*size_n + n, whole_b, end - n);
             }
-            Bs[step][at] = value;
+            for (int lane = 0; lane < 4; ++lane) Bs[step + lane][at ^ step/4*8] = pack.lane[lane];
         }
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX m = top + my_row + over, k = left + my_column + along;
-            if (m < rows && k < columns) {
-                const float da = acc[over][along];
-                dA[m*size_k + k] = accumulate ? dA[m*size_k + k] + da : da;
+    for (int place = 0; place < 16; ++place) {
+        const INDEX m = top + my_row + place/4, k = left + my_column + place%4;
+        if (m < rows && k < columns) {
+            const float da = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dA_partial[(blockIdx.y*rows + m)*columns + k] = da;
+                continue;
             }
+            dA[m*size_k + k] = accumulate ? dA[m*size_k + k] + da : da;
         }
+    }
+}
+
+// dA[m,k] = sum(n, B[k,n]*dY[m,n]), from chunks of the sum
+extern "C" __global__ void backward_dA_chunks(
+    const float* __restrict__ dA_partial,  // [chunks, m, k]
+    float* __restrict__ dA,  // [m, k]
+    INDEX size_m,
+    INDEX size_k,
+    INDEX chunks,
+    int accumulate
+)
+{
+    const INDEX count = size_m*size_k;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dA_partial[chunk*(size_m*size_k) + element]);
+        }
+        const float da = total.value();
+        dA[element] = accumulate ? dA[element] + da : da;
     }
 }
 
@@ -142,6 +231,7 @@ extern "C" __global__ void backward_dB(
     const float* __restrict__ A,  // [m, k]
     const float* __restrict__ dY,  // [m, n]
     float* __restrict__ dB,  // [k, n]
+    float* __restrict__ dB_partial,  // [chunks, k, n]
     INDEX size_m,
     INDEX size_n,
     INDEX size_k,
@@ -149,53 +239,80 @@ extern "C" __global__ void backward_dB(
 )
 {
     // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    __shared__ float As[16][68], Bs[16][68];
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
     const INDEX rows = size_k, columns = size_n, length = size_m;
     const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
     const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(A, rows);
+    const bool whole_b = in_packs(dY, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float acc[4][4] = {};
-    for (INDEX begin = 0; begin < length; begin += 16) {
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread%16*4, step = thread/16;
             const INDEX k = top + at, m = begin + step;
-            float value = 0;
-            if (k < rows && m < length) {
-                value = A[m*size_k + k];
+            Pack<float> pack = {};
+            if (k < rows && m < end) {
+                pack = read(A + m*size_k + k, whole_a, rows - k);
             }
-            As[step][at] = value;
+            *(Pack<float>*)&As[step][at ^ step/4*8] = pack;
         }
-        for (int part = 0; part < 4; ++part) {
-            const int at = thread%64, step = thread/64 + part*4;
+        {
+            const int at = thread%16*4, step = thread/16;
             const INDEX n = left + at, m = begin + step;
-            float value = 0;
-            if (n < columns && m < length) {
-                value = dY[m*size_n + n];
+            Pack<float> pack = {};
+            if (n < columns && m < end) {
+                pack = read(dY + m*size_n + n, whole_b, columns - n);
             }
-            Bs[step][at] = value;
+            *(Pack<float>*)&Bs[step][at ^ step/4*8] = pack;
         }
         __syncthreads();
 #pragma unroll
         for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) {
-                    acc[over][along] += As[step][my_row + over]*Bs[step][my_column + along];
-                }
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int over = 0; over < 4; ++over) {
-#pragma unroll
-        for (int along = 0; along < 4; ++along) {
-            const INDEX k = top + my_row + over, n = left + my_column + along;
-            if (k < rows && n < columns) {
-                const float db = acc[over][along];
-                dB[k*size_n + n] = accumulate ? dB[k*size_n + n] + db : db;
+    for (int place = 0; place < 16; ++place) {
+        const INDEX k = top + my_row + place/4, n = left + my_column + place%4;
+        if (k < rows && n < columns) {
+            const float db = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dB_partial[(blockIdx.y*rows + k)*columns + n] = db;
+                continue;
             }
+            dB[k*size_n + n] = accumulate ? dB[k*size_n + n] + db : db;
         }
+    }
+}
+
+// dB[k,n] = sum(m, A[m,k]*dY[m,n]), from chunks of the sum
+extern "C" __global__ void backward_dB_chunks(
+    const float* __restrict__ dB_partial,  // [chunks, k, n]
+    float* __restrict__ dB,  // [k, n]
+    INDEX size_n,
+    INDEX size_k,
+    INDEX chunks,
+    int accumulate
+)
+{
+    const INDEX count = size_k*size_n;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dB_partial[chunk*(size_k*size_n) + element]);
+        }
+        const float db = total.value();
+        dB[element] = accumulate ? dB[element] + db : db;
     }
 }

@@ -7,11 +7,14 @@
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dB over B.
+A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
 
-Made by `derive emit matmul_nt`; do not edit.
+Made by `derive emit matmul_nt -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("matmul_nt.cu")
@@ -29,6 +32,12 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
+def product_chunks(batches, rows, columns, length):
+    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
+    tiles = batches * -(-rows // 64) * -(-columns // 64)
+    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+
+
 class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
@@ -41,7 +50,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def matmul_nt_forward(self, A, B, *, stream=None):
@@ -50,7 +58,7 @@ class Kernels:
         Args:
             A: [m, k], float32
             B: [n, k], float32
-        
+
         Returns:
             Y: [m, n]
         """
@@ -58,10 +66,13 @@ class Kernels:
         size_m, size_k = self.check("A", A, "T", (None, None))
         size_n, _ = self.check("B", B, "T", (None, size_k))
         with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_m, size_n, size_k)*size_m*size_n, size_m*size_k, size_m*size_n, size_n*size_k), ())
             Y = cp.empty((size_m, size_n), dtypes["T"])
-            module, index = self.module(max(0, size_m*size_k, size_m*size_n, size_n*size_k), ())
-            self.launch(module, "forward_Y", (blocks(size_m, 64, 2**31)*blocks(size_n, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (A, B, Y, index(size_m), index(size_n), index(size_k),))
+            Y_partial = cp.empty((product_chunks(1, size_m, size_n, size_k), size_m, size_n), dtypes["compute"])
+            self.launch(module, "forward_Y", (blocks(size_m, 64, 2**31)*blocks(size_n, 64, 2**31)*(1), max(product_chunks(1, size_m, size_n, size_k), 1), 1), (256, 1, 1),
+                        (A, B, Y, Y_partial, index(size_m), index(size_n), index(size_k),))
+            self.launch(module, "forward_Y_chunks", (blocks(size_m*size_n, 256)*min(product_chunks(1, size_m, size_n, size_k), 1), 1, 1), (256, 1, 1),
+                        (Y_partial, Y, index(size_m), index(size_n), index(product_chunks(1, size_m, size_n, size_k)),))
         return Y
 
     def matmul_nt_backward(self, dY, A, B, *, out=None, accumulate=False, stream=None):
@@ -73,7 +84,7 @@ class Kernels:
             B: [n, k], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dA: [m, k]
             dB: [n, k]
@@ -83,6 +94,7 @@ class Kernels:
         _, size_k = self.check("A", A, "T", (size_m, None))
         self.check("B", B, "T", (size_n, size_k))
         with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_m, size_k, size_n)*size_m*size_k, product_chunks(1, size_n, size_k, size_m)*size_n*size_k, size_m*size_k, size_m*size_n, size_n*size_k), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -92,11 +104,16 @@ class Kernels:
                 dA, dB = out
                 self.check("dA", dA, "T", (size_m, size_k))
                 self.check("dB", dB, "T", (size_n, size_k))
-            module, index = self.module(max(0, size_m*size_k, size_m*size_n, size_n*size_k), ())
-            self.launch(module, "backward_dA", (blocks(size_m, 64, 2**31)*blocks(size_k, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (B, dY, dA, index(size_m), index(size_n), index(size_k), cp.int32(accumulate),))
-            self.launch(module, "backward_dB", (blocks(size_n, 64, 2**31)*blocks(size_k, 64, 2**31)*(1), 1, 1), (256, 1, 1),
-                        (A, dY, dB, index(size_m), index(size_n), index(size_k), cp.int32(accumulate),))
+            dA_partial = cp.empty((product_chunks(1, size_m, size_k, size_n), size_m, size_k), dtypes["compute"])
+            dB_partial = cp.empty((product_chunks(1, size_n, size_k, size_m), size_n, size_k), dtypes["compute"])
+            self.launch(module, "backward_dA", (blocks(size_m, 64, 2**31)*blocks(size_k, 64, 2**31)*(1), max(product_chunks(1, size_m, size_k, size_n), 1), 1), (256, 1, 1),
+                        (B, dY, dA, dA_partial, index(size_m), index(size_n), index(size_k), cp.int32(accumulate),))
+            self.launch(module, "backward_dA_chunks", (blocks(size_m*size_k, 256)*min(product_chunks(1, size_m, size_k, size_n), 1), 1, 1), (256, 1, 1),
+                        (dA_partial, dA, index(size_m), index(size_k), index(product_chunks(1, size_m, size_k, size_n)), cp.int32(accumulate),))
+            self.launch(module, "backward_dB", (blocks(size_n, 64, 2**31)*blocks(size_k, 64, 2**31)*(1), max(product_chunks(1, size_n, size_k, size_m), 1), 1), (256, 1, 1),
+                        (A, dY, dB, dB_partial, index(size_m), index(size_n), index(size_k), cp.int32(accumulate),))
+            self.launch(module, "backward_dB_chunks", (blocks(size_n*size_k, 256)*min(product_chunks(1, size_n, size_k, size_m), 1), 1, 1), (256, 1, 1),
+                        (dB_partial, dB, index(size_n), index(size_k), index(product_chunks(1, size_n, size_k, size_m)), cp.int32(accumulate),))
         return dA, dB
 
     def module(self, count, ids):
@@ -114,7 +131,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -147,7 +164,6 @@ def matmul_nt_backward(*args, **options):
     return _default().matmul_nt_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -1,4 +1,4 @@
-// max: forward and backward, float32.  Made by `derive emit max`; do not edit.
+// max: forward and backward, float32.  Made by `derive emit max -o DIR`; do not edit.
 //
 //     Y[i] = max(j, X[i,j])
 //
@@ -6,6 +6,7 @@
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dX over X.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -13,16 +14,17 @@
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
+#ifndef DYN_SHARED
+#define DYN_SHARED(T, name) extern __shared__ T name[]
+#endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -34,15 +36,13 @@ __device__ inline float row_sum(float x) {
     return x;
 }
 
-// The greatest of x over the threads of a row, known to all of them.
-__device__ inline float row_max(float x) {
+// The greatest of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = fmaxf(x, other);
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -63,48 +63,61 @@ extern "C" __global__ void forward_Y(
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_i, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_i, count = size_j;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX i = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_j : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float y = -INFINITY;
     for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
         y = fmaxf(y, X[i*size_j + j]);
     }
-    y = row_max(y);
-    if (writer) {
-        Y[i] = y;
-    }
+    y = row_max(y, part[0]);
+    if (writer) Y[i] = y;
 }
 
 // dX_sum[i] = sum(j, where(X[i,j] == Y[i], 1, 0))
 // dX[i,j] = where(X[i,j] == Y[i], dY[i]/dX_sum[i], 0)
 extern "C" __global__ void backward_dX(
-    const float* __restrict__ X,  // [i, j]
+    const float* X,  // [i, j]
     const float* __restrict__ Y,  // [i]
     const float* __restrict__ dY,  // [i]
-    float* __restrict__ dX,  // [i, j]
+    float* dX,  // [i, j]
     INDEX size_i,
     INDEX size_j,
+    INDEX shared,
     int accumulate
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_i, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_i, count = size_j;
+    __shared__ float part[1][32];
+
+    // Each thread has its own places in shared memory, one for each element of a row that it works on.  For rows so
+    // long that `shared` is 0, elements are read again.
+    DYN_SHARED(float, kept);
+    const bool held = shared > 0;
+    const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
+    float* const x_row = kept + thread;  // X[i,j]
+
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX i = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_j : 0;
+    const INDEX stop = group < rows ? count : 0;
+    const float y = Y[i];
 
     float dx_sum = 0;
-    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
-        if (X[i*size_j + j] == Y[i]) {
-            dx_sum = dx_sum + 1.0f;
-        }
+    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
+        const float x = X[i*size_j + j];
+        if (held) x_row[at] = x;
+        if (x == y) dx_sum += 1.0f;
     }
-    dx_sum = row_sum(dx_sum);
+    dx_sum = row_sum(dx_sum, part[0]);
 
-    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
-        const float dx = X[i*size_j + j] == Y[i] ? dY[i] / dx_sum : 0.0f;
+    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
+        const float x = held ? x_row[at] : X[i*size_j + j];
+        const float dx = x == y ? dY[i] / dx_sum : 0.0f;
         dX[i*size_j + j] = accumulate ? dX[i*size_j + j] + dx : dx;
     }
 }

@@ -1,4 +1,4 @@
-// max_pool: forward and backward, float32.  Made by `derive emit max_pool`; do not edit.
+// max_pool: forward and backward, float32.  Made by `derive emit max_pool -o DIR`; do not edit.
 //
 //     size p = 2
 //     size q = 2
@@ -37,7 +37,7 @@ __device__ inline INDEX floordiv(INDEX a, INDEX b) { return a / b - (a % b < 0);
 // The remainder of floordiv, from 0 to b - 1.
 __device__ inline INDEX mod(INDEX a, INDEX b) { return (a % b + b) % b; }
 
-// Y[b,c,y,x] = max(=2, =22, X[b,c,=2 + 2*y,=22 + 2*x])
+// Y[b,c,y,x] = max(r, q, X[b,c,r + 2*y,q + 2*x])
 extern "C" __global__ void forward_Y(
     const float* __restrict__ X,  // [b, c, X_2, X_3]
     float* __restrict__ Y,  // [b, c, y, x]
@@ -63,7 +63,7 @@ extern "C" __global__ void forward_Y(
     }
 }
 
-// Y_ties[b,c,y,x] = sum(=2, =22, where(X[b,c,=2 + 2*y,=22 + 2*x] == Y[b,c,y,x], 1, 0))
+// Y_ties[b,c,y,x] = sum(r, q, where(X[b,c,r + 2*y,q + 2*x] == Y[b,c,y,x], 1, 0))
 extern "C" __global__ void backward_Y_ties(
     const float* __restrict__ X,  // [b, c, X_2, X_3]
     const float* __restrict__ Y,  // [b, c, y, x]
@@ -92,7 +92,7 @@ extern "C" __global__ void backward_Y_ties(
     }
 }
 
-// dX[b,c,i,j] = sum(=2, =22, where((0 == (i - =2) % 2) and (0 <= i - =2) and ((i - =2) // 2 < size(y)) and (0 == (j - =22) % 2) and (0 <= j - =22) and ((j - =22) // 2 < size(x)) and (X[b,c,=2 + 2*(i - =2) // 2,=22 + 2*(j - =22) // 2] == Y[b,c,(i - =2) // 2,(j - =22) // 2]), dY[b,c,(i - =2) // 2,(j - =22) // 2]/Y_ties[b,c,(i - =2) // 2,(j - =22) // 2], 0))
+// dX[b,c,i,j] = sum(r, q, where((0 == (i - r) % 2) and (0 <= i - r) and ((i - r) // 2 < size(y)) and (0 == (j - q) % 2) and (0 <= j - q) and ((j - q) // 2 < size(x)) and (X[b,c,r + 2*((i - r) // 2),q + 2*((j - q) // 2)] == Y[b,c,(i - r) // 2,(j - q) // 2]), dY[b,c,(i - r) // 2,(j - q) // 2]/Y_ties[b,c,(i - r) // 2,(j - q) // 2], 0))
 extern "C" __global__ void backward_dX(
     const float* __restrict__ X,  // [b, c, X_2, X_3]
     const float* __restrict__ Y,  // [b, c, y, x]
@@ -115,7 +115,7 @@ extern "C" __global__ void backward_dX(
         Sum total;
         for (INDEX n2 = 0; n2 < 2; ++n2) {
             for (INDEX n2_ = 0; n2_ < 2; ++n2_) {
-                if (0 == mod(i - n2, 2) && 0 <= i - n2 && (float)floordiv(i - n2, 2) < (float)size_y && 0 == mod(j - n2_, 2) && 0 <= j - n2_ && (float)floordiv(j - n2_, 2) < (float)size_x && X[(element/(size_X_2*size_X_3)*size_X_2 + n2 + 2*floordiv(i - n2, 2))*size_X_3 + n2_ + 2*floordiv(j - n2_, 2)] == Y[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)]) {
+                if (0 == mod(i - n2, 2) && 0 <= i - n2 && floordiv(i - n2, 2) < size_y && 0 == mod(j - n2_, 2) && 0 <= j - n2_ && floordiv(j - n2_, 2) < size_x && X[(element/(size_X_2*size_X_3)*size_X_2 + n2 + 2*floordiv(i - n2, 2))*size_X_3 + n2_ + 2*floordiv(j - n2_, 2)] == Y[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)]) {
                     total.add(dY[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)] / Y_ties[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)]);
                 }
             }

@@ -9,10 +9,11 @@
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
 
-Made by `derive emit max_pool`; do not edit.
+Made by `derive emit max_pool -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("max_pool.cu")
@@ -42,7 +43,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def max_pool_forward(self, X, *, size_y, size_x, stream=None):
@@ -52,15 +52,15 @@ class Kernels:
             X: [b, c, X_2, X_3], float32
             size_y: size of y
             size_x: size of x
-        
+
         Returns:
             Y: [b, c, y, x]
         """
         cp, dtypes = self.cp, self.dtypes
         size_b, size_c, size_X_2, size_X_3 = self.check("X", X, "T", (None, None, None, None))
         with stream or nullcontext():
-            Y = cp.empty((size_b, size_c, size_y, size_x), dtypes["T"])
             module, index = self.module(max(size_b*size_c*size_X_2*size_X_3, size_b*size_c*size_y*size_x), ())
+            Y = cp.empty((size_b, size_c, size_y, size_x), dtypes["T"])
             self.launch(module, "forward_Y", (blocks(size_b*size_c*size_y*size_x, 256), 1, 1), (256, 1, 1),
                         (X, Y, index(size_b), index(size_c), index(size_y), index(size_x), index(size_X_2), index(size_X_3),))
         return Y
@@ -74,7 +74,7 @@ class Kernels:
             Y: [b, c, y, x], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [b, c, X_2, X_3]
         """
@@ -83,6 +83,7 @@ class Kernels:
         _, _, size_X_2, size_X_3 = self.check("X", X, "T", (size_b, size_c, None, None))
         self.check("Y", Y, "T", (size_b, size_c, size_y, size_x))
         with stream or nullcontext():
+            module, index = self.module(max(size_b*size_c*size_X_2*size_X_3, size_b*size_c*size_y*size_x), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -91,7 +92,6 @@ class Kernels:
                 dX, = out
                 self.check("dX", dX, "T", (size_b, size_c, size_X_2, size_X_3))
             Y_ties = cp.empty((size_b, size_c, size_y, size_x), dtypes["compute"])
-            module, index = self.module(max(size_b*size_c*size_X_2*size_X_3, size_b*size_c*size_y*size_x), ())
             self.launch(module, "backward_Y_ties", (blocks(size_b*size_c*size_y*size_x, 256), 1, 1), (256, 1, 1),
                         (X, Y, Y_ties, index(size_b), index(size_c), index(size_y), index(size_x), index(size_X_2), index(size_X_3),))
             self.launch(module, "backward_dX", (blocks(size_b*size_c*size_X_2*size_X_3, 256), 1, 1), (256, 1, 1),
@@ -113,7 +113,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -146,7 +146,6 @@ def max_pool_backward(*args, **options):
     return _default().max_pool_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

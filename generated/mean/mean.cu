@@ -1,4 +1,4 @@
-// mean: forward and backward, float32.  Made by `derive emit mean`; do not edit.
+// mean: forward and backward, float32.  Made by `derive emit mean -o DIR`; do not edit.
 //
 //     Y[i] = mean(j, X[i,j])
 //
@@ -11,15 +11,41 @@
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
 #endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -41,20 +67,20 @@ extern "C" __global__ void forward_Y(
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_i, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_i, count = size_j;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX i = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_j : 0;
+    const INDEX stop = group < rows ? count : 0;
     const bool writer = group < rows && threadIdx.x == 0;
 
     float y_sum = 0;
     for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
-        y_sum = y_sum + X[i*size_j + j];
+        y_sum += X[i*size_j + j];
     }
-    y_sum = row_sum(y_sum);
+    y_sum = row_sum(y_sum, part[0]);
     const float y = y_sum / (float)size_j;
-    if (writer) {
-        Y[i] = y;
-    }
+    if (writer) Y[i] = y;
 }
 
 // dX[i,j] = dY[i]/size(j)
@@ -67,9 +93,18 @@ extern "C" __global__ void backward_dX(
 )
 {
     const INDEX count = size_i*size_j;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX i = element/size_j;
-        const float dx = dY[i] / (float)size_j;
-        dX[element] = accumulate ? dX[element] + dx : dx;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        Pack<float, 4> dX_pack;
+        if (accumulate) dX_pack = load<4>(dX, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX element = first + lane;
+            if (element < count) {
+                const INDEX i = element/size_j;
+                const float dx = dY[i] / (float)size_j;
+                dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+            }
+        }
+        store(dX, first, count, dX_pack);
     }
 }

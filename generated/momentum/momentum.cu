@@ -1,4 +1,4 @@
-// momentum: forward and backward, float32.  Made by `derive emit momentum`; do not edit.
+// momentum: forward and backward, float32.  Made by `derive emit momentum -o DIR`; do not edit.
 //
 //     param mu = 0.9
 //     M_new[i] = mu*M[i] + G[i]
@@ -12,20 +12,47 @@
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dW over dW_new, dW over dM_new, dW over M_new, deta over eta.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
 #endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -50,73 +77,99 @@ extern "C" __global__ void forward_M_new_W_new(
 )
 {
     const INDEX count = size_i;
-    for (INDEX i = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; i < count; i += (INDEX)gridDim.x*blockDim.x) {
-        const float m_new = G[i] + 0.9f*M[i];
-        M_new[i] = m_new;
-        W_new[i] = W[i] - m_new*eta[0];
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto M_pack = load<4>(M, first, count);
+        const auto G_pack = load<4>(G, first, count);
+        const auto W_pack = load<4>(W, first, count);
+        Pack<float, 4> W_new_pack;
+        Pack<float, 4> M_new_pack;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const float m_new = G_pack.lane[lane] + 0.9f*M_pack.lane[lane];
+            M_new_pack.lane[lane] = m_new;
+            W_new_pack.lane[lane] = W_pack.lane[lane] - m_new*eta[0];
+        }
+        store(W_new, first, count, W_new_pack);
+        store(M_new, first, count, M_new_pack);
     }
 }
 
 // dM_new_total[i] = dM_new[i] - dW_new[i]*eta
 // dM[i] = 0.9*dM_new_total[i]
 // dG[i] = dM_new_total[i]
-extern "C" __global__ void backward_dM_dG(
+// deta_sum = sum(i, M_new[i]*dW_new[i]), of each block
+extern "C" __global__ void backward_dM_dG_deta(
     const float* __restrict__ eta,  // []
+    const float* __restrict__ M_new,  // [i]
     const float* __restrict__ dW_new,  // [i]
     const float* __restrict__ dM_new,  // [i]
     float* __restrict__ dM,  // [i]
     float* __restrict__ dG,  // [i]
+    float* __restrict__ deta_sum_partial,  // [chunks]
     INDEX size_i,
     int accumulate
 )
 {
+    // The threads of all blocks stride over the elements; each block adds up what its own have found.
     const INDEX count = size_i;
+    const float eta_value = eta[0];
+    float deta_sum = 0;
     for (INDEX i = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; i < count; i += (INDEX)gridDim.x*blockDim.x) {
-        const float dm_new_total = dM_new[i] - dW_new[i]*eta[0];
+        const float dw_new = dW_new[i];
+        const float dm_new_total = dM_new[i] - dw_new*eta_value;
         const float dm = 0.9f*dm_new_total;
         dM[i] = accumulate ? dM[i] + dm : dm;
         dG[i] = accumulate ? dG[i] + dm_new_total : dm_new_total;
+        deta_sum += M_new[i]*dw_new;
+    }
+    __shared__ float part[1][32];
+    deta_sum = row_sum(deta_sum, part[0]);
+    if (threadIdx.x == 0) {
+        deta_sum_partial[blockIdx.x] = deta_sum;
     }
 }
 
 // deta_sum = sum(i, M_new[i]*dW_new[i])
 // deta = -deta_sum
-extern "C" __global__ void backward_deta(
-    const float* __restrict__ M_new,  // [i]
-    const float* __restrict__ dW_new,  // [i]
+extern "C" __global__ void backward_dM_dG_deta_sum(
+    const float* __restrict__ deta_sum_partial,  // [chunks]
     float* __restrict__ deta,  // []
-    INDEX size_i,
+    INDEX chunks,
     int accumulate
 )
 {
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = 1, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_i : 0;
-    const bool writer = group < rows && threadIdx.x == 0;
-
-    float deta_sum_value = 0;
-    for (INDEX i = threadIdx.x; i < stop; i += blockDim.x) {
-        deta_sum_value = deta_sum_value + M_new[i]*dW_new[i];
+    // The threads of all blocks stride over the elements; each block adds up what its own have found.
+    const INDEX count = chunks;
+    float deta_sum = 0;
+    for (INDEX chunk = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; chunk < count; chunk += (INDEX)gridDim.x*blockDim.x) {
+        deta_sum += deta_sum_partial[chunk];
     }
-    deta_sum_value = row_sum(deta_sum_value);
-    const float deta_value = -deta_sum_value;
-    if (writer) {
+    __shared__ float part[1][32];
+    deta_sum = row_sum(deta_sum, part[0]);
+    if (threadIdx.x == 0) {
+        const float deta_value = -deta_sum;
         deta[0] = accumulate ? deta[0] + deta_value : deta_value;
     }
 }
 
 // dW[i] = dW_new[i]
 extern "C" __global__ void backward_dW(
-    const float* __restrict__ dW_new,  // [i]
-    float* __restrict__ dW,  // [i]
+    const float* dW_new,  // [i]
+    float* dW,  // [i]
     INDEX size_i,
     int accumulate
 )
 {
     const INDEX count = size_i;
-    for (INDEX i = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; i < count; i += (INDEX)gridDim.x*blockDim.x) {
-        const float dw = dW_new[i];
-        dW[i] = accumulate ? dW[i] + dw : dw;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto dW_new_pack = load<4>(dW_new, first, count);
+        Pack<float, 4> dW_pack;
+        if (accumulate) dW_pack = load<4>(dW, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const float dw = dW_new_pack.lane[lane];
+            dW_pack.lane[lane] = accumulate ? dW_pack.lane[lane] + dw : dw;
+        }
+        store(dW, first, count, dW_pack);
     }
 }

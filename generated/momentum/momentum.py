@@ -12,11 +12,13 @@
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dW over dW_new, dW over dM_new, dW over M_new, deta over eta.
 
-Made by `derive emit momentum`; do not edit.
+Made by `derive emit momentum -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("momentum.cu")
@@ -34,19 +36,9 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
-
-
-def row_blocks(rows, count):
-    """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+def total_chunks(count):
+    """Blocks that share a sum over `count` elements: 16 elements a thread, until there are enough blocks."""
+    return max(1, min(-(-count // 4096), 1024))
 
 
 class Kernels:
@@ -61,7 +53,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def momentum_forward(self, M, G, W, eta, *, stream=None):
@@ -72,7 +63,7 @@ class Kernels:
             G: [i], float32
             W: [i], float32
             eta: [], float32
-        
+
         Returns:
             W_new: [i]
             M_new: [i]
@@ -83,10 +74,10 @@ class Kernels:
         self.check("W", W, "T", (size_i,))
         self.check("eta", eta, "T", ())
         with stream or nullcontext():
+            module, index = self.module(max(1, size_i), ())
             W_new = cp.empty((size_i,), dtypes["T"])
             M_new = cp.empty((size_i,), dtypes["T"])
-            module, index = self.module(max(1, size_i), ())
-            self.launch(module, "forward_M_new_W_new", (blocks(size_i, 256), 1, 1), (256, 1, 1),
+            self.launch(module, "forward_M_new_W_new", (blocks(size_i, 1024), 1, 1), (256, 1, 1),
                         (M, G, W, eta, W_new, M_new, index(size_i),))
         return W_new, M_new
 
@@ -100,7 +91,7 @@ class Kernels:
             M_new: [i], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dM: [i]
             dG: [i]
@@ -113,6 +104,7 @@ class Kernels:
         self.check("eta", eta, "T", ())
         self.check("M_new", M_new, "T", (size_i,))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_i, total_chunks(size_i)), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -126,13 +118,13 @@ class Kernels:
                 self.check("dG", dG, "T", (size_i,))
                 self.check("dW", dW, "T", (size_i,))
                 self.check("deta", deta, "T", ())
-            module, index = self.module(max(1, size_i), ())
-            self.launch(module, "backward_dM_dG", (blocks(size_i, 256), 1, 1), (256, 1, 1),
-                        (eta, dW_new, dM_new, dM, dG, index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_deta", (row_blocks(1, size_i), 1, 1), (*row_threads(size_i), 1),
-                        (M_new, dW_new, deta, index(size_i), cp.int32(accumulate),))
+            deta_sum_partial = cp.empty((total_chunks(size_i),), dtypes["compute"])
+            self.launch(module, "backward_dM_dG_deta", (total_chunks(size_i), 1, 1), (256, 1, 1),
+                        (eta, M_new, dW_new, dM_new, dM, dG, deta_sum_partial, index(size_i), cp.int32(accumulate),))
+            self.launch(module, "backward_dM_dG_deta_sum", (1, 1, 1), (256, 1, 1),
+                        (deta_sum_partial, deta, index(total_chunks(size_i)), cp.int32(accumulate),))
             if out is not None:
-                self.launch(module, "backward_dW", (blocks(size_i, 256), 1, 1), (256, 1, 1),
+                self.launch(module, "backward_dW", (blocks(size_i, 1024), 1, 1), (256, 1, 1),
                             (dW_new, dW, index(size_i), cp.int32(accumulate),))
         return dM, dG, dW, deta
 
@@ -151,7 +143,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -184,7 +176,6 @@ def momentum_backward(*args, **options):
     return _default().momentum_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

@@ -1,4 +1,4 @@
-// rmsnorm: forward and backward, float32.  Made by `derive emit rmsnorm`; do not edit.
+// rmsnorm: forward and backward, float32.  Made by `derive emit rmsnorm -o DIR`; do not edit.
 //
 //     param eps = 1e-6
 //     R[b,s] = rsqrt(mean(d, X[b,s,d]**2) + eps)
@@ -7,41 +7,28 @@
 //     dX = g diag(gamma) − diag(R³ ∘ (X ∘ dY) gamma) X / |d|
 //     dgamma = (X ∘ g)ᵀ 1
 //
-// Saved for the backward: R_1.  Computed again: R.
+// Saved for the backward: R_in.  Computed again: R.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dX over dY, dX over X, dgamma over gamma.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
 #endif
-
-// A running sum in two levels: 32 terms at a time, so that a long sum stays accurate.
-struct Sum {
-    float high = 0, low = 0;
-    int terms = 0;
-    __device__ void add(float x) {
-        low += x;
-        if (++terms == 32) {
-            high += low;
-            low = 0;
-            terms = 0;
-        }
-    }
-    __device__ float value() const { return high + low; }
-};
+#ifndef DYN_SHARED
+#define DYN_SHARED(T, name) extern __shared__ T name[]
+#endif
 
 __device__ inline float square(float x) { return x*x; }
 
 __device__ inline float cube(float x) { return x*x*x; }
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -53,94 +40,152 @@ __device__ inline float row_sum(float x) {
     return x;
 }
 
-// R_1_sum[b,s] = sum(d, X[b,s,d]**2)
-// R_1[b,s] = 1e-06 + R_1_sum[b,s]/size(d)
-// R[b,s] = rsqrt(R_1[b,s])
+// R_in_sum[b,s] = sum(d, X[b,s,d]**2)
+// R_in[b,s] = 1e-06 + R_in_sum[b,s]/size(d)
+// R[b,s] = rsqrt(R_in[b,s])
 // Y[b,s,d] = R[b,s]*X[b,s,d]*gamma[d]
-extern "C" __global__ void forward_R_1_Y(
+extern "C" __global__ void forward_R_in_Y(
     const float* __restrict__ X,  // [b, s, d]
     const float* __restrict__ gamma,  // [d]
     float* __restrict__ Y,  // [b, s, d]
-    float* __restrict__ R_1,  // [b, s]
-    INDEX size_b,
-    INDEX size_s,
-    INDEX size_d
-)
-{
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_s, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_d : 0;
-    const bool writer = group < rows && threadIdx.x == 0;
-
-    float r_1_sum = 0;
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        r_1_sum = r_1_sum + square(X[row*size_d + d]);
-    }
-    r_1_sum = row_sum(r_1_sum);
-    const float r_1 = 1e-6f + r_1_sum / (float)size_d;
-    const float r = rsqrtf(r_1);
-    if (writer) {
-        R_1[row] = r_1;
-    }
-
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        Y[row*size_d + d] = r*X[row*size_d + d]*gamma[d];
-    }
-}
-
-// dX_sum[b,s] = sum(d, X[b,s,d]*dY[b,s,d]*gamma[d])
-// dX[b,s,d] = dY[b,s,d]*gamma[d]*rsqrt(R_1[b,s]) - X[b,s,d]*dX_sum[b,s]*R_1[b,s]**(-1.5)/size(d)
-extern "C" __global__ void backward_dX(
-    const float* __restrict__ X,  // [b, s, d]
-    const float* __restrict__ gamma,  // [d]
-    const float* __restrict__ R_1,  // [b, s]
-    const float* __restrict__ dY,  // [b, s, d]
-    float* __restrict__ dX,  // [b, s, d]
+    float* __restrict__ R_in,  // [b, s]
     INDEX size_b,
     INDEX size_s,
     INDEX size_d,
-    int accumulate
+    INDEX shared
 )
 {
     // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = size_b*size_s, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX rows = size_b*size_s, count = size_d;
+    __shared__ float part[1][32];
+
+    // Each thread has its own places in shared memory, one for each element of a row that it works on.  For rows so
+    // long that `shared` is 0, elements are read again.
+    DYN_SHARED(float, kept);
+    const bool held = shared > 0;
+    const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
+    float* const x_row = kept + thread;  // X[b,s,d]
+
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
     const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_d : 0;
+    const INDEX stop = group < rows ? count : 0;
+    const bool writer = group < rows && threadIdx.x == 0;
 
-    float dx_sum = 0;
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        dx_sum = dx_sum + X[row*size_d + d]*dY[row*size_d + d]*gamma[d];
+    float r_in_sum = 0;
+    for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
+        const float x = X[row*size_d + d];
+        if (held) x_row[at] = x;
+        r_in_sum += square(x);
     }
-    dx_sum = row_sum(dx_sum);
+    r_in_sum = row_sum(r_in_sum, part[0]);
+    const float r_in = 1e-6f + r_in_sum / (float)size_d;
+    const float r = rsqrtf(r_in);
+    if (writer) R_in[row] = r_in;
 
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        const float r_1 = R_1[row];
-        const float dx = dY[row*size_d + d]*gamma[d]*rsqrtf(r_1) - X[row*size_d + d]*dx_sum*cube(rsqrtf(r_1)) / (float)size_d;
-        dX[row*size_d + d] = accumulate ? dX[row*size_d + d] + dx : dx;
+    for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
+        const float x = held ? x_row[at] : X[row*size_d + d];
+        Y[row*size_d + d] = r*x*gamma[d];
     }
 }
 
-// dgamma[d] = sum(b, s, X[b,s,d]*dY[b,s,d]*rsqrt(R_1[b,s])), of each chunk of rows
-extern "C" __global__ void backward_dgamma_partial(
-    const float* __restrict__ X,  // [b, s, d]
-    const float* __restrict__ R_1,  // [b, s]
-    const float* __restrict__ dY,  // [b, s, d]
+// R[b,s] = rsqrt(R_in[b,s])
+// g[b,s,d] = R[b,s]*dY[b,s,d]
+// dX_sum[b,s] = sum(d, X[b,s,d]*dY[b,s,d]*gamma[d])
+// dX_mean[b,s] = dX_sum[b,s]/size(d)
+// dX[b,s,d] = g[b,s,d]*gamma[d] - X[b,s,d]*dX_mean[b,s]*R[b,s]**3
+// dgamma[d] = sum(b, s, X[b,s,d]*g[b,s,d]), of each block's rows
+extern "C" __global__ void backward_dX_dgamma(
+    const float* X,  // [b, s, d]
+    const float* __restrict__ gamma,  // [d]
+    const float* __restrict__ R_in,  // [b, s]
+    const float* dY,  // [b, s, d]
+    float* dX,  // [b, s, d]
     float* __restrict__ dgamma_partial,  // [chunks, d]
     INDEX size_b,
     INDEX size_s,
     INDEX size_d,
-    INDEX chunks
+    INDEX shared,
+    int accumulate
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the chunk a threadIdx.y.
+    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
+    const INDEX rows = size_b*size_s, count = size_d;
+    __shared__ float part[1][32];
+
+    // Each thread has its own places in shared memory, one for each element of a row that it works on.  For rows so
+    // long that `shared` is 0, elements are read again and sums stand in device memory.
+    DYN_SHARED(float, kept);
+    const bool held = shared > 0;
+    const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
+    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    float* const dy_row = kept + thread;  // dY[b,s,d]
+    float* const x_row = kept + slots + thread;  // X[b,s,d]
+    // This block's share of sums over all rows.
+    float* const dgamma_part = held ? kept + 2*slots + thread : dgamma_partial + blockIdx.x*count + thread;
+    for (INDEX d = threadIdx.x, at = 0; d < count; d += blockDim.x, at += threads) {
+        dgamma_part[at] = 0;
+    }
+
+    for (INDEX top = (INDEX)blockIdx.x*blockDim.y; top < rows; top += (INDEX)gridDim.x*blockDim.y) {
+        const INDEX group = top + threadIdx.y;
+        const INDEX row = group < rows ? group : rows - 1;
+        const INDEX stop = group < rows ? count : 0;
+        const float r = rsqrtf(R_in[row]);
+
+        float dx_sum = 0;
+        for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
+            const float dy = dY[row*size_d + d];
+            if (held) dy_row[at] = dy;
+            const float x = X[row*size_d + d];
+            if (held) x_row[at] = x;
+            const float g = r*dy;
+            dx_sum += x*dy*gamma[d];
+            dgamma_part[at] += x*g;
+        }
+        dx_sum = row_sum(dx_sum, part[0]);
+        const float dx_mean = dx_sum / (float)size_d;
+        const float scale = dx_mean*cube(r);
+
+        for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
+            const float dy = held ? dy_row[at] : dY[row*size_d + d];
+            const float x = held ? x_row[at] : X[row*size_d + d];
+            const float g = r*dy;
+            const float dx = g*gamma[d] - scale*x;
+            dX[row*size_d + d] = accumulate ? dX[row*size_d + d] + dx : dx;
+        }
+        if (blockDim.x > 32) __syncthreads();  // `part` is free for the next row
+    }
+
+    // The block's rows together: one thread of each column adds up what those of other threadIdx.y have.
+    __syncthreads();
+    if (threadIdx.y == 0) {
+        for (INDEX d = threadIdx.x, at = 0; d < count; d += blockDim.x, at += threads) {
+            float dgamma_part_sum = dgamma_part[at];
+            for (int other = 1; other < blockDim.y; ++other) {
+                dgamma_part_sum += dgamma_part[at + other*blockDim.x];
+            }
+            dgamma_partial[blockIdx.x*count + d] = dgamma_part_sum;
+        }
+    }
+}
+
+// dgamma[d] = sum(b, s, X[b,s,d]*g[b,s,d])
+extern "C" __global__ void backward_dX_dgamma_sum(
+    const float* __restrict__ dgamma_partial,  // [chunks, d]
+    float* __restrict__ dgamma,  // [d]
+    INDEX size_d,
+    INDEX chunks,
+    int accumulate
+)
+{
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
     const INDEX columns = size_d, d = (INDEX)blockIdx.x*32 + threadIdx.x;
-    const INDEX rows = size_b*size_s, share = (rows + chunks - 1)/chunks;
+    const INDEX rows = chunks, share = (rows + gridDim.y - 1)/gridDim.y;
     const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
     float dgamma_value = 0;
     if (d < columns) {
-        for (INDEX row = begin + threadIdx.y; row < end; row += 8) {
-            dgamma_value = dgamma_value + X[row*size_d + d]*dY[row*size_d + d]*rsqrtf(R_1[row]);
+        for (INDEX chunk = begin + threadIdx.y; chunk < end; chunk += 8) {
+            dgamma_value += dgamma_partial[chunk*columns + d];
         }
     }
     __shared__ float tile[1][8][33];
@@ -150,25 +195,6 @@ extern "C" __global__ void backward_dgamma_partial(
         for (int line = 1; line < 8; ++line) {
             dgamma_value += tile[0][line][threadIdx.x];
         }
-        dgamma_partial[blockIdx.y*columns + d] = dgamma_value;
-    }
-}
-
-// dgamma[d] = sum(b, s, X[b,s,d]*dY[b,s,d]*rsqrt(R_1[b,s]))
-extern "C" __global__ void backward_dgamma(
-    const float* __restrict__ dgamma_partial,  // [chunks, d]
-    float* __restrict__ dgamma,  // [d]
-    INDEX size_d,
-    INDEX chunks,
-    int accumulate
-)
-{
-    const INDEX count = size_d;
-    for (INDEX d = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; d < count; d += (INDEX)gridDim.x*blockDim.x) {
-        Sum total;
-        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(dgamma_partial[chunk*size_d + d]);
-        }
-        dgamma[d] = accumulate ? dgamma[d] + total.value() : total.value();
+        dgamma[d] = accumulate ? dgamma[d] + dgamma_value : dgamma_value;
     }
 }

@@ -11,10 +11,11 @@
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
 
-Made by `derive emit rope`; do not edit.
+Made by `derive emit rope -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("rope.cu")
@@ -33,7 +34,7 @@ def blocks(count, threads, most=65535):
 
 
 def column_chunks(rows):
-    """Chunks of rows that are reduced apart: 256 rows each, so that a thread adds up no more than a few dozen."""
+    """Chunks of rows that are reduced apart: 256 rows each, a few dozen a thread, or 1024 chunks of more."""
     return max(1, min(-(-rows // 256), 1024))
 
 
@@ -49,7 +50,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def rope_forward(self, X, C, S, *, stream=None):
@@ -59,7 +59,7 @@ class Kernels:
             X: [b, s, h, 2, i], float32
             C: [s, i], float32
             S: [s, i], float32
-        
+
         Returns:
             Y: [b, s, h, 2, i]
         """
@@ -68,9 +68,9 @@ class Kernels:
         self.check("C", C, "T", (size_s, size_i))
         self.check("S", S, "T", (size_s, size_i))
         with stream or nullcontext():
-            Y = cp.empty((size_b, size_s, size_h, 2, size_i), dtypes["T"])
             module, index = self.module(max(size_b*size_s*size_h*2*size_i, size_s*size_i), ())
-            self.launch(module, "forward_Y", (blocks(size_b*size_s*size_h*2*size_i, 256), 1, 1), (256, 1, 1),
+            Y = cp.empty((size_b, size_s, size_h, 2, size_i), dtypes["T"])
+            self.launch(module, "forward_Y", (blocks(size_b*size_s*size_h*2*size_i, 1024), 1, 1), (256, 1, 1),
                         (X, C, S, Y, index(size_b), index(size_s), index(size_h), index(size_i),))
         return Y
 
@@ -84,7 +84,7 @@ class Kernels:
             S: [s, i], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dX: [b, s, h, 2, i]
             dC: [s, i]
@@ -96,6 +96,7 @@ class Kernels:
         self.check("C", C, "T", (size_s, size_i))
         self.check("S", S, "T", (size_s, size_i))
         with stream or nullcontext():
+            module, index = self.module(max(1, column_chunks(size_b*size_h*2)*size_s*size_i, size_b*size_s*size_h*2*size_i, size_s*size_i), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -109,12 +110,9 @@ class Kernels:
                 self.check("dS", dS, "T", (size_s, size_i))
             dC_partial = cp.empty((column_chunks(size_b*size_h*2), size_s*size_i), dtypes["compute"])
             dS_partial = cp.empty((column_chunks(size_b*size_h*2), size_s*size_i), dtypes["compute"])
-            module, index = self.module(max(0, column_chunks(size_b*size_h*2)*size_s*size_i, size_b*size_s*size_h*2*size_i, size_s*size_i), ())
-            self.launch(module, "backward_dX", (blocks(size_b*size_s*size_h*2*size_i, 256), 1, 1), (256, 1, 1),
-                        (C, S, dY, dX, index(size_b), index(size_s), index(size_h), index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_dC_dS_partial", (blocks(size_s*size_i, 32), column_chunks(size_b*size_h*2), 1), (32, 8, 1),
-                        (X, dY, dC_partial, dS_partial, index(size_b), index(size_s), index(size_h), index(size_i), index(column_chunks(size_b*size_h*2)),))
-            self.launch(module, "backward_dC_dS", (blocks(size_s*size_i, 256), 1, 1), (256, 1, 1),
+            self.launch(module, "backward_dX_dC_dS", (blocks(size_s*size_i, 32, 2**31), column_chunks(size_b*size_h*2), 1), (32, 8, 1),
+                        (X, C, S, dY, dX, dC, dS, dC_partial, dS_partial, index(size_b), index(size_s), index(size_h), index(size_i), index(column_chunks(size_b*size_h*2)), cp.int32(accumulate),))
+            self.launch(module, "backward_dX_dC_dS_sum", (blocks(size_s*size_i, 32, 2**31)*(column_chunks(size_b*size_h*2) > 1), 1, 1), (32, 8, 1),
                         (dC_partial, dS_partial, dC, dS, index(size_s), index(size_i), index(column_chunks(size_b*size_h*2)), cp.int32(accumulate),))
         return dX, dC, dS
 
@@ -133,7 +131,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -166,7 +164,6 @@ def rope_backward(*args, **options):
     return _default().rope_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

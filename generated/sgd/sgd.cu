@@ -1,4 +1,4 @@
-// sgd: forward and backward, float32.  Made by `derive emit sgd`; do not edit.
+// sgd: forward and backward, float32.  Made by `derive emit sgd -o DIR`; do not edit.
 //
 //     W_new[i] = W[i] - eta*G[i]
 //
@@ -8,20 +8,47 @@
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dW over dW_new, dW over G, deta over eta.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
 #endif
 
-// The sum of x over the threads of a row, known to all of them.
-__device__ inline float row_sum(float x) {
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
         x = x + other;
     }
-    if (blockDim.x > 32) {  // a row a block: the warps meet in shared memory
-        __shared__ float part[32];
-        __syncthreads();
+    if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -43,55 +70,88 @@ extern "C" __global__ void forward_W_new(
 )
 {
     const INDEX count = size_i;
-    for (INDEX i = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; i < count; i += (INDEX)gridDim.x*blockDim.x) {
-        W_new[i] = W[i] - G[i]*eta[0];
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto W_pack = load<4>(W, first, count);
+        const auto G_pack = load<4>(G, first, count);
+        Pack<float, 4> W_new_pack;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            W_new_pack.lane[lane] = W_pack.lane[lane] - G_pack.lane[lane]*eta[0];
+        }
+        store(W_new, first, count, W_new_pack);
     }
 }
 
-// deta_sum = sum(i, G[i]*dW_new[i])
-// deta = -deta_sum
+// deta_sum = sum(i, G[i]*dW_new[i]), of each block
 // dG[i] = -dW_new[i]*eta
 extern "C" __global__ void backward_deta_dG(
     const float* __restrict__ eta,  // []
     const float* __restrict__ G,  // [i]
     const float* __restrict__ dW_new,  // [i]
-    float* __restrict__ deta,  // []
     float* __restrict__ dG,  // [i]
+    float* __restrict__ deta_sum_partial,  // [chunks]
     INDEX size_i,
     int accumulate
 )
 {
-    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
-    const INDEX rows = 1, group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
-    const INDEX row = group < rows ? group : rows - 1;
-    const INDEX stop = group < rows ? size_i : 0;
-    const bool writer = group < rows && threadIdx.x == 0;
-
-    float deta_sum_value = 0;
-    for (INDEX i = threadIdx.x; i < stop; i += blockDim.x) {
+    // The threads of all blocks stride over the elements; each block adds up what its own have found.
+    const INDEX count = size_i;
+    const float eta_value = eta[0];
+    float deta_sum = 0;
+    for (INDEX i = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; i < count; i += (INDEX)gridDim.x*blockDim.x) {
         const float dw_new = dW_new[i];
-        const float dg = -(dw_new*eta[0]);
+        deta_sum += G[i]*dw_new;
+        const float dg = -(dw_new*eta_value);
         dG[i] = accumulate ? dG[i] + dg : dg;
-        deta_sum_value = deta_sum_value + G[i]*dw_new;
     }
-    deta_sum_value = row_sum(deta_sum_value);
-    const float deta_value = -deta_sum_value;
-    if (writer) {
+    __shared__ float part[1][32];
+    deta_sum = row_sum(deta_sum, part[0]);
+    if (threadIdx.x == 0) {
+        deta_sum_partial[blockIdx.x] = deta_sum;
+    }
+}
+
+// deta_sum = sum(i, G[i]*dW_new[i])
+// deta = -deta_sum
+extern "C" __global__ void backward_deta_dG_sum(
+    const float* __restrict__ deta_sum_partial,  // [chunks]
+    float* __restrict__ deta,  // []
+    INDEX chunks,
+    int accumulate
+)
+{
+    // The threads of all blocks stride over the elements; each block adds up what its own have found.
+    const INDEX count = chunks;
+    float deta_sum = 0;
+    for (INDEX chunk = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; chunk < count; chunk += (INDEX)gridDim.x*blockDim.x) {
+        deta_sum += deta_sum_partial[chunk];
+    }
+    __shared__ float part[1][32];
+    deta_sum = row_sum(deta_sum, part[0]);
+    if (threadIdx.x == 0) {
+        const float deta_value = -deta_sum;
         deta[0] = accumulate ? deta[0] + deta_value : deta_value;
     }
 }
 
 // dW[i] = dW_new[i]
 extern "C" __global__ void backward_dW(
-    const float* __restrict__ dW_new,  // [i]
-    float* __restrict__ dW,  // [i]
+    const float* dW_new,  // [i]
+    float* dW,  // [i]
     INDEX size_i,
     int accumulate
 )
 {
     const INDEX count = size_i;
-    for (INDEX i = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; i < count; i += (INDEX)gridDim.x*blockDim.x) {
-        const float dw = dW_new[i];
-        dW[i] = accumulate ? dW[i] + dw : dw;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto dW_new_pack = load<4>(dW_new, first, count);
+        Pack<float, 4> dW_pack;
+        if (accumulate) dW_pack = load<4>(dW, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const float dw = dW_new_pack.lane[lane];
+            dW_pack.lane[lane] = accumulate ? dW_pack.lane[lane] + dw : dw;
+        }
+        store(dW, first, count, dW_pack);
     }
 }

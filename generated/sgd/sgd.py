@@ -8,11 +8,13 @@
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dW over dW_new, dW over G, deta over eta.
 
-Made by `derive emit sgd`; do not edit.
+Made by `derive emit sgd -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("sgd.cu")
@@ -30,19 +32,9 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count):
-    """Threads along a row of `count` elements, and rows a block."""
-    if count > 1024:
-        return (256, 1) if count <= 16384 else (1024, 1)
-    along = 32
-    while along > 1 and along >= 2*count:
-        along //= 2
-    return along, 128 // along
-
-
-def row_blocks(rows, count):
-    """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count)[1])
+def total_chunks(count):
+    """Blocks that share a sum over `count` elements: 16 elements a thread, until there are enough blocks."""
+    return max(1, min(-(-count // 4096), 1024))
 
 
 class Kernels:
@@ -57,7 +49,6 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
-            "index": cp.dtype(cp.int32),
         }
 
     def sgd_forward(self, W, eta, G, *, stream=None):
@@ -67,7 +58,7 @@ class Kernels:
             W: [i], float32
             eta: [], float32
             G: [i], float32
-        
+
         Returns:
             W_new: [i]
         """
@@ -76,9 +67,9 @@ class Kernels:
         self.check("eta", eta, "T", ())
         self.check("G", G, "T", (size_i,))
         with stream or nullcontext():
-            W_new = cp.empty((size_i,), dtypes["T"])
             module, index = self.module(max(1, size_i), ())
-            self.launch(module, "forward_W_new", (blocks(size_i, 256), 1, 1), (256, 1, 1),
+            W_new = cp.empty((size_i,), dtypes["T"])
+            self.launch(module, "forward_W_new", (blocks(size_i, 1024), 1, 1), (256, 1, 1),
                         (W, eta, G, W_new, index(size_i),))
         return W_new
 
@@ -91,7 +82,7 @@ class Kernels:
             G: [i], float32
             out: gradient arrays to write into, in the order they are returned
             accumulate: add to what `out` holds
-        
+
         Returns:
             dW: [i]
             deta: []
@@ -102,6 +93,7 @@ class Kernels:
         self.check("eta", eta, "T", ())
         self.check("G", G, "T", (size_i,))
         with stream or nullcontext():
+            module, index = self.module(max(1, size_i, total_chunks(size_i)), ())
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -113,11 +105,13 @@ class Kernels:
                 self.check("dW", dW, "T", (size_i,))
                 self.check("deta", deta, "T", ())
                 self.check("dG", dG, "T", (size_i,))
-            module, index = self.module(max(1, size_i), ())
-            self.launch(module, "backward_deta_dG", (row_blocks(1, size_i), 1, 1), (*row_threads(size_i), 1),
-                        (eta, G, dW_new, deta, dG, index(size_i), cp.int32(accumulate),))
+            deta_sum_partial = cp.empty((total_chunks(size_i),), dtypes["compute"])
+            self.launch(module, "backward_deta_dG", (total_chunks(size_i), 1, 1), (256, 1, 1),
+                        (eta, G, dW_new, dG, deta_sum_partial, index(size_i), cp.int32(accumulate),))
+            self.launch(module, "backward_deta_dG_sum", (1, 1, 1), (256, 1, 1),
+                        (deta_sum_partial, deta, index(total_chunks(size_i)), cp.int32(accumulate),))
             if out is not None:
-                self.launch(module, "backward_dW", (blocks(size_i, 256), 1, 1), (256, 1, 1),
+                self.launch(module, "backward_dW", (blocks(size_i, 1024), 1, 1), (256, 1, 1),
                             (dW_new, dW, index(size_i), cp.int32(accumulate),))
         return dW, deta, dG
 
@@ -136,7 +130,7 @@ class Kernels:
         """Launch a kernel, unless there is nothing to do."""
         if 0 not in grid:
             kernel = module.get_function(name)
-            if shared > 48 * 1024:
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
             kernel(grid, block, args, shared_mem=shared)
 
@@ -169,7 +163,6 @@ def sgd_backward(*args, **options):
     return _default().sgd_backward(*args, **options)
 
 
-def _default(cache=[]):
-    if not cache:
-        cache.append(load())
-    return cache[0]
+@cache
+def _default():
+    return load()

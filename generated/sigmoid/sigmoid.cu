@@ -1,4 +1,4 @@
-// sigmoid: forward and backward, float32.  Made by `derive emit sigmoid`; do not edit.
+// sigmoid: forward and backward, float32.  Made by `derive emit sigmoid -o DIR`; do not edit.
 //
 //     Y[i,j] = sigmoid(X[i,j])
 //
@@ -6,10 +6,39 @@
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
+// In place, one at a time and without accumulate: dX over dY, dX over Y.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
 #endif
+
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
 
 __device__ inline float sigmoid(float x) { return 1/(1 + expf(-x)); }
 
@@ -22,25 +51,39 @@ extern "C" __global__ void forward_Y(
 )
 {
     const INDEX count = size_i*size_j;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        Y[element] = sigmoid(X[element]);
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto X_pack = load<4>(X, first, count);
+        Pack<float, 4> Y_pack;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            Y_pack.lane[lane] = sigmoid(X_pack.lane[lane]);
+        }
+        store(Y, first, count, Y_pack);
     }
 }
 
 // dX[i,j] = Y[i,j]*dY[i,j]*(1 - Y[i,j])
 extern "C" __global__ void backward_dX(
-    const float* __restrict__ Y,  // [i, j]
-    const float* __restrict__ dY,  // [i, j]
-    float* __restrict__ dX,  // [i, j]
+    const float* Y,  // [i, j]
+    const float* dY,  // [i, j]
+    float* dX,  // [i, j]
     INDEX size_i,
     INDEX size_j,
     int accumulate
 )
 {
     const INDEX count = size_i*size_j;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const float y = Y[element];
-        const float dx = y*dY[element]*(1.0f - y);
-        dX[element] = accumulate ? dX[element] + dx : dx;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto Y_pack = load<4>(Y, first, count);
+        const auto dY_pack = load<4>(dY, first, count);
+        Pack<float, 4> dX_pack;
+        if (accumulate) dX_pack = load<4>(dX, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const float y = Y_pack.lane[lane];
+            const float dx = y*dY_pack.lane[lane]*(1.0f - y);
+            dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+        }
+        store(dX, first, count, dX_pack);
     }
 }

@@ -1,0 +1,296 @@
+"""attention_block: forward and backward through CuPy, float32.
+
+    Q[b,h,t,d] = sum(c, X[b,t,c]*wq[h,d,c])
+    K[b,h,t,d] = sum(c, X[b,t,c]*wk[h,d,c])
+    V[b,h,t,d] = sum(c, X[b,t,c]*wv[h,d,c])
+    S[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h,s,d])/sqrt(size(d))
+    P[b,h,t,s] = softmax(s, where(s <= t, S[b,h,t,s], -1e30))
+    O[b,h,t,d] = sum(s, P[b,h,t,s]*V[b,h,s,d])
+    Y[b,t,c] = sum(h, d, O[b,h,t,d]*wo[c,h,d])
+
+    dX[b,t,c] = sum(h, d, dK[b,h,t,d]*wk[h,d,c]) + sum(h, d, dQ[b,h,t,d]*wq[h,d,c]) + sum(h, d, dV[b,h,t,d]*wv[h,d,c])
+    dwq = einsum(btc,bhtd->hdc; X, dQ)
+    dwk = einsum(btc,bhtd->hdc; X, dK)
+    dwv = einsum(btc,bhtd->hdc; X, dV)
+    dwo = einsum(bhtd,btc->chd; O, dY)
+
+Saved for the backward: Q, K, V, P_lse, O.  Computed again: P, S, S_sum, dS_sum.
+Sums are kept in float32; the same bits at every run.
+In place, one at a time and without accumulate: dX over dY, dwq over wq, dwq over wk, dwq over wv, dwo over wo.
+A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+
+Made by `derive emit attention_block -o DIR`; do not edit.
+"""
+
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("attention_block.cu")
+
+
+def load(cp=None):
+    """The kernels on CuPy, or on any module with its interface."""
+    if cp is None:
+        import cupy as cp
+    return Kernels(cp)
+
+
+def blocks(count, threads, most=65535):
+    """How many blocks cover `count` elements; the kernels stride over what is left."""
+    return min(-(-count // threads), most)
+
+
+def product_chunks(batches, rows, columns, length):
+    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
+    tiles = batches * -(-rows // 64) * -(-columns // 64)
+    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+
+
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
+
+
+def row_blocks(rows, count, kept=0):
+    """Blocks that hold `rows` rows of `count` elements."""
+    return -(-rows // row_threads(count, kept)[1])
+
+
+class Kernels:
+    """The compiled kernels; a module is compiled at its first use.
+
+    Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+    """
+
+    def __init__(self, cp):
+        self.cp = cp
+        self.modules = {}
+        self.dtypes = {
+            "T": cp.dtype(cp.float32),
+            "compute": cp.dtype(cp.float32),
+        }
+
+    def attention_block_forward(self, X, wq, wk, wv, wo, *, stream=None):
+        """The outputs of attention_block.
+
+        Args:
+            X: [b, t, c], float32
+            wq: [h, d, c], float32
+            wk: [h, d, c], float32
+            wv: [h, d, c], float32
+            wo: [c, h, d], float32
+
+        Returns:
+            Y: [b, t, c]
+            Q: [b, h, t, d], saved for the backward
+            K: [b, h, t, d], saved for the backward
+            V: [b, h, t, d], saved for the backward
+            P_lse: [b, h, t], saved for the backward
+            O: [b, h, t, d], saved for the backward
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_b, size_t, size_c = self.check("X", X, "T", (None, None, None))
+        size_h, size_d, _ = self.check("wq", wq, "T", (None, None, size_c))
+        self.check("wk", wk, "T", (size_h, size_d, size_c))
+        self.check("wv", wv, "T", (size_h, size_d, size_c))
+        self.check("wo", wo, "T", (size_c, size_h, size_d))
+        with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_b*size_t, size_c, size_h*size_d)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_h*size_d, size_c)*size_b*size_t*size_h*size_d, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_t*size_c, size_b*size_t*size_h*size_d, size_c*size_h*size_d, size_h*size_d*size_c), ())
+            Y = cp.empty((size_b, size_t, size_c), dtypes["T"])
+            Q = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            K = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            V = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            P_lse = cp.empty((size_b, size_h, size_t), dtypes["compute"])
+            O = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            Q_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
+            K_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
+            V_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
+            Y_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
+            self.launch(module, "forward_Q", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
+                        (X, wq, Q, Q_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
+            self.launch(module, "forward_Q_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
+                        (Q_partial, Q, index(size_b), index(size_h), index(size_t), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
+            self.launch(module, "forward_K", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
+                        (X, wk, K, K_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
+            self.launch(module, "forward_K_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
+                        (K_partial, K, index(size_b), index(size_h), index(size_t), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
+            self.launch(module, "forward_V", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
+                        (X, wv, V, V_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
+            self.launch(module, "forward_V_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
+                        (V_partial, V, index(size_b), index(size_h), index(size_t), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
+            self.launch(module, "forward_P_lse_O", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
+                        (Q, K, V, P_lse, O, index(size_b), index(size_h), index(size_t), index(size_d), index(blocks(max(size_d, 1), 64, 2**31)),))
+            self.launch(module, "forward_Y", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
+                        (wo, O, Y, Y_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
+            self.launch(module, "forward_Y_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
+                        (Y_partial, Y, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
+        return Y, Q, K, V, P_lse, O
+
+    def attention_block_backward(self, dY, X, wq, wk, wv, wo, Q, K, V, P_lse, O, *, out=None, accumulate=False, stream=None):
+        """The gradients of attention_block.
+
+        Args:
+            dY: [b, t, c], float32
+            X: [b, t, c], float32
+            wq: [h, d, c], float32
+            wk: [h, d, c], float32
+            wv: [h, d, c], float32
+            wo: [c, h, d], float32
+            Q: [b, h, t, d], float32
+            K: [b, h, t, d], float32
+            V: [b, h, t, d], float32
+            P_lse: [b, h, t], float32
+            O: [b, h, t, d], float32
+            out: gradient arrays to write into, in the order they are returned
+            accumulate: add to what `out` holds
+
+        Returns:
+            dX: [b, t, c]
+            dwq: [h, d, c]
+            dwk: [h, d, c]
+            dwv: [h, d, c]
+            dwo: [c, h, d]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_b, size_t, size_c = self.check("dY", dY, "T", (None, None, None))
+        self.check("X", X, "T", (size_b, size_t, size_c))
+        size_h, size_d, _ = self.check("wq", wq, "T", (None, None, size_c))
+        self.check("wk", wk, "T", (size_h, size_d, size_c))
+        self.check("wv", wv, "T", (size_h, size_d, size_c))
+        self.check("wo", wo, "T", (size_c, size_h, size_d))
+        self.check("Q", Q, "compute", (size_b, size_h, size_t, size_d))
+        self.check("K", K, "compute", (size_b, size_h, size_t, size_d))
+        self.check("V", V, "compute", (size_b, size_h, size_t, size_d))
+        self.check("P_lse", P_lse, "compute", (size_b, size_h, size_t))
+        self.check("O", O, "compute", (size_b, size_h, size_t, size_d))
+        with stream or nullcontext():
+            module, index = self.module(max(1, product_chunks(1, size_b*size_t, size_c, size_h*size_d)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_h*size_d, size_c)*size_b*size_t*size_h*size_d, product_chunks(1, size_c, size_h*size_d, size_b*size_t)*size_c*size_h*size_d, product_chunks(1, size_h*size_d, size_c, size_b*size_t)*size_h*size_d*size_c, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_t*size_c, size_b*size_t*size_h*size_d, size_c*size_h*size_d, size_d, size_h*size_d*size_c), ())
+            if out is None:
+                if accumulate:
+                    raise ValueError("accumulate=True needs out=: the arrays to add to")
+                dX = cp.empty((size_b, size_t, size_c), dtypes["T"])
+                dwq = cp.empty((size_h, size_d, size_c), dtypes["T"])
+                dwk = cp.empty((size_h, size_d, size_c), dtypes["T"])
+                dwv = cp.empty((size_h, size_d, size_c), dtypes["T"])
+                dwo = cp.empty((size_c, size_h, size_d), dtypes["T"])
+            else:
+                dX, dwq, dwk, dwv, dwo = out
+                self.check("dX", dX, "T", (size_b, size_t, size_c))
+                self.check("dwq", dwq, "T", (size_h, size_d, size_c))
+                self.check("dwk", dwk, "T", (size_h, size_d, size_c))
+                self.check("dwv", dwv, "T", (size_h, size_d, size_c))
+                self.check("dwo", dwo, "T", (size_c, size_h, size_d))
+            dO = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            P_row = cp.empty((size_b, size_h, size_t), dtypes["compute"])
+            dV = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            dK = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            dQ = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            dX_sum = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dX_sum2 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dO_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
+            dwo_partial = cp.empty((product_chunks(1, size_c, size_h*size_d, size_b*size_t), size_c, size_h*size_d), dtypes["compute"])
+            dwk_partial = cp.empty((product_chunks(1, size_h*size_d, size_c, size_b*size_t), size_h*size_d, size_c), dtypes["compute"])
+            dwv_partial = cp.empty((product_chunks(1, size_h*size_d, size_c, size_b*size_t), size_h*size_d, size_c), dtypes["compute"])
+            dX_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
+            dX_sum2_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
+            dX_sum3_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
+            dwq_partial = cp.empty((product_chunks(1, size_h*size_d, size_c, size_b*size_t), size_h*size_d, size_c), dtypes["compute"])
+            self.launch(module, "backward_dO", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
+                        (wo, dY, dO, dO_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
+            self.launch(module, "backward_dO_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
+                        (dO_partial, dO, index(size_b), index(size_h), index(size_t), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
+            self.launch(module, "backward_P_row", (row_blocks(size_b*size_h*size_t, size_d), 1, 1), (*row_threads(size_d), 1),
+                        (O, dO, P_row, index(size_b), index(size_h), index(size_t), index(size_d),))
+            self.launch(module, "backward_dwo", (blocks(size_c, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_c, size_h*size_d, size_b*size_t), 1), 1), (256, 1, 1),
+                        (O, dY, dwo, dwo_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c), cp.int32(accumulate),))
+            self.launch(module, "backward_dwo_chunks", (blocks(size_c*size_h*size_d, 256)*min(product_chunks(1, size_c, size_h*size_d, size_b*size_t), 1), 1, 1), (256, 1, 1),
+                        (dwo_partial, dwo, index(size_h), index(size_d), index(size_c), index(product_chunks(1, size_c, size_h*size_d, size_b*size_t)), cp.int32(accumulate),))
+            self.launch(module, "backward_dV_dK", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
+                        (Q, K, V, P_lse, dO, P_row, dV, dK, index(size_b), index(size_h), index(size_t), index(size_d), index(blocks(max(size_d, 1), 64, 2**31)),))
+            self.launch(module, "backward_dwk", (blocks(size_h*size_d, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1), (256, 1, 1),
+                        (X, dK, dwk, dwk_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c), cp.int32(accumulate),))
+            self.launch(module, "backward_dwk_chunks", (blocks(size_h*size_d*size_c, 256)*min(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
+                        (dwk_partial, dwk, index(size_h), index(size_d), index(size_c), index(product_chunks(1, size_h*size_d, size_c, size_b*size_t)), cp.int32(accumulate),))
+            self.launch(module, "backward_dwv", (blocks(size_h*size_d, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1), (256, 1, 1),
+                        (X, dV, dwv, dwv_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c), cp.int32(accumulate),))
+            self.launch(module, "backward_dwv_chunks", (blocks(size_h*size_d*size_c, 256)*min(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
+                        (dwv_partial, dwv, index(size_h), index(size_d), index(size_c), index(product_chunks(1, size_h*size_d, size_c, size_b*size_t)), cp.int32(accumulate),))
+            self.launch(module, "backward_dQ", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
+                        (Q, K, V, P_lse, dO, P_row, dQ, index(size_b), index(size_h), index(size_t), index(size_d), index(blocks(max(size_d, 1), 64, 2**31)),))
+            self.launch(module, "backward_dX_sum", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
+                        (wk, dK, dX_sum, dX_sum_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
+            self.launch(module, "backward_dX_sum_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
+                        (dX_sum_partial, dX_sum, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
+            self.launch(module, "backward_dX_sum2", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
+                        (wq, dQ, dX_sum2, dX_sum2_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
+            self.launch(module, "backward_dX_sum2_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
+                        (dX_sum2_partial, dX_sum2, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
+            self.launch(module, "backward_dX", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
+                        (wv, dV, dX_sum, dX_sum2, dX, dX_sum3_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c), cp.int32(accumulate),))
+            self.launch(module, "backward_dX_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
+                        (dX_sum3_partial, dX_sum, dX_sum2, dX, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)), cp.int32(accumulate),))
+            self.launch(module, "backward_dwq", (blocks(size_h*size_d, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1), (256, 1, 1),
+                        (X, dQ, dwq, dwq_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c), cp.int32(accumulate),))
+            self.launch(module, "backward_dwq_chunks", (blocks(size_h*size_d*size_c, 256)*min(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
+                        (dwq_partial, dwq, index(size_h), index(size_d), index(size_c), index(product_chunks(1, size_h*size_d, size_c, size_b*size_t)), cp.int32(accumulate),))
+        return dX, dwq, dwk, dwv, dwo
+
+    def module(self, count, ids):
+        """The module for tensors of up to `count` elements, and its integer type for sizes."""
+        wide = count >= 2**30
+        defines = [("INDEX", "long long")] if wide else []
+        defines += [(f"{name}_t", "long long") for name, array in ids if array.dtype == self.cp.int64]
+        key = tuple(defines)
+        if key not in self.modules:
+            code = "".join(f"#define {name} {value}\n" for name, value in defines) + SOURCE.read_text()
+            self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
+        return self.modules[key], self.cp.int64 if wide else self.cp.int32
+
+    def launch(self, module, name, grid, block, args, shared=0):
+        """Launch a kernel, unless there is nothing to do."""
+        if 0 not in grid:
+            kernel = module.get_function(name)
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
+                kernel.max_dynamic_shared_size_bytes = shared
+            kernel(grid, block, args, shared_mem=shared)
+
+    def check(self, name, array, dtype, shape):
+        """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""
+        cp = self.cp
+        if not isinstance(array, cp.ndarray):
+            raise TypeError(f"{name} must be an array of {cp.__name__}, not {type(array).__name__}")
+        kinds = (cp.int32, cp.int64) if dtype == "ids" else (self.dtypes[dtype],)
+        if array.dtype not in kinds:
+            raise TypeError(f"{name} must be {' or '.join(str(cp.dtype(k)) for k in kinds)}, not {array.dtype}")
+        if len(array.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape)):
+            expected = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ValueError(f"{name} must have shape ({expected}), not {array.shape}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be C-contiguous: pass cupy.ascontiguousarray({name})")
+        device = getattr(array, "device", None)
+        if hasattr(device, "id") and device.id != cp.cuda.Device().id:
+            raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
+        return array.shape
+
+
+def attention_block_forward(*args, **options):
+    """`Kernels.attention_block_forward` on CuPy."""
+    return _default().attention_block_forward(*args, **options)
+
+
+def attention_block_backward(*args, **options):
+    """`Kernels.attention_block_backward` on CuPy."""
+    return _default().attention_block_backward(*args, **options)
+
+
+@cache
+def _default():
+    return load()

@@ -1,0 +1,193 @@
+"""attention_padding: forward and backward through CuPy, float32.
+
+    input lengths[b]: int
+    S[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h,s,d])/sqrt(size(d))
+    P[b,h,t,s] = softmax(s, where(s < lengths[b], S[b,h,t,s], -1e30))
+    O[b,h,t,v] = sum(s, P[b,h,t,s]*V[b,h,s,v])
+
+    dQ = dS_sum K
+    dK = dS_sumᵀ Q
+    dV = Pᵀ dO
+
+Saved for the backward: P_lse.  Computed again: P, S, S_sum, dS_sum.
+Sums are kept in float32; the same bits at every run.
+
+Made by `derive emit attention_padding -o DIR`; do not edit.
+"""
+
+from contextlib import nullcontext
+from functools import cache
+from pathlib import Path
+
+SOURCE = Path(__file__).with_name("attention_padding.cu")
+
+
+def load(cp=None):
+    """The kernels on CuPy, or on any module with its interface."""
+    if cp is None:
+        import cupy as cp
+    return Kernels(cp)
+
+
+def blocks(count, threads, most=65535):
+    """How many blocks cover `count` elements; the kernels stride over what is left."""
+    return min(-(-count // threads), most)
+
+
+def row_threads(count, kept=0):
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
+    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    along = 1
+    while along < 512 and (along < count if along < 32 else 8 * along < count):
+        along *= 2
+    rows = 128 // along if along <= 32 else 1
+    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+        rows //= 2
+    return along, rows
+
+
+def row_blocks(rows, count, kept=0):
+    """Blocks that hold `rows` rows of `count` elements."""
+    return -(-rows // row_threads(count, kept)[1])
+
+
+class Kernels:
+    """The compiled kernels; a module is compiled at its first use.
+
+    Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+    """
+
+    def __init__(self, cp):
+        self.cp = cp
+        self.modules = {}
+        self.dtypes = {
+            "T": cp.dtype(cp.float32),
+            "compute": cp.dtype(cp.float32),
+        }
+
+    def attention_padding_forward(self, lengths, Q, K, V, *, stream=None):
+        """The outputs of attention_padding.
+
+        Args:
+            lengths: [b], int32 or int64
+            Q: [b, h, t, d], float32
+            K: [b, h, s, d], float32
+            V: [b, h, s, v], float32
+
+        Returns:
+            O: [b, h, t, v]
+            P_lse: [b, h, t], saved for the backward
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_b, = self.check("lengths", lengths, "ids", (None,))
+        _, size_h, size_t, size_d = self.check("Q", Q, "T", (size_b, None, None, None))
+        _, _, size_s, _ = self.check("K", K, "T", (size_b, size_h, None, size_d))
+        _, _, _, size_v = self.check("V", V, "T", (size_b, size_h, size_s, None))
+        with stream or nullcontext():
+            module, index = self.module(max(1, size_b, size_b*size_h*size_s*size_d, size_b*size_h*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v), (("lengths", lengths),))
+            O = cp.empty((size_b, size_h, size_t, size_v), dtypes["T"])
+            P_lse = cp.empty((size_b, size_h, size_t), dtypes["compute"])
+            self.launch(module, "forward_P_lse_O", (blocks(size_t, 64, 2**31)*blocks(max(size_v, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
+                        (lengths, Q, K, V, O, P_lse, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(blocks(max(size_v, 1), 64, 2**31)),))
+        return O, P_lse
+
+    def attention_padding_backward(self, dO, lengths, Q, K, V, O, P_lse, *, out=None, accumulate=False, stream=None):
+        """The gradients of attention_padding.
+
+        Args:
+            dO: [b, h, t, v], float32
+            lengths: [b], int32 or int64
+            Q: [b, h, t, d], float32
+            K: [b, h, s, d], float32
+            V: [b, h, s, v], float32
+            O: [b, h, t, v], float32
+            P_lse: [b, h, t], float32
+            out: gradient arrays to write into, in the order they are returned
+            accumulate: add to what `out` holds
+
+        Returns:
+            dQ: [b, h, t, d]
+            dK: [b, h, s, d]
+            dV: [b, h, s, v]
+        """
+        cp, dtypes = self.cp, self.dtypes
+        size_b, size_h, size_t, size_v = self.check("dO", dO, "T", (None, None, None, None))
+        self.check("lengths", lengths, "ids", (size_b,))
+        _, _, _, size_d = self.check("Q", Q, "T", (size_b, size_h, size_t, None))
+        _, _, size_s, _ = self.check("K", K, "T", (size_b, size_h, None, size_d))
+        self.check("V", V, "T", (size_b, size_h, size_s, size_v))
+        self.check("O", O, "T", (size_b, size_h, size_t, size_v))
+        self.check("P_lse", P_lse, "compute", (size_b, size_h, size_t))
+        with stream or nullcontext():
+            module, index = self.module(max(1, size_b, size_b*size_h*size_s*size_d, size_b*size_h*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_v), (("lengths", lengths),))
+            if out is None:
+                if accumulate:
+                    raise ValueError("accumulate=True needs out=: the arrays to add to")
+                dQ = cp.empty((size_b, size_h, size_t, size_d), dtypes["T"])
+                dK = cp.empty((size_b, size_h, size_s, size_d), dtypes["T"])
+                dV = cp.empty((size_b, size_h, size_s, size_v), dtypes["T"])
+            else:
+                dQ, dK, dV = out
+                self.check("dQ", dQ, "T", (size_b, size_h, size_t, size_d))
+                self.check("dK", dK, "T", (size_b, size_h, size_s, size_d))
+                self.check("dV", dV, "T", (size_b, size_h, size_s, size_v))
+            P_row = cp.empty((size_b, size_h, size_t), dtypes["compute"])
+            self.launch(module, "backward_P_row", (row_blocks(size_b*size_h*size_t, size_v), 1, 1), (*row_threads(size_v), 1),
+                        (O, dO, P_row, index(size_b), index(size_h), index(size_t), index(size_v),))
+            self.launch(module, "backward_dQ", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
+                        (lengths, Q, K, V, P_lse, dO, P_row, dQ, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(blocks(max(size_d, 1), 64, 2**31)), cp.int32(accumulate),))
+            self.launch(module, "backward_dK_dV", (blocks(size_s, 64, 2**31)*blocks(max(size_d, size_v, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
+                        (lengths, Q, K, V, P_lse, dO, P_row, dK, dV, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(blocks(max(size_d, size_v, 1), 64, 2**31)), cp.int32(accumulate),))
+        return dQ, dK, dV
+
+    def module(self, count, ids):
+        """The module for tensors of up to `count` elements, and its integer type for sizes."""
+        wide = count >= 2**30
+        defines = [("INDEX", "long long")] if wide else []
+        defines += [(f"{name}_t", "long long") for name, array in ids if array.dtype == self.cp.int64]
+        key = tuple(defines)
+        if key not in self.modules:
+            code = "".join(f"#define {name} {value}\n" for name, value in defines) + SOURCE.read_text()
+            self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
+        return self.modules[key], self.cp.int64 if wide else self.cp.int32
+
+    def launch(self, module, name, grid, block, args, shared=0):
+        """Launch a kernel, unless there is nothing to do."""
+        if 0 not in grid:
+            kernel = module.get_function(name)
+            if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
+                kernel.max_dynamic_shared_size_bytes = shared
+            kernel(grid, block, args, shared_mem=shared)
+
+    def check(self, name, array, dtype, shape):
+        """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""
+        cp = self.cp
+        if not isinstance(array, cp.ndarray):
+            raise TypeError(f"{name} must be an array of {cp.__name__}, not {type(array).__name__}")
+        kinds = (cp.int32, cp.int64) if dtype == "ids" else (self.dtypes[dtype],)
+        if array.dtype not in kinds:
+            raise TypeError(f"{name} must be {' or '.join(str(cp.dtype(k)) for k in kinds)}, not {array.dtype}")
+        if len(array.shape) != len(shape) or any(n not in (None, m) for n, m in zip(shape, array.shape)):
+            expected = ", ".join("any" if n is None else str(n) for n in shape)
+            raise ValueError(f"{name} must have shape ({expected}), not {array.shape}")
+        if not array.flags.c_contiguous:
+            raise ValueError(f"{name} must be C-contiguous: pass cupy.ascontiguousarray({name})")
+        device = getattr(array, "device", None)
+        if hasattr(device, "id") and device.id != cp.cuda.Device().id:
+            raise ValueError(f"{name} is on device {device.id}, not on the current device {cp.cuda.Device().id}")
+        return array.shape
+
+
+def attention_padding_forward(*args, **options):
+    """`Kernels.attention_padding_forward` on CuPy."""
+    return _default().attention_padding_forward(*args, **options)
+
+
+def attention_padding_backward(*args, **options):
+    """`Kernels.attention_padding_backward` on CuPy."""
+    return _default().attention_padding_backward(*args, **options)
+
+
+@cache
+def _default():
+    return load()

@@ -1,0 +1,100 @@
+"""Test of attention_padding.py: the kernels against a plain NumPy forward and its finite differences.
+
+Runs wherever CuPy has a GPU: `python -m pytest test_attention_padding.py`, or `python test_attention_padding.py`.
+
+Made by `derive emit attention_padding -o DIR`; do not edit.
+"""
+
+import importlib.util
+from pathlib import Path
+
+import numpy as np
+
+SIZES = {'b': 3, 'h': 5, 't': 4, 's': 7, 'd': 2, 'v': 6}
+REAL = {'Q': (3, 5, 4, 2), 'K': (3, 5, 7, 2), 'V': (3, 5, 7, 6)}  # input: the sizes of its axes
+INTEGER = {'lengths': ((3,), 2)}  # input: the sizes of its axes, and how many values it may take
+SCALE = 1e-4  # tolerance, relative to the largest entry
+
+
+def forward(lengths, Q, K, V):
+    """The formula in NumPy; the outputs in order."""
+    size_s = 7
+    size_d = 2
+    S_sum = Q @ K.swapaxes(-1, -2)
+    S = S_sum/np.sqrt(size_d)
+    _t1 = np.where((np.arange(size_s) < lengths[:, None])[:, None, None, :], S, -1e+30)
+    _t2 = np.max(_t1, axis=3, keepdims=True)
+    P = np.where(_t1 <= -5e29, 0.0, np.exp(_t1 - _t2))
+    P = P/np.maximum(np.sum(P, axis=3, keepdims=True), 1e-300)
+    O = P @ V
+    return (O,)
+
+
+def inputs():
+    """Random arrays, the same at every run."""
+    rng = np.random.default_rng(0)
+    found = {}
+    for name, shape in REAL.items():
+        found[name] = rng.uniform(0.3, 1.3, shape)
+    for name, (shape, top) in INTEGER.items():
+        found[name] = rng.integers(0, top, shape)
+    return found
+
+
+def module():
+    path = Path(__file__).with_name("attention_padding.py")
+    spec = importlib.util.spec_from_file_location("attention_padding", path)
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def close(name, got, expected, floor=0.1):
+    got, expected = np.asarray(got, dtype=float), np.asarray(expected, dtype=float)
+    assert got.shape == expected.shape, (name, got.shape, expected.shape)
+    worst = np.abs(got - expected).max(initial=0)
+    assert worst <= SCALE*max(np.abs(expected).max(initial=0), floor), (name, worst)
+
+
+def as_tuple(value):
+    return value if isinstance(value, tuple) else (value,)
+
+
+def test_attention_padding(cp=None):
+    if cp is None:
+        import cupy as cp
+    kernels = module().load(cp)
+    host = inputs()
+    host = {n: np.asarray(cp.asnumpy(cp.asarray(a, kernels.dtypes["T"]))).astype(float) if n in REAL else a
+            for n, a in host.items()}
+    device = {n: cp.asarray(a, kernels.dtypes["T"]) if n in REAL else cp.asarray(a) for n, a in host.items()}
+    expected = as_tuple(forward(**host))
+    results = as_tuple(kernels.attention_padding_forward(device["lengths"], device["Q"], device["K"], device["V"]))
+    for name, got, value in zip(('O',), results, expected):
+        close(name, cp.asnumpy(got), value)
+
+    # Σ outputs·cotangents, differentiated by central differences in every element of every real input
+    rng = np.random.default_rng(1)
+    cotangents = [rng.standard_normal(np.shape(value)) for value in expected]
+    device |= {n: cp.asarray(np.asarray(c), kernels.dtypes["T"]) for n, c in zip(('dO',), cotangents)}
+    cotangents = [np.asarray(cp.asnumpy(device[n])).astype(float) for n in ('dO',)]
+    device |= dict(zip(('O', 'P_lse'), results))
+    gradients = as_tuple(kernels.attention_padding_backward(device["dO"], device["lengths"], device["Q"], device["K"], device["V"], device["O"], device["P_lse"]))
+    slopes = {}
+    for name in ('Q', 'K', 'V'):
+        numeric = slopes[name] = np.zeros(host[name].shape)
+        for place in np.ndindex(numeric.shape):
+            sides = []
+            for step in (1e-5, -1e-5):
+                moved = {n: a.copy() for n, a in host.items()}
+                moved[name][place] += step
+                sides.append(sum((v*c).sum() for v, c in zip(as_tuple(forward(**moved)), cotangents)))
+            numeric[place] = (sides[0] - sides[1])/2e-5
+    largest = max(np.abs(numeric).max(initial=0) for numeric in slopes.values())
+    for (name, numeric), got in zip(slopes.items(), gradients):
+        close("d" + name, cp.asnumpy(got), numeric, max(0.1, largest/100))  # terms that cancel leave their rounding
+
+
+if __name__ == "__main__":
+    test_attention_padding()
+    print("attention_padding: right")

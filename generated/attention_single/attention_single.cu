@@ -1,0 +1,582 @@
+// attention_single: forward and backward, float32.  Made by `derive emit attention_single -o DIR`; do not edit.
+//
+//     S[t,s] = sum(d, Q[t,d]*K[s,d])/sqrt(size(d))
+//     P[t,s] = softmax(s, S[t,s])
+//     O[t,v] = sum(s, P[t,s]*V[s,v])
+//
+//     dQ = dS_sum K
+//     dK = dS_sumᵀ Q
+//     dV = Pᵀ dO
+//
+// Saved for the backward: P_lse.  Computed again: P, S, S_sum, dS_sum.
+// Sums are kept in float32; the same bits at every run.
+
+#ifndef INDEX
+#define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
+#endif
+#ifndef INFINITY
+#define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
+#endif
+
+// The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
+__device__ inline float row_sum(float x, float* part) {
+    for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
+        const float other = __shfl_xor_sync(0xffffffff, x, apart);
+        x = x + other;
+    }
+    if (blockDim.x > 32) {
+        if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
+        __syncthreads();
+        x = part[0];
+        for (int warp = 1; warp < blockDim.x/32; ++warp) {
+            const float other = part[warp];
+            x = x + other;
+        }
+    }
+    return x;
+}
+
+// P[t,s] = softmax(s2, rsqrt(size(d))*sum(d, K[s2,d]*Q[t,d]))
+// P_lse[t] = logsumexp(s, rsqrt(size(d))*sum(d, K[s,d]*Q[t,d]))
+// O[t,v] = sum(s, P[t,s]*V[s,v])
+extern "C" __global__ void forward_P_lse_O(
+    const float* __restrict__ Q,  // [t, d]
+    const float* __restrict__ K,  // [s, d]
+    const float* __restrict__ V,  // [s, v]
+    float* __restrict__ O,  // [t, v]
+    float* __restrict__ P_lse,  // [t]
+    INDEX size_t,
+    INDEX size_s,
+    INDEX size_d,
+    INDEX size_v,
+    INDEX across
+)
+{
+    // 256 threads: a tile of 64 rows t a block, 4 by 4 pairs (t, s) a thread at a time.
+    __shared__ float tile[64][68], Bs[16][68];
+    const INDEX rows = size_t, length = size_s, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64;
+    const INDEX left = (INDEX)blockIdx.x%across*64;  // columns of the results: 64 a block
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float o_tile[4][4] = {};  // [t, v]
+    float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
+    INDEX begin = 0, stop = length;
+    for (INDEX first = begin; first < stop; first += 64) {
+        float score_tile[4][4] = {};  // [t, s]
+        for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX t = top + at, d = chunk + step;
+                float value = 0;
+                if (t < rows && d < size_d) {
+                    value = Q[t*size_d + d];
+                }
+                tile[step][at] = value;
+            }
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX s = first + at, d = chunk + step;
+                float value = 0;
+                if (s < length && d < size_d) {
+                    value = K[s*size_d + d];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        score_tile[over][along] += tile[step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+        float peak[4];  // of a row: the greatest of this thread, then of all
+#pragma unroll
+        for (int over = 0; over < 4; ++over) {
+            peak[over] = greatest[over];
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                const INDEX t = top + my_row + over, s = first + my_column + along;
+                float value = -INFINITY;
+                if (t < rows && s < length) {
+                    value = rsqrtf((float)size_d)*score_tile[over][along];
+                    if (value <= -5e29f) value = -INFINITY;
+                }
+                score_tile[over][along] = value;
+                peak[over] = fmaxf(peak[over], value);
+            }
+            Bs[my_column/4][my_row + over] = peak[over];
+        }
+        __syncthreads();
+#pragma unroll
+        for (int over = 0; over < 4; ++over) {
+            for (int other = 0; other < 16; ++other) peak[over] = fmaxf(peak[over], Bs[other][my_row + over]);
+            // What was summed up so far is shrunk to the new greatest score; nothing yet: -inf - -inf is no number.
+            const float shrink = greatest[over] < peak[over] ? expf(greatest[over] - peak[over]) : 1;
+            greatest[over] = peak[over];
+            total[over] *= shrink;
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                float& score = score_tile[over][along];
+                score = score == -INFINITY ? 0 : expf(score - peak[over]);
+                total[over] += score;
+                o_tile[over][along] *= shrink;
+            }
+        }
+        __syncthreads();
+        float weight_tile[4][4];
+#pragma unroll
+        for (int over = 0; over < 4; ++over) {
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                weight_tile[over][along] = score_tile[over][along];
+            }
+        }
+#pragma unroll
+        for (int along = 0; along < 4; ++along) {
+#pragma unroll
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+        }
+        for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread%64, step = thread/64 + part*4;
+                const INDEX v = left + at, s = chunk + step;
+                float value = 0;
+                if (v < size_v && s < length) {
+                    value = V[s*size_v + v];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        o_tile[over][along] += tile[chunk - first + step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+    }
+#pragma unroll
+    for (int over = 0; over < 4; ++over) Bs[my_column/4][my_row + over] = total[over];
+    __syncthreads();
+#pragma unroll
+    for (int over = 0; over < 4; ++over) {
+        total[over] = 0;
+        for (int other = 0; other < 16; ++other) total[over] += Bs[other][my_row + over];
+    }
+    __syncthreads();
+#pragma unroll
+    for (int over = 0; over < 4; ++over) {
+        const INDEX t = top + my_row + over;
+        if (t < rows) {
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                const INDEX v = left + my_column + along;
+                if (v < size_v) {
+                    const float o = total[over] == 0 ? 0 : o_tile[over][along]/total[over];
+                    O[t*size_v + v] = o;
+                }
+            }
+            if (my_column == 0 && left == 0) {
+                const float p_lse = total[over] == 0 ? -1e30f : greatest[over] + logf(total[over]);
+                P_lse[t] = p_lse;
+            }
+        }
+    }
+}
+
+// P_row[t] = sum(v, O[t,v]*dO[t,v])
+extern "C" __global__ void backward_P_row(
+    const float* __restrict__ O,  // [t, v]
+    const float* __restrict__ dO,  // [t, v]
+    float* __restrict__ P_row,  // [t]
+    INDEX size_t,
+    INDEX size_v
+)
+{
+    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
+    const INDEX rows = size_t, count = size_v;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX t = group < rows ? group : rows - 1;
+    const INDEX stop = group < rows ? count : 0;
+    const bool writer = group < rows && threadIdx.x == 0;
+
+    float p_row = 0;
+    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
+        p_row += O[t*size_v + v]*dO[t*size_v + v];
+    }
+    p_row = row_sum(p_row, part[0]);
+    if (writer) P_row[t] = p_row;
+}
+
+// P[t,s] = exp(rsqrt(size(d))*sum(d, K[s,d]*Q[t,d]) - P_lse[t])
+// dQ[t,d] = rsqrt(size(d))*sum(s, K[s,d]*P[t,s]*(sum(v, V[s,v]*dO[t,v]) - P_row[t]))
+extern "C" __global__ void backward_dQ(
+    const float* __restrict__ Q,  // [t, d]
+    const float* __restrict__ K,  // [s, d]
+    const float* __restrict__ V,  // [s, v]
+    const float* __restrict__ P_lse,  // [t]
+    const float* __restrict__ dO,  // [t, v]
+    const float* __restrict__ P_row,  // [t]
+    float* __restrict__ dQ,  // [t, d]
+    INDEX size_t,
+    INDEX size_s,
+    INDEX size_d,
+    INDEX size_v,
+    INDEX across,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 rows t a block, 4 by 4 pairs (t, s) a thread at a time.
+    __shared__ float tile[64][68], Bs[16][68];
+    const INDEX rows = size_t, length = size_s, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64;
+    const INDEX left = (INDEX)blockIdx.x%across*64;  // columns of the results: 64 a block
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float dq_tile[4][4] = {};  // [t, d_]
+    INDEX begin = 0, stop = length;
+    for (INDEX first = begin; first < stop; first += 64) {
+        float score_tile[4][4] = {};  // [t, s]
+        for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX t = top + at, d = chunk + step;
+                float value = 0;
+                if (t < rows && d < size_d) {
+                    value = Q[t*size_d + d];
+                }
+                tile[step][at] = value;
+            }
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX s = first + at, d = chunk + step;
+                float value = 0;
+                if (s < length && d < size_d) {
+                    value = K[s*size_d + d];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        score_tile[over][along] += tile[step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+        float dP_tile[4][4] = {};  // [t, s]
+        for (INDEX chunk = 0; chunk < size_v; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX t = top + at, v = chunk + step;
+                float value = 0;
+                if (t < rows && v < size_v) {
+                    value = dO[t*size_v + v];
+                }
+                tile[step][at] = value;
+            }
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX s = first + at, v = chunk + step;
+                float value = 0;
+                if (s < length && v < size_v) {
+                    value = V[s*size_v + v];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        dP_tile[over][along] += tile[step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+        float weight_tile[4][4];
+#pragma unroll
+        for (int over = 0; over < 4; ++over) {
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                const INDEX t = top + my_row + over, s = first + my_column + along;
+                weight_tile[over][along] = 0;
+                if (t < rows && s < length) {
+                    const float v = rsqrtf((float)size_d);
+                    const float score_ = v*score_tile[over][along];
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[t]);
+                    {
+                        float value;
+                        value = p*v*(dP_tile[over][along] - P_row[t]);
+                        weight_tile[over][along] = value;
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int along = 0; along < 4; ++along) {
+#pragma unroll
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+        }
+        for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread%64, step = thread/64 + part*4;
+                const INDEX d_ = left + at, s = chunk + step;
+                float value = 0;
+                if (d_ < size_d && s < length) {
+                    value = K[s*size_d + d_];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        dq_tile[over][along] += tile[chunk - first + step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+    }
+#pragma unroll
+    for (int over = 0; over < 4; ++over) {
+        const INDEX t = top + my_row + over;
+        if (t < rows) {
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                const INDEX d_ = left + my_column + along;
+                if (d_ < size_d) {
+                    const float dq = dq_tile[over][along];
+                    dQ[t*size_d + d_] = accumulate ? dQ[t*size_d + d_] + dq : dq;
+                }
+            }
+        }
+    }
+}
+
+// P[t,s] = exp(rsqrt(size(d))*sum(d, K[s,d]*Q[t,d]) - P_lse[t])
+// dK[s,d] = rsqrt(size(d))*sum(t, P[t,s]*Q[t,d]*(sum(v, V[s,v]*dO[t,v]) - P_row[t]))
+// dV[s,v] = sum(t, P[t,s]*dO[t,v])
+extern "C" __global__ void backward_dK_dV(
+    const float* __restrict__ Q,  // [t, d]
+    const float* __restrict__ K,  // [s, d]
+    const float* __restrict__ V,  // [s, v]
+    const float* __restrict__ P_lse,  // [t]
+    const float* __restrict__ dO,  // [t, v]
+    const float* __restrict__ P_row,  // [t]
+    float* __restrict__ dK,  // [s, d]
+    float* __restrict__ dV,  // [s, v]
+    INDEX size_t,
+    INDEX size_s,
+    INDEX size_d,
+    INDEX size_v,
+    INDEX across,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 rows s a block, 4 by 4 pairs (s, t) a thread at a time.
+    __shared__ float tile[64][68], Bs[16][68];
+    const INDEX rows = size_s, length = size_t, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64;
+    const INDEX left = (INDEX)blockIdx.x%across*64;  // columns of the results: 64 a block
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float dk_tile[4][4] = {};  // [s, d_]
+    float dv_tile[4][4] = {};  // [s, v_]
+    INDEX begin = 0, stop = length;
+    for (INDEX first = begin; first < stop; first += 64) {
+        float score_tile[4][4] = {};  // [s, t]
+        for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX s = top + at, d = chunk + step;
+                float value = 0;
+                if (s < rows && d < size_d) {
+                    value = K[s*size_d + d];
+                }
+                tile[step][at] = value;
+            }
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX t = first + at, d = chunk + step;
+                float value = 0;
+                if (t < length && d < size_d) {
+                    value = Q[t*size_d + d];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        score_tile[over][along] += tile[step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+        float dP_tile[4][4] = {};  // [s, t]
+        for (INDEX chunk = 0; chunk < size_v; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX s = top + at, v = chunk + step;
+                float value = 0;
+                if (s < rows && v < size_v) {
+                    value = V[s*size_v + v];
+                }
+                tile[step][at] = value;
+            }
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread/16 + part*16, step = thread%16;
+                const INDEX t = first + at, v = chunk + step;
+                float value = 0;
+                if (t < length && v < size_v) {
+                    value = dO[t*size_v + v];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        dP_tile[over][along] += tile[step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+        float weight_tile[4][4];
+        float weight_tile_[4][4];
+#pragma unroll
+        for (int over = 0; over < 4; ++over) {
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                const INDEX s = top + my_row + over, t = first + my_column + along;
+                weight_tile[over][along] = 0;
+                weight_tile_[over][along] = 0;
+                if (s < rows && t < length) {
+                    const float v = rsqrtf((float)size_d);
+                    const float score_ = v*score_tile[over][along];
+                    const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[t]);
+                    {
+                        float value;
+                        value = p*v*(dP_tile[over][along] - P_row[t]);
+                        weight_tile[over][along] = value;
+                    }
+                    {
+                        float value;
+                        value = p;
+                        weight_tile_[over][along] = value;
+                    }
+                }
+            }
+        }
+#pragma unroll
+        for (int along = 0; along < 4; ++along) {
+#pragma unroll
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+        }
+        for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread%64, step = thread/64 + part*4;
+                const INDEX d_ = left + at, t = chunk + step;
+                float value = 0;
+                if (d_ < size_d && t < length) {
+                    value = Q[t*size_d + d_];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        dk_tile[over][along] += tile[chunk - first + step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+        // The tile is read by all before it is written again: the last product ends with a barrier.
+#pragma unroll
+        for (int along = 0; along < 4; ++along) {
+#pragma unroll
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile_[over][along];
+        }
+        for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
+            for (int part = 0; part < 4; ++part) {
+                const int at = thread%64, step = thread/64 + part*4;
+                const INDEX v_ = left + at, t = chunk + step;
+                float value = 0;
+                if (v_ < size_v && t < length) {
+                    value = dO[t*size_v + v_];
+                }
+                Bs[step][at] = value;
+            }
+            __syncthreads();
+#pragma unroll
+            for (int step = 0; step < 16; ++step) {
+#pragma unroll
+                for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                    for (int along = 0; along < 4; ++along) {
+                        dv_tile[over][along] += tile[chunk - first + step][my_row + over]*Bs[step][my_column + along];
+                    }
+                }
+            }
+            __syncthreads();
+        }
+    }
+#pragma unroll
+    for (int over = 0; over < 4; ++over) {
+        const INDEX s = top + my_row + over;
+        if (s < rows) {
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                const INDEX d_ = left + my_column + along;
+                if (d_ < size_d) {
+                    const float dk = dk_tile[over][along];
+                    dK[s*size_d + d_] = accumulate ? dK[s*size_d + d_] + dk : dk;
+                }
+            }
+#pragma unroll
+            for (int along = 0; along < 4; ++along) {
+                const INDEX v_ = left + my_column + along;
+                if (v_ < size_v) {
+                    const float dv = dv_tile[over][along];
+                    dV[s*size_v + v_] = accumulate ? dV[s*size_v + v_] + dv : dv;
+                }
+            }
+        }
+    }
+}
