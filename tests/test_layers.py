@@ -16,7 +16,6 @@ STAGES = [
     "program",
     "notation",
     "extents",
-    "exact",
     "calculus",
     "deltas",
     "patterns",

@@ -221,6 +221,8 @@ def _concerned(s: Step) -> tuple[str, ...]:
     before, after = E.tensors(s.before), E.tensors(s.after)
     if s.law == "inline":
         return tuple(name_latex(t) for t in before if t not in after)
+    if s.law == "multiple":
+        return tuple(name_latex(t) for t in after)
     if s.law == "known-sum":
         return tuple(name_latex(t) for t in after if t not in before or _bare(t, s.after) > _bare(t, s.before))
     return ()

@@ -55,7 +55,7 @@ LAWS = {
     "indicator": "a number taken out of an indicator",
     "exchange": "two sums change places",
     "inline": "put in place of its name",
-    "share": "common sub-term named",
+    "multiple": "a multiple of another gradient",
 }
 
 
@@ -98,9 +98,9 @@ def _attempt(forward: Program, wrt: tuple[str, ...] | None, products: bool) -> S
     outputs = tuple("d" + n for n in derived.wanted)
     statements = [tidy(s) for s in (*derived.counts, *(a.statement for a in derived.adjoints))]
     statements = _inline(_alive(statements, outputs), outputs, tidy, steps)
-    statements = _ratios([run(s, late) for s in statements])
+    statements = _multiples([run(s, late) for s in statements], steps)
     statements = _row_terms(statements, forward, steps)
-    statements = _plain_names(statements, names, tidy)
+    statements = _plain_names(statements, names, tidy, steps)
     kept = {s.name for s in statements}
     shared = share(statements, names.taken | kept, {n for n, _ in forward.letters})
     shared = _alive(_unshared(shared, kept), outputs)
@@ -155,19 +155,21 @@ def _row_terms(statements: list[Statement], forward: Program, steps: list[Step])
     return out
 
 
-def _plain_names(statements: list[Statement], names: ForwardNames, tidy: Callable[[Statement], Statement]
-                 ) -> list[Statement]:
+def _plain_names(statements: list[Statement], names: ForwardNames, tidy: Callable[[Statement], Statement],
+                 steps: list[Step]) -> list[Statement]:
     """Forward names that are read once and cost one operation are written out again."""
     for name, d in reversed(names.definitions.items()):
         found = uses(statements, name)
         if len(found) == 1 and cost(d.expr) <= 1 and reads(statements, name) == 1:
             n, _, _ = found[0]
             t = statements[n]
-            statements[n] = tidy(Statement(t.name, t.indices, replace_access(t.expr, d), t.line))
+            e = replace_access(t.expr, d)
+            steps.append(Step("inline", t.target, t.expr, e))
+            statements[n] = tidy(Statement(t.name, t.indices, e, t.line))
     return statements
 
 
-def _ratios(statements: list[Statement]) -> list[Statement]:
+def _multiples(statements: list[Statement], steps: list[Step]) -> list[Statement]:
     """`dZ = −dP` where two statements differ by a number only."""
     out: list[Statement] = []
     for s in statements:
@@ -176,7 +178,9 @@ def _ratios(statements: list[Statement]) -> list[Statement]:
             for o in out:
                 k, other = E.coefficient(o.expr)
                 if other is rest and o.indices == s.indices and o.expr is not E.ZERO:
-                    s = Statement(s.name, s.indices, E.mul(E.num(c / k), o.target), s.line)
+                    e = E.mul(E.num(c / k), o.target)
+                    steps.append(Step("multiple", s.target, s.expr, e))
+                    s = Statement(s.name, s.indices, e, s.line)
                     break
         out.append(s)
     return out
