@@ -270,6 +270,9 @@ P[i,j] = E[i,j]/Z[i]""", IJ)
 add("softmax_negative", "Y[i,j] = softmax(j, -X[i,j]**2)*X[i,j]", IJ)
 add("softmax_gated", "P[i,j] = softmax(j, X[i,j])\nY[i,j] = P[i,j]*sigmoid(Z[i,j])", IJ)
 
+add("scaled_on_both_sides", "s[i] = sum(j, X[i,j])\nZ[i,j] = exp(X[i,j]*s[i])\nY[i,j] = Z[i,j]*X[i,j]*s[j]", "i=4 j=4; i=1 j=1")
+add("softmax_of_equal_scores", "Y[i,j] = softmax(j, r[i] + a)/(2 + sin(T[j,j,i]))", "i=3 j=4; i=1 j=1")
+
 # ---- positions
 
 add("rope_pairs", """
@@ -496,6 +499,7 @@ matmul_nn matmul_tt matmul_batched matmul_batch_last bilinear quadratic trace di
 sum_all mean_several max_ties min_several_ties max_of_products logsumexp_spelled cosine_similarity cumulative_sum
 cross_entropy cross_entropy_ignore nll_log_softmax bce_logits focal info_nce
 layernorm rmsnorm batchnorm groupnorm_divided l2_normalise softmax_last softmax_first
+scaled_on_both_sides softmax_of_equal_scores
 rope_pairs rope_interleaved embedding embedding_two gather_masked graph_convolution
 attention_causal attention_multihead attention_alibi attention_padding attention_grouped
 conv1d conv1d_stride conv1d_causal conv2d conv_transposed max_pool_overlapping_ties reverse constant_index

@@ -60,7 +60,7 @@ class Again:
         maps = dict(self.maps)
         for n, g in enumerate(groups):
             for t in g.tasks:
-                readers = [h for h in groups if h is not g and t.name in _reads(h)]
+                readers = [h for m, h in enumerate(groups) if m != n and t.name in _reads(h)]
                 if (
                     t.op is None
                     and t.statement.indices
@@ -90,7 +90,10 @@ class Again:
         return True
 
     def complete(self, g: Group) -> Group:
-        """`g` with the maps that it reads by name as tasks of its own, in front."""
+        """`g` with the maps that it reads by name as tasks of its own: in front, or right behind what of `g` they read.
+
+        A map that `g` gave up for others to compute again may stand on what `g` computes.
+        """
         if not self.maps:
             return g
         places: dict[str, tuple[Expr, ...]] = {}
@@ -110,7 +113,13 @@ class Again:
                 e = E.transform(E.substitute(s.expr, dict(zip(s.indices, places[n], strict=True))), known)
                 indices = tuple(i for i in places[n] if isinstance(i, Index))
                 front[n] = Task(Statement(n, indices, e), None, e)
-        return replace(g, tasks=(*(front[n] for n in self.maps if n in front), *tasks))
+        first = 0
+        for task in (front[n] for n in self.maps if n in front):
+            reads = set(E.tensors(task.body))
+            at = max((k for k, t in enumerate(tasks, start=1) if t.name in reads), default=0)
+            tasks.insert(max(at, first), task)
+            first += at <= first
+        return replace(g, tasks=tuple(tasks))
 
 
 def _kind(s: Statement, r: Reduce, menu: tuple[str, ...]) -> str:
