@@ -29,6 +29,8 @@ def command(op: str, size: tuple[str, ...], dtype: str, gpu: str | None, plot: P
     a matrix product is 2*M*N*K. Bytes are each buffer that a kernel reads or writes, once a kernel.
     """
     found = report(find(op).op, sizes(size), dtype, gpu)
+    if gpu is not None and found.sizes is None:
+        raise NotationError("an estimate needs every size", value=f"--gpu {gpu}", hint="as in --size m=64 --size n=32")
     if plot is not None:
         if gpu is None or found.sizes is None:
             raise NotationError("a roofline plot needs --gpu and all sizes", hint="as in --gpu h100 --size m=64 ...")
@@ -46,16 +48,17 @@ def table(r: Report) -> str:
             ("bytes forward", _size(j["bytes"]["forward"]), s["bytes"]["forward"]),
             ("bytes backward", _size(j["bytes"]["backward"]), s["bytes"]["backward"]),
             ("saved", _size(j["saved_bytes"]), ", ".join(b.tensor for b in r.saved) or "nothing beyond the inputs"),
-            ("temporaries", _size(j["temporary_bytes"]), "peak of either pass"),
+            ("temporaries", _size(j["temporary_bytes"]), "at most at once" if r.sizes is not None else "depend on the sizes"),
             ("Jacobian never built", _size(j["jacobian_bytes"]), s["jacobian_bytes"])]
     out = [f"{name:21}{number:>14}  {symbolic}" for name, number, symbolic in rows]
     for d in PASSES:
-        out += ["", f"{d} kernels"]
+        titles = f"{'FLOPs':>14}{'bytes':>14}{'FLOPs/byte':>12}" if r.sizes is not None else ""
+        out += ["", f"{d + ' kernels':34}{'plan':12}{titles}".rstrip()]
         for k in j["kernels"]:
             if k["direction"] == d:
-                time = f"  {k['estimated_seconds'] * 1e6:10.1f} us (estimate)" if "estimated_seconds" in k else ""
-                numbers = f"{_number(k['flops']):>14} FLOP{_size(k['bytes']):>14}"
-                numbers += f"{k['intensity'] if k['intensity'] is not None else '':>10}{time}"
+                time = f"  {_seconds(k['estimated_seconds'])} (estimate)" if "estimated_seconds" in k else ""
+                numbers = f"{_number(k['flops']):>14}{_size(k['bytes']):>14}"
+                numbers += f"{k['intensity'] if k['intensity'] is not None else '':>12}{time}"
                 out.append(f"  {k['name']:32}{k['plan']:12}{numbers if r.sizes is not None else ''}".rstrip())
     if r.unfused is not None and r.sizes is not None:
         u = r.unfused.json()
@@ -64,7 +67,10 @@ def table(r: Report) -> str:
     if "estimate" in j:
         e = j["estimate"]
         out += ["", f"estimate for {e['gpu']} ({e['source']}): " + ", ".join(
-            f"{d} {t * 1e6:.1f} us" for d, t in e["seconds"].items()) + "; peak rates, which no kernel reaches"]
+            f"{d} {_seconds(t)}" for d, t in e["seconds"].items()) + "; peak rates, which no kernel reaches"]
+    out += ["", "FLOPs of a pass are those of the formula; a kernel's are what it does, with what it computes again"]
+    if "_chunks(" in str(s):
+        out.append("..._chunks(...): in how many parts that kernels sum apart, as the emitted wrapper defines it")
     if r.sizes is None:
         out += ["", "give every size (--size LETTER=N) for numbers"]
     return "\n".join(out)
@@ -72,6 +78,10 @@ def table(r: Report) -> str:
 
 def _number(n: int | None) -> str:
     return "" if n is None else f"{n:,}"
+
+
+def _seconds(t: float) -> str:
+    return f"{t * 1e6:.3g} us"
 
 
 def _size(n: int | None) -> str:
