@@ -48,7 +48,7 @@ def table(r: Report) -> str:
             ("bytes forward", _size(j["bytes"]["forward"]), s["bytes"]["forward"]),
             ("bytes backward", _size(j["bytes"]["backward"]), s["bytes"]["backward"]),
             ("saved", _size(j["saved_bytes"]), ", ".join(b.tensor for b in r.saved) or "nothing beyond the inputs"),
-            ("temporaries", _size(j["temporary_bytes"]), "at most at once" if r.sizes is not None else "depend on the sizes"),
+            ("temporaries", _size(j["temporary_bytes"]), "at most at once" if r.sizes else "depend on the sizes"),
             ("Jacobian never built", _size(j["jacobian_bytes"]), s["jacobian_bytes"])]
     out = [f"{name:21}{number:>14}  {symbolic}" for name, number, symbolic in rows]
     for d in PASSES:
