@@ -223,6 +223,9 @@ class Functions:
     def _do_copy(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         return self.read(args[0])
 
+    def _do_astype(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        return self.read(args[0])  # a truth value counts 1 or 0
+
     def _do_clip(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         a, low, high = (self.read(x) for x in args)
         above = self.algebra.pointwise(lambda x, y: E.where(E.compare("<", x, y), y, x), a, low)

@@ -191,7 +191,7 @@ class MatrixReader:
             return Mat(None, None, E.num(Fraction(t)), ones=t == "1")
         if t == "π":
             return Mat(None, None, E.Const("pi"))
-        if self.peek() == "(" and t not in self.tensors:
+        if self.peek() == "(" and t not in self.tensors and t not in self.params:
             return self.call("sigmoid" if t == "σ" else t)
         return self.name(t)
 
