@@ -16,7 +16,7 @@ from pathlib import Path
 from derive.emulator import arena, compiler, signature
 from derive.emulator.errors import EmulatorError, LaunchError
 
-OK, LAUNCH_ERROR, CRASH, FINDINGS, PROTOCOL_ERROR = range(5)
+OK, LAUNCH_ERROR, CRASH, FINDINGS, PROTOCOL_ERROR, LAST_FINDINGS = range(6)
 
 
 @dataclass(frozen=True)
@@ -84,8 +84,9 @@ class Worker:
         except BaseException:
             self.stop()  # the answer of an interrupted launch must not be taken for the next one's
             raise
-        if status == CRASH:
+        if status in (CRASH, LAST_FINDINGS):  # it ends; whoever asks next must not ask it
             self.stop()
+            status = FINDINGS if status == LAST_FINDINGS else status
         return Answer(status, body[:printed].decode(errors="replace"), body[printed:].decode(errors="replace"))
 
     @property

@@ -550,3 +550,18 @@ def test_a_read_of_one_branch_stays_in_its_branch() -> None:
     with pytest.raises(em.CheckError) as found:
         kernel((1,), (32,), (x, np.zeros(1, F32), I32(1)))
     assert {r.kind for r in found.value.reports} == {"uninitialized"}
+
+
+def test_launches_after_a_crash_that_findings_explain() -> None:
+    """The runner ends with such findings; what is asked next must not reach the one that is ending."""
+    code = """
+    extern "C" __global__ void far(float* y) { *(volatile float*)(y + (1ll << 44)) = 1.0f; }
+    extern "C" __global__ void near(float* y) { y[threadIdx.x] = 1.0f; }
+    """
+    y = np.zeros(32, F32)
+    for _ in range(5):
+        with pytest.raises(em.CheckError) as found:
+            em.RawKernel(code, "far", check=True)((1,), (1,), (y,))
+        assert found.value.reports[0].kind == "out-of-bounds"
+        em.RawModule(code=code).get_function("near")((1,), (32,), (y,))
+    assert (y == 1).all()

@@ -24,7 +24,8 @@ struct Launch {
   unsigned shared_count;
 };
 
-enum Status { OK = 0, LAUNCH_ERROR = 1, CRASH = 2, FINDINGS = 3, PROTOCOL_ERROR = 4 };
+// LAST_FINDINGS: findings that explain a crash; the runner ends with them.
+enum Status { OK = 0, LAUNCH_ERROR = 1, CRASH = 2, FINDINGS = 3, PROTOCOL_ERROR = 4, LAST_FINDINGS = 5 };
 
 // Text that grows, for messages and for what kernels print. Never shrinks its memory.
 struct Text {

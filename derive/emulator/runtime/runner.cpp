@@ -189,7 +189,7 @@ static void on_signal(int number, siginfo_t* info, void*) {
   const Launch* launch = current_launch();
   if (checking && has_findings()) {  // they tell why
     finish_check();
-    reply(FINDINGS);
+    reply(LAST_FINDINGS);
     _exit(3);
   }
   message.clear();
