@@ -170,6 +170,7 @@ def _pass(
     statements = ready(program, context.fresh_tensor, fused.units)
     if menu:
         statements = in_pairs(statements, context.fresh_tensor, fused.units)
+        statements = [again.suited(s, menu) for s in statements]  # a part of a product may suit another kind
     statements, aliases = _without_aliases(statements, given, results)
     gradients = set(results) if name == "backward" else set()
     statements = write_scalars(statements, menu, fused.units, results)

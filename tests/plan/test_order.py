@@ -74,3 +74,14 @@ def test_no_temporary_is_larger_than_the_tensors_of_the_product() -> None:
     assert made.backward is not None
     kept = [b for p in (made.forward, made.backward) for b in p.temporaries if "partial" not in b.name]
     assert kept == []
+
+
+def test_a_part_of_a_product_reads_no_name_that_only_the_forward_has() -> None:
+    """relu(H) is computed again in the backward; the contraction that order makes of its sum writes it out."""
+    d = derive_text(
+        "H[n,e,h] = relu(sum(i, X[n,i]*A[e,i,h]))\nG[n,e] = sum(i, X[n,i]*B[i,e])\n"
+        "Y[n,o] = sum(e, h, G[n,e]*H[n,e,h]*C[e,h,o])"
+    )
+    made = make_plan(d.forward, d.backward)
+    assert made.backward is not None
+    assert not [b.name for b in made.backward.arguments if b.role == "temporary"]
