@@ -515,6 +515,8 @@ add("extremum_of_a_product", "Y[i] = max(j, A[i]/(2 + sin(b))*tanh(b) + 0.25*j)"
 add("names_of_python", "np[erf] = exp(float[erf])*erf(int[erf]) + (len[erf] > 0)*print\nself[erf] = np[erf]*len[erf]", "erf=3; erf=1")
 add("softmax_over_gathered", "Y[t,k] = softmax(k, A[ids[t,k]])", "t=3 k=5 n=4; t=1 k=1 n=2", ints={"ids": (0, "n")}, axes={"A": "n", "ids": "t k"})
 add("maxima_of_rows", "M[i,j] = maximum(A*i + A, maximum(D, softmax(j, where(A > 5, C[i], -1e30))))\nY[i] = relu(M[i,i])", "i=3 j=3; i=1 j=1")
+add("logsumexp_of_computed_places", "Y = logsumexp(i, where(0 < i, where(i + 3 < 5, A[i + 3], 0) + 0.25*i, -1e30))", "i=4 n=5; i=2 n=5", axes={"A": "n"}, give="i")
+add("window_along_a_diagonal", "Y[k] = sum(i, tanh(A[k + i,k])*B[i,k])", "i=3 k=2 n=5; i=1 k=1 n=1", axes={"A": "n k", "B": "i k"})
 add("power_of_zero", "Y[i] = abs(X[i])**(Z[i] + 2.1) + relu(X[i])**(q + 2)", "i=7; i=1", kinds={"X": "ties", "Z": "positive", "q": "positive"})
 add("exponent_that_is_zero", "param p = 2\nY[i] = X[i]**(p - 2) + X[i]**p", "i=7; i=1", kinds={"X": "ties"})
 add("truth_in_functions", "Y[i] = exp(A[i] > 0)*A[i] - (B[i] > 0)*maximum(A[i] > B[i], B[i]) + A[i]*(not B[i])", "i=7; i=1", kinds={"B": "ties"})

@@ -124,9 +124,10 @@ class _Puller:
                 if e.op != "sum":
                     return e
                 indices, body = E.open_binder(e, avoid=order)
-                guarded = E.close(Reduce, "sum", indices, E.where(E.logic("and", *guards), body, E.ZERO))
-                assert isinstance(guarded, Reduce)
-                e = guarded
+                body = E.where(E.logic("and", *guards), body, E.ZERO)  # stays, also where it is the same for all terms
+                whole = E.close(Reduce, "sum", indices, self.pull(body, stem, (*order, *indices), ()))
+                assert isinstance(whole, Reduce)
+                return self._named(whole, stem, order)
             e = self._inside(e, stem, order)
             return self._named(e, stem, order) if isinstance(e, Reduce) else self.pull(e, stem, order, guards)
         mean = self._mean(e, stem, order, guards) if isinstance(e, Mul) and order else None

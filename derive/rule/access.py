@@ -131,6 +131,8 @@ class AccessPrinter:
         if len(at) != stop - first:
             return None  # NumPy would move the axes of places apart from each other to the front
         read = {i for p in places.values() for i in p.free}
+        if read & set(s.indices):
+            return None  # a place that differs along an axis that stays is no slice of it
         value = E.summation([i for i in inner if i not in read], value)
         before, after = s.indices[:first], s.indices[stop:]
         lines = [_straight(places[i]) for i in s.indices[first:stop]]
