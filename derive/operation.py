@@ -18,7 +18,7 @@ from derive.errors import DerivationError
 from derive.expr import Expr, Get
 from derive.notation import parse as parse_text
 from derive.pipeline import Derivation, derive_program
-from derive.program import Program, Statement, Tensor
+from derive.program import Program, Statement, Tensor, alive
 from derive.rule.glyphs import LATEX, TEXT, Glyphs
 from derive.rule.latex import statement_latex
 from derive.rule.letters import Letters
@@ -145,13 +145,8 @@ class Gradient:
     @cached_property
     def statements(self) -> tuple[Statement, ...]:
         """The backward statements that dX needs, in order, dX last."""
-        needed, kept = {"d" + self.name}, []
-        for s in reversed(self.of.derivation.backward.statements):
-            if s.name in needed:
-                kept.append(s)
-                needed |= set(E.tensors(s.expr))
-        rest = [s for s in reversed(kept) if s.name != "d" + self.name]
-        return (*rest, next(s for s in kept if s.name == "d" + self.name))
+        kept = alive(self.of.derivation.backward.statements, ("d" + self.name,))
+        return tuple(sorted(kept, key=lambda s: s.name == "d" + self.name))
 
     @property
     def rule(self) -> Statement:
@@ -214,12 +209,7 @@ class Gradient:
     def forward_statements(self) -> tuple[Statement, ...]:
         """The forward statements that the gradient reads, directly or not."""
         needed = {t for s in self.statements for t in E.tensors(s.expr)}
-        kept = []
-        for s in reversed(self.of.derivation.forward.statements):
-            if s.name in needed:
-                kept.append(s)
-                needed |= set(E.tensors(s.expr))
-        return tuple(kept[::-1])
+        return tuple(alive(self.of.derivation.forward.statements, needed))
 
     @property
     def definitions(self) -> list[str]:

@@ -6,11 +6,11 @@ definition, each `name[indices] = expr`, and read inputs and earlier statements 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 
-from derive.expr import Expr, Get, Index, subterms
+from derive.expr import Expr, Get, Index, subterms, tensors
 
 #: Scalar functions of the notation, with their number of arguments.
 FUNCTIONS = {
@@ -103,3 +103,14 @@ class Program:
             for x in subterms(s.expr):
                 if isinstance(x, Get):
                     yield x
+
+
+def alive(statements: Sequence[Statement], wanted: Iterable[str]) -> list[Statement]:
+    """The statements that `wanted` names need, directly or not, in order."""
+    needed = set(wanted)
+    kept: list[Statement] = []
+    for s in reversed(statements):
+        if s.name in needed:
+            kept.append(s)
+            needed |= set(tensors(s.expr))
+    return kept[::-1]

@@ -13,7 +13,7 @@ from derive.errors import DerivationError
 from derive.expr import Expr, Get, Index
 from derive.operation import Gradient, Operation
 from derive.prepare import hoist
-from derive.program import Program, Statement, Tensor
+from derive.program import Program, Statement, Tensor, alive
 
 
 @dataclass(frozen=True)
@@ -123,13 +123,7 @@ def fresh(axes: tuple[str, ...]) -> tuple[Index, ...]:
 
 def only(program: Program, output: str) -> Program:
     """The part of a formula that computes one tensor."""
-    needed, kept = {output}, []
-    for s in reversed(program.statements):
-        if s.name in needed:
-            kept.append(s)
-            needed |= set(E.tensors(s.expr))
-    inputs = tuple(t for t in program.inputs if t.name in needed)
-    return Program("", program.params, inputs, tuple(kept[::-1]), (output,), program.letters)
+    return _needed(program, program.inputs, program.statements, (output,))
 
 
 def cut(program: Program, at: str, output: str | None = None) -> Program:
@@ -137,14 +131,16 @@ def cut(program: Program, at: str, output: str | None = None) -> Program:
     statements = tuple(s for s in program.statements if s.name != at)
     given = Tensor(at, program.axes(at))
     outputs = tuple(o for o in program.outputs if o != at) if output is None else (output,)
-    whole = Program("", program.params, (*program.inputs, given), statements, outputs, program.letters)
-    needed, kept = set(outputs), []
-    for s in reversed(statements):
-        if s.name in needed:
-            kept.append(s)
-            needed |= set(E.tensors(s.expr))
-    inputs = tuple(t for t in whole.inputs if t.name in needed)
-    return Program("", program.params, inputs, tuple(kept[::-1]), outputs, program.letters)
+    return _needed(program, (*program.inputs, given), statements, outputs)
+
+
+def _needed(program: Program, inputs: tuple[Tensor, ...], statements: tuple[Statement, ...],
+            outputs: tuple[str, ...]) -> Program:
+    """These statements and inputs as a formula of its own, without what no output needs."""
+    kept = alive(statements, outputs)
+    read = {*outputs, *(t for s in kept for t in E.tensors(s.expr))}
+    return Program("", program.params, tuple(t for t in inputs if t.name in read), tuple(kept), outputs,
+                   program.letters)
 
 
 def written_out(e: Expr, values: Mapping[str, Statement]) -> Expr:

@@ -14,7 +14,7 @@ from derive.export.shares import AdjointPart, adjoint_part
 from derive.expr import Expr, Index, Reduce
 from derive.operation import Operation
 from derive.plan.records import Buffer
-from derive.program import Program, Statement
+from derive.program import Program, Statement, alive
 from derive.rule.latex import name_latex, number_latex, statement_latex
 from derive.rule.letters import Letters
 from derive.simplify import Step
@@ -159,13 +159,7 @@ def _forward(op: Operation) -> tuple[Statement, ...]:
     d = op.derivation
     computed = {s.name: s for s in d.forward.statements}
     needed = {t for a in d.chain.adjoints for t in E.tensors(a.expr)} | computed.keys()
-    kept = []
-    for s in reversed(d.named.statements):
-        if s.name in needed:
-            s = computed.get(s.name, s)
-            kept.append(s)
-            needed |= set(E.tensors(s.expr))
-    return tuple(kept[::-1])
+    return tuple(alive([computed.get(s.name, s) for s in d.named.statements], needed))
 
 
 def _tensors(op: Operation, w: Writer) -> tuple[Tensor, ...]:

@@ -12,7 +12,7 @@ from derive.export.element import Writer, dotted, last_named, lettered, placed
 from derive.export.fit import width
 from derive.expr import Expr
 from derive.operation import Gradient, Operation
-from derive.program import Program, Statement
+from derive.program import Program, Statement, alive
 from derive.rule.glyphs import LatexGlyphs
 from derive.rule.grouping import Layout, NoMatrixError, layouts
 from derive.rule.latex import name_latex, statement_latex
@@ -148,13 +148,9 @@ def notation(op: Operation) -> tuple[str, ...]:
     d = op.derivation
     own = {s.name for s in op.program.statements}
     needed = {t for s in d.backward.statements for t in E.tensors(s.expr)}
-    forward = []
-    for s in reversed(d.forward.statements):
-        if s.name in needed and s.name not in own:
-            forward.append(s)
-            needed |= set(E.tensors(s.expr))
+    forward = alive([s for s in d.forward.statements if s.name not in own], needed)
     letters = lettered(d.named)
-    lines = [statement_text(s, letters) for s in (*reversed(forward), *d.backward.statements)]
+    lines = [statement_text(s, letters) for s in (*forward, *d.backward.statements)]
     named = set(dict(d.source.letters).values())
     open_axes = [t for t in d.source.inputs if not t.integer and any(a not in named and a[0] != "=" for a in t.axes)]
     axes = [f"input {t.name}[{','.join(letters.of_extent(a) for a in t.axes)}]" for t in open_axes]

@@ -15,7 +15,7 @@ from derive.expr import Get, Index
 from derive.plan.again import Again
 from derive.plan.classify import classify
 from derive.plan.group import Group, Task, opened, renamed, unify
-from derive.program import Statement
+from derive.program import Statement, alive
 
 MENU = ("pointwise", "row", "column", "contraction", "scatter")
 
@@ -41,17 +41,6 @@ def fuse(
         elif group not in groups:
             groups.append(group)
     return groups
-
-
-def alive(statements: list[Statement], results: tuple[str, ...]) -> list[Statement]:
-    """The statements that some result needs."""
-    wanted = set(results)
-    kept: list[Statement] = []
-    for s in reversed(statements):
-        if s.name in wanted:
-            kept.append(s)
-            wanted |= set(E.tensors(s.expr))
-    return kept[::-1]
 
 
 def _place(s: Statement, alone: Group, groups: list[Group], menu: tuple[str, ...], again: Again) -> None:

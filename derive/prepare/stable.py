@@ -10,7 +10,7 @@ from derive import expr as E
 from derive.expr import Call, Expr, Get, Pow, Reduce, Softmax
 from derive.patterns import Names
 from derive.prepare.spellings import respell
-from derive.program import Program, Statement
+from derive.program import Program, Statement, alive
 
 
 def stabilise(program: Program) -> Program:
@@ -24,8 +24,8 @@ def stabilise(program: Program) -> Program:
         if isinstance(new.expr, (Softmax, Reduce)):
             names.define(new.expr, s.name, s.indices)
         done[s.name] = new
-    return _alive(Program(program.text, program.params, program.inputs, tuple(done.values()), program.outputs,
-                          program.letters))
+    kept = tuple(alive(tuple(done.values()), program.outputs))
+    return Program(program.text, program.params, program.inputs, kept, program.outputs, program.letters)
 
 
 def _respelled(s: Statement, done: dict[str, Statement], names: Names) -> Expr:
@@ -88,13 +88,3 @@ def _renamed(e: Expr, names: Names) -> Expr:
         hit = names.find(x) if isinstance(x, (Softmax, Reduce)) else None
         return hit if hit is not None else x
     return E.transform(e, step)
-
-
-def _alive(p: Program) -> Program:
-    needed = set(p.outputs)
-    kept: list[Statement] = []
-    for s in reversed(p.statements):
-        if s.name in needed:
-            kept.append(s)
-            needed |= set(E.tensors(s.expr))
-    return Program(p.text, p.params, p.inputs, tuple(kept[::-1]), p.outputs, p.letters)

@@ -9,7 +9,7 @@ from derive import expr as E
 from derive.chain import Chain, backward_inputs, chain
 from derive.expr import Expr, Get
 from derive.guards import draw_guards
-from derive.program import Program, Statement
+from derive.program import Program, Statement, alive
 from derive.simplify.cost import cost, program_cost
 from derive.simplify.factor import factor
 from derive.simplify.inline import inlinable, reads, replace_access, uses
@@ -97,27 +97,16 @@ def _attempt(forward: Program, wrt: tuple[str, ...] | None, products: bool) -> S
 
     outputs = tuple("d" + n for n in derived.wanted)
     statements = [tidy(s) for s in (*derived.counts, *(a.statement for a in derived.adjoints))]
-    statements = _inline(_alive(statements, outputs), outputs, tidy, steps)
+    statements = _inline(alive(statements, outputs), outputs, tidy, steps)
     statements = _multiples([run(s, late) for s in statements], steps)
     statements = _row_terms(statements, forward, steps)
     statements = _plain_names(statements, names, tidy, steps)
     kept = {s.name for s in statements}
     shared = share(statements, names.taken | kept, {n for n, _ in forward.letters})
-    shared = _alive(_unshared(shared, kept), outputs)
+    shared = alive(_unshared(shared, kept), outputs)
     extended = names.extended({t for s in shared for t in E.tensors(s.expr)})
     backward = Program("", forward.params, backward_inputs(extended), tuple(shared), outputs, forward.letters)
     return Simplified(extended, named, backward, derived, tuple(steps), program_cost(shared))
-
-
-def _alive(statements: list[Statement], outputs: tuple[str, ...]) -> list[Statement]:
-    """Without statements that no output needs."""
-    needed = set(outputs)
-    kept: list[Statement] = []
-    for s in reversed(statements):
-        if s.name in needed:
-            kept.append(s)
-            needed |= set(E.tensors(s.expr))
-    return kept[::-1]
 
 
 def _inline(statements: list[Statement], outputs: tuple[str, ...], tidy: Callable[[Statement], Statement],
@@ -134,7 +123,7 @@ def _inline(statements: list[Statement], outputs: tuple[str, ...], tidy: Callabl
                     steps.append(Step("inline", t.target, t.expr, e))
                     t = tidy(Statement(t.name, t.indices, e, t.line))
                 new.append(t)
-            statements = _alive([*statements[:n], *new], outputs)
+            statements = alive([*statements[:n], *new], outputs)
             n = 0
         else:
             n += 1
