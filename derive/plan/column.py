@@ -11,13 +11,10 @@ from derive.expr import Get, Index
 from derive.plan import ir
 from derive.plan.context import Context
 from derive.plan.group import Group
-from derive.plan.ir import BOOL, INT, REAL, Local, Scalar
-from derive.plan.merge import ELEMENT, level
-from derive.plan.partial import WIDTH, accumulate_into, combine, finish, partial_buffers
+from derive.plan.ir import BOOL, INT, REAL, Local
+from derive.plan.partial import WIDTH, combine, finish, first_tasks, partial_buffers, reduce_early
 from derive.plan.records import Column, Kernel, Launch
-from derive.plan.settle import settle
 from derive.plan.spell import statement
-from derive.plan.terms import local_name
 
 
 def column_kernels(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]) -> list[Kernel]:
@@ -28,31 +25,21 @@ def column_kernels(group: Group, context: Context, stored: set[str], name: str, 
     row = context.counter(group.inner, "row", names)
     scope = context.scope((order, column), (group.inner, row))
     context.decode(scope, order, column)
-    early = [t for t in group.tasks if level(t, group) == ELEMENT or t.op is not None]
+    early = first_tasks(group)
     reduced = [t for t in early if t.op is not None]
     rows, columns = context.count(group.inner), context.count(order)
     chunks = f"column_chunks({rows})"
     partial = partial_buffers(reduced, context, chunks, columns)
     inner = scope.child()
     context.decode(inner, group.inner, row)
-    inner.share([*(t.body for t in early), *(t.statement.target for t in early if t.op is None)])
-    totals: list[tuple[str, str]] = []
-    apart: list[ir.Stmt] = []
-    for t in early:
-        settle(scope, t.body, frozenset(group.inner))
-    for t in early:
-        if t.op is None:
-            inner.define(t.statement, t.name in stored, t.name in accumulate)
-            continue
-        local = scope.namer.fresh(local_name(t.name, t.name in stored))
-        inner.namer.reserve([local])
-        totals.append((local, t.op))
-        accumulate_into(inner, t.body, local, t.op)
-        chunk: Scalar = ir.Binary(INT, "*", Local(INT, "blockIdx.y"), Local(INT, "columns"))
-        apart.append(ir.Store(partial[t.name].name, ir.Binary(INT, "+", chunk, Local(INT, column)), Local(REAL, local)))
+    running = reduce_early(group, scope, inner, stored, accumulate)
+    totals = tuple((local, op) for _, local, op in running)
+    chunk = ir.Binary(INT, "*", Local(INT, "blockIdx.y"), Local(INT, "columns"))
+    place = ir.Binary(INT, "+", chunk, Local(INT, column))
+    apart = tuple(ir.Store(partial[t.name].name, place, Local(REAL, local)) for t, local, _ in running)
     body = ir.prune(tuple(inner.stmts))
     head = ir.prune(tuple(scope.stmts), frozenset(ir.names_in(body)))
-    sums = {t.name: Local(REAL, local) for t, (local, _) in zip(reduced, totals, strict=True)}
+    sums = {t.name: Local(REAL, local) for t, local, _ in running}
     whole = finish(group, order, column, context, sums, stored, accumulate)
     alone = ir.Binary(BOOL, "==", Local(INT, "chunks"), ir.integer(1))
     used = ir.names_in(body) | ir.names_in(head) | ir.names_in(whole)
@@ -65,7 +52,7 @@ def column_kernels(group: Group, context: Context, stored: set[str], name: str, 
         reads=context.reads(used, written),
         writes=(*(b for b in context.buffers.values() if b.name in written), *partial.values()),
         sizes=(*context.used_sizes(used | set(rows.split("*")) | set(columns.split("*"))), f"chunks={chunks}"),
-        shape=Column(column, columns, row, rows, head, body, tuple(totals), (ir.If(alone, whole, tuple(apart)),)),
+        shape=Column(column, columns, row, rows, head, body, totals, (ir.If(alone, whole, apart),)),
         launch=Launch((f"blocks({columns}, {WIDTH}, 2**31)", chunks, "1"), (str(WIDTH), "8", "1")),
         accumulates=bool(accumulate & stored),
     )

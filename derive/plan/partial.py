@@ -8,12 +8,14 @@ from derive.plan.context import Context
 from derive.plan.group import Group, Task
 from derive.plan.ir import INT, REAL, Local, Scalar
 from derive.plan.lower import Scope
-from derive.plan.merge import COLUMN, level
+from derive.plan.merge import COLUMN, ELEMENT, level
 from derive.plan.records import Buffer, Column, Kernel, Launch
+from derive.plan.settle import settle
 from derive.plan.spell import statement
 from derive.plan.terms import local_name
 
 WIDTH = 32  # columns of a block
+Running = tuple[Task, str, str]  # a reduction, the local that holds its running value, its op
 
 
 def accumulate_into(inner: Scope, body: Expr, local: str, op: str) -> None:
@@ -25,6 +27,30 @@ def accumulate_into(inner: Scope, body: Expr, local: str, op: str) -> None:
         inner.stmts.append(ir.If(cond, tuple(then.stmts)))
     else:
         inner.stmts.append(join(local, op, inner.real(body)))
+
+
+def reduce_early(group: Group, scope: Scope, inner: Scope, stored: set[str], accumulate: set[str]) -> list[Running]:
+    """What a thread does at each element, into `inner`: maps are stored, each reduction adds to a running value of
+    `scope`.  The reductions, each with its running value and op."""
+    early = first_tasks(group)
+    inner.share([*(t.body for t in early), *(t.statement.target for t in early if t.op is None)])
+    running: list[Running] = []
+    for t in early:
+        settle(scope, t.body, frozenset(group.inner))
+    for t in early:
+        if t.op is None:
+            inner.define(t.statement, t.name in stored, t.name in accumulate)
+            continue
+        local = scope.namer.fresh(local_name(t.name, t.name in stored))
+        inner.namer.reserve([local])
+        running.append((t, local, t.op))
+        accumulate_into(inner, t.body, local, t.op)
+    return running
+
+
+def first_tasks(group: Group) -> list[Task]:
+    """The maps and reductions over elements, which the first of the two kernels has."""
+    return [t for t in group.tasks if level(t, group) == ELEMENT or t.op is not None]
 
 
 def partial_buffers(tasks: list[Task], context: Context, chunks: str, columns: str = "1") -> dict[str, Buffer]:

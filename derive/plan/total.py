@@ -9,17 +9,16 @@ from derive.plan import ir
 from derive.plan.context import Context
 from derive.plan.group import Group
 from derive.plan.ir import INT, REAL, Local
-from derive.plan.merge import COLUMN, ELEMENT, level
-from derive.plan.partial import accumulate_into, finish, join, partial_buffers
+from derive.plan.merge import COLUMN, level
+from derive.plan.partial import finish, first_tasks, join, partial_buffers, reduce_early
 from derive.plan.records import Buffer, Kernel, Launch, Total
-from derive.plan.settle import settle
 from derive.plan.spell import statement
 from derive.plan.terms import local_name
 
 
 def total_kernels(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]) -> list[Kernel]:
     """Two kernels: maps and partial results of blocks, then the sum of these."""
-    early = [t for t in group.tasks if level(t, group) == ELEMENT or t.op is not None]
+    early = first_tasks(group)
     reduced = [t for t in early if t.op is not None]
     element = context.counter(group.inner, "element", context.namer.child())
     count = context.count(group.inner)
@@ -28,20 +27,10 @@ def total_kernels(group: Group, context: Context, stored: set[str], name: str, a
     scope = context.scope((group.inner, element))
     inner = scope.child()
     context.decode(inner, group.inner, element)
-    inner.share([*(t.body for t in early), *(t.statement.target for t in early if t.op is None)])
-    totals: list[tuple[str, str]] = []
-    after = []
-    for t in early:
-        settle(scope, t.body, frozenset(group.inner))
-    for t in early:
-        if t.op is None:
-            inner.define(t.statement, t.name in stored, t.name in accumulate)
-            continue
-        local = scope.namer.fresh(local_name(t.name, t.name in stored))
-        inner.namer.reserve([local])
-        totals.append((local, t.op))
-        accumulate_into(inner, t.body, local, t.op)
-        after.append(ir.Store(partial[t.name].name, Local(INT, "blockIdx.x"), Local(REAL, local)))
+    running = reduce_early(group, scope, inner, stored, accumulate)
+    totals = tuple((local, op) for _, local, op in running)
+    place = Local(INT, "blockIdx.x")
+    after = tuple(ir.Store(partial[t.name].name, place, Local(REAL, local)) for t, local, _ in running)
     body = ir.prune(tuple(inner.stmts))
     head = ir.prune(tuple(scope.stmts), frozenset(ir.names_in(body)))
     used = ir.names_in(body) | ir.names_in(head)
@@ -54,7 +43,7 @@ def total_kernels(group: Group, context: Context, stored: set[str], name: str, a
         reads=context.reads(used, written),
         writes=(*(b for b in context.buffers.values() if b.name in written), *partial.values()),
         sizes=context.used_sizes(used | set(count.split("*"))),
-        shape=Total(element, count, head, body, tuple(totals), tuple(after)),
+        shape=Total(element, count, head, body, totals, after),
         launch=Launch((chunks, "1", "1"), ("256", "1", "1")),
         accumulates=bool(accumulate & elements),
     )
