@@ -7,7 +7,6 @@ import os
 import sys
 from functools import partial
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -26,10 +25,10 @@ class Commands(click.Group):
     """A group whose commands end an error as a message and an exit status, never as a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *(n for n in LATER if find_spec(f"derive.commands.{n}"))]
+        return [*super().list_commands(ctx), *LATER]
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name in LATER and find_spec(f"derive.commands.{cmd_name}"):
+        if cmd_name in LATER:
             command: click.Command = import_module(f"derive.commands.{cmd_name}").command
             return command
         return super().get_command(ctx, cmd_name)

@@ -97,10 +97,6 @@ class EmitError(DeriveError):
     """Code that cannot be emitted as asked."""
 
 
-class CompilerError(DeriveError):
-    """No compiler, or one that refused the emitted code."""
-
-
 class RunError(DeriveError):
     """Kernels that cannot be run here, or that failed while running."""
 

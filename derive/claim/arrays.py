@@ -10,8 +10,8 @@ from functools import partial
 
 from derive import expr as E
 from derive.claim.facts import Facts
-from derive.claim.functions import Functions, condition, is_none
-from derive.claim.shaped import Algebra, Misfit, Shaped
+from derive.claim.functions import Functions, is_none
+from derive.claim.shaped import Algebra, Misfit, Shaped, condition
 from derive.claim.source import MODULES, Claim
 from derive.expr import Expr, Index, Size
 from derive.program import FUNCTIONS
@@ -20,6 +20,7 @@ ALIASES = {
     "amax": "max", "amin": "min", "tr": "trace", "identity": "eye", "fabs": "abs", "absolute": "abs",
     "expit": "sigmoid", "ln": "log", "mm": "matmul", "bmm": "matmul", "one_hot": "onehot", "permute": "transpose",
     "t": "T", "unsqueeze": "expand_dims", "multiply": "mul", "subtract": "sub", "divide": "div", "true_divide": "div",
+    "astype": "copy",  # a truth value counts 1 or 0
 }
 OPERATORS: dict[type[ast.operator], Callable[[Expr, Expr], Expr]] = {
     ast.Add: E.add, ast.Sub: E.sub, ast.Mult: E.mul, ast.Div: E.div, ast.Pow: E.power,

@@ -6,10 +6,10 @@ import ast
 from abc import abstractmethod
 
 from derive import expr as E
-from derive.claim.shaped import Algebra, Misfit, Shaped
+from derive.claim.shaped import Algebra, Misfit, Shaped, condition
 from derive.claim.source import Claim
 from derive.errors import DeriveError
-from derive.expr import Expr, Index, Size
+from derive.expr import Index, Size
 
 
 class Functions:
@@ -223,9 +223,6 @@ class Functions:
     def _do_copy(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         return self.read(args[0])
 
-    def _do_astype(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        return self.read(args[0])  # a truth value counts 1 or 0
-
     def _do_clip(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         a, low, high = (self.read(x) for x in args)
         above = self.algebra.pointwise(lambda x, y: E.where(E.compare("<", x, y), y, x), a, low)
@@ -234,13 +231,6 @@ class Functions:
     def _do_broadcast_to(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         ones = self._do_ones(node, args[1:], options)
         return self.algebra.pointwise(E.mul, ones, self.read(args[0]))
-
-
-def condition(e: Expr) -> Expr:
-    """The condition that an array of truth values stands for."""
-    if isinstance(e, E.Where) and e.then is E.ONE and e.other is E.ZERO:
-        return e.cond
-    return e if isinstance(e, E.Truth) else E.compare("!=", e, E.ZERO)
 
 
 def is_none(node: ast.expr) -> bool:

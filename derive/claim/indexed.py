@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from derive.claim.facts import Facts
 from derive.claim.shaped import Algebra, Misfit
-from derive.claim.source import Claim
+from derive.claim.source import Claim, base
 from derive.errors import NotationError
 from derive.expr import Expr, Get
 from derive.notation.letters import Letters
@@ -58,7 +58,7 @@ class IndexReader:
             letters.rank[name] = (len(axes), line, node)
         bound = frozenset(s.id for h in tops for s in _subs(h) if isinstance(s, ast.Name))
         scope = Scope(line, letters, dict(self.facts.program.params), bound)
-        left = [Get(_base(h), tuple(read(s, scope) for s in _subs(h))) for h in tops]
+        left = [Get(base(h), tuple(read(s, scope) for s in _subs(h))) for h in tops]
         return read(tree, scope), left
 
     def _extents(self, trees: list[ast.expr]) -> dict[str, str]:
@@ -103,11 +103,6 @@ def is_indexed(node: ast.expr, facts: Facts) -> bool:
 
 def _subs(node: ast.expr) -> list[ast.expr]:
     return elements(node.slice) if isinstance(node, ast.Subscript) else []
-
-
-def _base(node: ast.expr) -> str:
-    inner = node.value if isinstance(node, ast.Subscript) else node
-    return inner.id if isinstance(inner, ast.Name) else ""
 
 
 def _binders(trees: list[ast.expr]) -> set[str]:

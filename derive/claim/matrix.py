@@ -16,7 +16,7 @@ from functools import partial
 
 from derive import expr as E
 from derive.claim.layout import SUPERSCRIPTS, Group, layout_of, target_groups
-from derive.claim.shaped import Algebra, Misfit
+from derive.claim.shaped import Algebra, Misfit, condition
 from derive.errors import NotationError, Where
 from derive.expr import Expr
 from derive.program import FUNCTIONS
@@ -276,8 +276,8 @@ class MatrixReader:
         return self.sum()
 
     def choose(self, cond: Mat, then: Mat, other: Mat) -> Mat:
-        first = self.pointwise(cond, then, lambda c, a: E.where(_cond(c), a, E.ZERO))
-        rest = self.pointwise(cond, other, lambda c, b: E.where(_cond(c), E.ZERO, b))
+        first = self.pointwise(cond, then, lambda c, a: E.where(condition(c), a, E.ZERO))
+        rest = self.pointwise(cond, other, lambda c, b: E.where(condition(c), E.ZERO, b))
         return self.pointwise(first, rest, E.add)
 
     # ------------------------------------------------------------------------------------------------ algebra
@@ -327,10 +327,4 @@ class MatrixReader:
 
 
 def _joined(word: str, a: Expr, b: Expr) -> Expr:
-    return E.indicator(E.logic(word, _cond(a), _cond(b)))
-
-
-def _cond(e: Expr) -> Expr:
-    if isinstance(e, E.Where) and e.then is E.ONE and e.other is E.ZERO:
-        return e.cond
-    return e if isinstance(e, E.Truth) else E.compare("!=", e, E.ZERO)
+    return E.indicator(E.logic(word, condition(a), condition(b)))

@@ -44,6 +44,13 @@ def shape(extents: tuple[str, ...]) -> str:
     return "[" + ",".join(e.lstrip("=") for e in extents) + "]" if extents else "a scalar"
 
 
+def condition(e: Expr) -> Expr:
+    """The condition that an array of truth values stands for."""
+    if isinstance(e, E.Where) and e.then is E.ONE and e.other is E.ZERO:
+        return e.cond
+    return e if isinstance(e, E.Truth) else E.compare("!=", e, E.ZERO)
+
+
 @dataclass
 class Algebra:
     """NumPy's operations. A lenient one takes unequal extents for equal and notes them in `forced`."""

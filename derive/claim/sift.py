@@ -16,7 +16,7 @@ def sift(e: Expr) -> Expr:
         body = draw_guards(body)
         if not (isinstance(body, E.Where) and body.other is E.ZERO):
             return x
-        conditions = list(body.cond.args) if isinstance(body.cond, E.Logic) and body.cond.op == "and" else [body.cond]
+        conditions = list(E.conjuncts(body.cond))
         value, left = body.then, list(indices)
         for i in indices:
             fixed = next((v for c in conditions if (v := _solved(c, i)) is not None), None)

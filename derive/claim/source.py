@@ -79,6 +79,12 @@ def read_claim(text: str, number: int | None = None) -> Claim:
     return Claim(code, _side(code, 0, at, number), _side(code, at + 1, len(code), number), number, sizes=sizes)
 
 
+def base(node: ast.expr) -> str:
+    """The name of `dX` or `dX[i,j]`, else nothing."""
+    inner = node.value if isinstance(node, ast.Subscript) else node
+    return inner.id if isinstance(inner, ast.Name) else ""
+
+
 def _stated(code: str) -> tuple[str, tuple[tuple[str, int], ...]]:
     """What follows `size l = 2;`, and the sizes."""
     sizes = []

@@ -15,7 +15,7 @@ from derive.claim.indexed import IndexReader, is_indexed
 from derive.claim.layout import layout_of, target_groups
 from derive.claim.matrix import MatrixReader
 from derive.claim.shaped import Algebra, Misfit, Shaped, shape
-from derive.claim.source import Claim
+from derive.claim.source import Claim, base
 from derive.expr import Expr, Get, Index
 from derive.rule.grouping import Layout, NoMatrixError, layouts
 
@@ -69,7 +69,7 @@ def state(claim: Claim, facts: Facts, lenient: bool = False, given: bool = False
         if not isinstance(head, ast.Subscript) and facts.program.axes(of):
             raise claim.error("a claim in index notation names the indices on the left", head, value=ast.unparse(head),
                               hint=f"as in {ast.unparse(head)}[{','.join(facts.program.axes(of))}] = ...")
-        right, (target,) = IndexReader(claim, facts, algebra, {**names, _base(head): left}).read(claim.right, [head])
+        right, (target,) = IndexReader(claim, facts, algebra, {**names, base(head): left}).read(claim.right, [head])
         if not all(isinstance(i, Index) for i in target.subs) or len(set(target.subs)) != len(target.subs):
             raise claim.error("the left side has one letter for each axis", head, value=ast.unparse(head))
         indices = tuple(i for i in target.subs if isinstance(i, Index))
@@ -118,7 +118,7 @@ def _fitted(array: Shaped, indices: tuple[Index, ...], algebra: Algebra, left: s
 
 def _claimed(claim: Claim, facts: Facts) -> str:
     """The tensor on the left: `dX`, `X_G`, `dX[i,j]`."""
-    name = _base(claim.left)
+    name = base(claim.left)
     of = facts.derivative(name) if name else None
     if of is None and name.endswith("_total"):
         of = next((t for t, n in facts.adjoints.items() if n == name), None)
@@ -148,11 +148,6 @@ def _mentioned(claim: Claim, names: dict[str, str]) -> set[str]:
     return {names.get(n.id, n.id) for n in ast.walk(claim.right) if isinstance(n, ast.Name)}
 
 
-def _base(node: ast.expr) -> str:
-    inner = node.value if isinstance(node, ast.Subscript) else node
-    return inner.id if isinstance(inner, ast.Name) else ""
-
-
 # --------------------------------------------------------------------------------------- element-wise partials
 
 def _partial(node: ast.expr) -> tuple[ast.expr, ast.expr] | None:
@@ -163,8 +158,8 @@ def _partial(node: ast.expr) -> tuple[ast.expr, ast.expr] | None:
     for side in (node.left, node.right):
         if isinstance(side, ast.Call) and ast.unparse(side.func) == "d" and len(side.args) == 1:
             parts.append(side.args[0])
-        elif _base(side).startswith("d"):
-            name = ast.copy_location(ast.Name(_base(side)[1:], ast.Load()), side)
+        elif base(side).startswith("d"):
+            name = ast.copy_location(ast.Name(base(side)[1:], ast.Load()), side)
             parts.append(ast.copy_location(ast.Subscript(name, side.slice, ast.Load()), side)
                          if isinstance(side, ast.Subscript) else name)
         else:
@@ -175,7 +170,7 @@ def _partial(node: ast.expr) -> tuple[ast.expr, ast.expr] | None:
 def _elements(claim: Claim, facts: Facts, pair: tuple[ast.expr, ast.expr], lenient: bool) -> Stated:
     algebra = Algebra(lenient)
     for p in pair:
-        if _base(p) not in facts.program.names:
+        if base(p) not in facts.program.names:
             raise claim.error("both sides of the fraction are elements of the formula's tensors", claim.left,
                               value=ast.unparse(p), hint="as in d(P[i])/d(S[j]) = ...")
     right, (of, by) = IndexReader(claim, facts, algebra, {}).read(claim.right, list(pair))

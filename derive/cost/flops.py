@@ -58,12 +58,8 @@ def _places(x: Expr) -> Expr:
     if isinstance(x, (E.Reduce, E.Softmax)):
         indices = set(x.body.free) | set(x.indices)
         if isinstance(x.body, E.Where) and x.body.other is E.ZERO:
-            indices -= {i for i in x.free for c in _conditions(x.body.cond) if _told(i, c)}
+            indices -= {i for i in x.free for c in E.conjuncts(x.body.cond) if _told(i, c)}
     return E.mul(*(_size(i) for i in sorted(indices, key=lambda i: i.key)))
-
-
-def _conditions(c: Expr) -> tuple[Expr, ...]:
-    return c.args if isinstance(c, E.Logic) and c.op == "and" else (c,)
 
 
 def _told(i: Index, c: Expr) -> bool:

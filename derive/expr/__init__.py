@@ -21,6 +21,7 @@ from derive.expr.build import (
     close,
     coefficient,
     compare,
+    conjuncts,
     div,
     factors,
     fresh,
@@ -68,7 +69,7 @@ from derive.expr.walk import subterms, tensors, transform
 __all__ = [
     "FALSE", "HALF", "MASKED", "MINUS_ONE", "NEGATIVE_INFINITY", "ONE", "TRUE", "ZERO", "Add", "Call", "Cmp", "Const",
     "Expr", "Get", "Index", "Logic", "Mul", "Num", "Param", "Pow", "Reduce", "Size", "Softmax", "Truth", "Where", "add",
-    "call", "close", "coefficient", "compare", "div", "factors", "fresh", "indicator", "logic", "mul", "neg", "negate",
-    "num", "open_binder", "power", "rebuild", "reduction", "softmax", "split_power", "sub", "substitute", "subterms",
-    "summation", "tensors", "terms", "transform", "where",
+    "call", "close", "coefficient", "compare", "conjuncts", "div", "factors", "fresh", "indicator", "logic", "mul",
+    "neg", "negate", "num", "open_binder", "power", "rebuild", "reduction", "softmax", "split_power", "sub",
+    "substitute", "subterms", "summation", "tensors", "terms", "transform", "where",
 ]

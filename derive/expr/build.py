@@ -56,6 +56,11 @@ def terms(e: Expr) -> tuple[Expr, ...]:
     return e.args if isinstance(e, Add) else (e,)
 
 
+def conjuncts(c: Expr) -> tuple[Expr, ...]:
+    """The conditions that hold where `c` does."""
+    return c.args if isinstance(c, Logic) and c.op == "and" else (c,)
+
+
 def split_power(e: Expr) -> tuple[Expr, Expr]:
     return (e.base, e.exponent) if isinstance(e, Pow) else (e, ONE)
 

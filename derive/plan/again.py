@@ -60,7 +60,7 @@ class Again:
         maps = dict(self.maps)
         for n, g in enumerate(groups):
             for t in g.tasks:
-                readers = [h for m, h in enumerate(groups) if m != n and t.name in _reads(h)]
+                readers = [h for m, h in enumerate(groups) if m != n and t.name in h.reads]
                 if (
                     t.op is None
                     and t.statement.indices
@@ -124,10 +124,6 @@ class Again:
 
 def _kind(s: Statement, r: Reduce, menu: tuple[str, ...]) -> str:
     return classify(Statement(s.name, tuple(i for i in s.indices if i in r.free), r), menu).plan
-
-
-def _reads(g: Group) -> set[str]:
-    return {n for t in g.tasks for n in E.tensors(t.body)}
 
 
 def _has_place(x: Get, g: Group) -> bool:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Expr, Get, Index, Logic, Reduce, Where
+from derive.expr import Expr, Get, Index, Reduce
 from derive.plan.group import Group, Task, opened
 from derive.plan.scatter.keys import scattered
+from derive.plan.terms import peel, steady
 from derive.program import Statement
 
 
@@ -35,10 +36,7 @@ def split(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -> tu
     Each side may be a product itself; more than two that no one contains are dealt out so that both sides have all of
     `inner`.  A condition in front belongs to the side that has all its indices.
     """
-    guards: list[Expr] = []
-    while isinstance(body, Where) and body.other is E.ZERO:
-        guards += body.cond.args if isinstance(body.cond, Logic) and body.cond.op == "and" else [body.cond]
-        body = body.then
+    guards, body = peel(body)
     parts = list(E.factors(body))
     tops = widest(parts)
     if 2 < len(tops) <= 8:
@@ -64,7 +62,7 @@ def split(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -> tu
         else:
             return None
     for side, others in ((first, tests[1]), (second, tests[0])):
-        if others and not _plain(side):  # its reads may need the guard that went to the other side
+        if others and not steady(side):  # its reads may need the guard that went to the other side
             return None
     return (_guarded(tests[0], first), _guarded(tests[1], second))
 
@@ -93,10 +91,6 @@ def _dealt(tops: list[frozenset[Index]], result: frozenset[Index], inner: frozen
 
 def _guarded(conds: list[Expr], e: Expr) -> Expr:
     return E.where(E.logic("and", *conds), e, E.ZERO) if conds else e
-
-
-def _plain(e: Expr) -> bool:
-    return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
 
 
 def direction(domain: tuple[Index, ...], body: Expr, inner: tuple[Index, ...]) -> str:

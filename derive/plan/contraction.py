@@ -23,7 +23,7 @@ from derive.plan.ir import REAL, Local, Scalar
 from derive.plan.lower import Scope
 from derive.plan.records import Buffer, Kernel, Launch
 from derive.plan.spell import statement
-from derive.plan.terms import local_name
+from derive.plan.terms import local_name, runs_along
 from derive.plan.tiles import Chunks, Contraction, Run, Side, exact, run_of
 
 NARROW = ("float16", "bfloat16")
@@ -152,17 +152,8 @@ def _side(outer: Scope, context: Context, e: Expr, roles: _Roles, which: int, pa
         scope.stmts.append(ir.Assign("value", scope.real(e)))
         body = ir.prune(tuple(scope.stmts))
     tile, first, limit = (("As", "top", "rows"), ("Bs", "left", "columns"))[which - 1]
-    along = found[1] if found is not None and run else _runs_along(e, inner)
+    along = found[1] if found is not None and run else runs_along(e, inner)
     return Side(tile, roles.counters[which], first, limit, body, along, run, parts)
-
-
-def _runs_along(e: Expr, inner: Indices) -> bool:
-    """Whether memory runs along the reduced indices in the widest access of a side."""
-    reads = [x for x in E.subterms(e) if isinstance(x, Get) and x.subs]
-    if not reads:
-        return False
-    widest = max(reads, key=lambda g: len(g.free))
-    return bool(widest.subs[-1].free & set(inner))
 
 
 def _names(side: Side) -> set[str]:

@@ -48,7 +48,7 @@ def _place(s: Statement, alone: Group, groups: list[Group], menu: tuple[str, ...
     after = max((n for n, g in enumerate(groups) if g.made & reads), default=-1)
     if menu:
         for n in range(len(groups) - 1, max(after, 0) - 1, -1):
-            if n == after or groups[n].made & reads or _reads(again.seen(groups[n])) & reads:
+            if n == after or groups[n].made & reads or again.seen(groups[n]).reads & reads:
                 joined = _join(s, alone, groups[n], again)
                 if joined is not None:
                     groups[n] = joined
@@ -62,10 +62,6 @@ def _place(s: Statement, alone: Group, groups: list[Group], menu: tuple[str, ...
             groups.insert(after + 1, alone)
             return
     groups.append(alone)
-
-
-def _reads(g: Group) -> set[str]:
-    return {t for task in g.tasks for t in E.tensors(task.body)}
 
 
 def _join(s: Statement, alone: Group, group: Group, again: Again) -> Group | None:

@@ -62,6 +62,10 @@ class Group:
         return {t.name for t in self.tasks}
 
     @property
+    def reads(self) -> set[str]:
+        return {n for t in self.tasks for n in E.tensors(t.body)}
+
+    @property
     def statements(self) -> tuple[Statement, ...]:
         return tuple(t.statement for t in self.tasks)
 

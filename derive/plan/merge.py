@@ -48,7 +48,7 @@ def _once(groups: list[Group], fresh: Callable[[str], str], again: Again) -> lis
             if groups[a].plan not in KINDS or groups[b].plan not in KINDS:
                 continue
             waiting = _dependents(groups, a, b)
-            if any(groups[n].made & reads(groups[b]) for n in waiting):
+            if any(groups[n].made & groups[b].reads for n in waiting):
                 continue
             for places in _matches(again.seen(groups[a]), again.seen(groups[b])):
                 made = _together(groups[a], groups[b], places, fresh)
@@ -58,15 +58,11 @@ def _once(groups: list[Group], fresh: Callable[[str], str], again: Again) -> lis
     return None
 
 
-def reads(g: Group) -> set[str]:
-    return {t for task in g.tasks for t in E.tensors(task.body)}
-
-
 def _dependents(groups: list[Group], a: int, b: int) -> list[int]:
     """The groups between that wait for `a`."""
     found: list[int] = []
     for n in range(a + 1, b):
-        if any(groups[m].made & reads(groups[n]) for m in (a, *found)):
+        if any(groups[m].made & groups[n].reads for m in (a, *found)):
             found.append(n)
     return found
 
@@ -129,7 +125,7 @@ def _split(total: Group, host: Group, tasks: tuple[Task, ...], fresh: Callable[[
     sum(n, v, f[n,v])  =>  r[n] = sum(v, f[n,v]);  sum(n, r[n])
     """
     scalars = {t.name for t in total.tasks if not t.statement.indices}
-    if scalars & reads(host) or not _is_total(total):
+    if scalars & host.reads or not _is_total(total):
         return None
     inside: list[Task] = []
     after: list[Task] = []

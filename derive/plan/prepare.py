@@ -18,6 +18,7 @@ from fractions import Fraction
 
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Mul, Reduce, Softmax, Where
+from derive.plan.terms import steady
 from derive.program import Program, Statement
 
 MOST_TERMS = 4  # of a sum that is written out inside a map
@@ -73,11 +74,6 @@ def _shifted(indices: tuple[Index, ...], body: Expr) -> tuple[Expr, Expr]:
     return top, E.summation(indices, E.where(_masked(body), E.ZERO, E.call("exp", E.sub(body, top))))
 
 
-def plain(e: Expr) -> bool:
-    """Whether every access in `e` is in range wherever its indices run: subscripts are bare indices."""
-    return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
-
-
 def written_out(e: Reduce, avoid: Collection[Index]) -> Expr | None:
     """A sum over extents that the formula fixes, term by term; None if there are many terms or it is no sum."""
     extents = [i.extent for i in e.indices]
@@ -120,7 +116,7 @@ class _Puller:
             terms = written_out(e, order)
             if terms is not None:
                 return self.pull(terms, stem, order, guards)
-            if guards and not plain(e):
+            if guards and not steady(e):
                 if e.op != "sum":
                     return e
                 indices, body = E.open_binder(e, avoid=order)

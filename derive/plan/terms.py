@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
 from derive import expr as E
-from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Size
+from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Size, Where
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,26 @@ def natural(e: Expr) -> bool:
 
 
 def steady(e: Expr) -> bool:
+    """Whether every access in `e` is in range wherever its indices run: subscripts are bare indices."""
     return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
+
+
+def peel(body: Expr) -> tuple[list[Expr], Expr]:
+    """The conditions in front of a body, and the body."""
+    guards: list[Expr] = []
+    while isinstance(body, Where) and body.other is E.ZERO:
+        guards += E.conjuncts(body.cond)
+        body = body.then
+    return guards, body
+
+
+def runs_along(e: Expr, inner: Collection[Index]) -> bool:
+    """Whether memory runs along `inner` in the widest access of `e`."""
+    reads = [x for x in E.subterms(e) if isinstance(x, Get) and x.subs]
+    if not reads:
+        return False
+    widest = max(reads, key=lambda g: len(g.free))
+    return bool(widest.subs[-1].free & set(inner))
 
 
 def letter(i: Index) -> str:

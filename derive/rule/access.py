@@ -10,7 +10,7 @@ from derive import expr as E
 from derive.expr import Cmp, Expr, Get, Index, Num, Reduce, Where
 from derive.program import Program, Statement
 from derive.rule.arrays import ATOM, MUL, Array, aligned, union
-from derive.rule.places import Places, conjuncts
+from derive.rule.places import Places
 from derive.rule.windows import window
 
 
@@ -208,7 +208,7 @@ def _scatter_parts(t: Expr, s: Statement, known: Places
     inner, body = E.open_binder(sums[0], avoid=s.indices)
     if not isinstance(body, Where) or body.other is not E.ZERO:
         return None
-    conditions = conjuncts(body.cond)
+    conditions = E.conjuncts(body.cond)
     places: dict[Index, Expr] = {}
     rest: list[Expr] = []
     for c in conditions:

@@ -209,8 +209,7 @@ class LatexPrinter:
 
     def indicator(self, cond: Expr, scope: frozenset[str]) -> str:
         """1 where `cond` holds, else 0: a Kronecker delta for each equation of indices, a bracket for the rest."""
-        parts = cond.args if isinstance(cond, Logic) and cond.op == "and" else (cond,)
-        deltas = [(c, self.delta(c, scope)) for c in parts]
+        deltas = [(c, self.delta(c, scope)) for c in E.conjuncts(cond)]
         rest = [c for c, d in deltas if d is None]
         bracket = [rf"\left[{self.condition(E.logic('and', *rest), scope)}\right]"] if rest else []
         return r"\,".join([*bracket, *(d for _, d in deltas if d is not None)])

@@ -53,8 +53,8 @@ def _pattern(e: Expr) -> tuple[Expr, tuple[Index, ...]]:
 def _accesses(e: Expr, guards: tuple[Expr, ...], scope: tuple[Index, ...]) -> Iterator[tuple[tuple[Expr, ...], Get]]:
     if isinstance(e, Where):
         yield from _accesses(e.cond, guards, scope)
-        yield from _accesses(e.then, (*guards, *conjuncts(e.cond)), scope)
-        yield from _accesses(e.other, (*guards, *conjuncts(E.negate(e.cond))), scope)
+        yield from _accesses(e.then, (*guards, *E.conjuncts(e.cond)), scope)
+        yield from _accesses(e.other, (*guards, *E.conjuncts(E.negate(e.cond))), scope)
         return
     if isinstance(e, Logic) and e.op != "not":
         for n, c in enumerate(e.args):
@@ -72,6 +72,3 @@ def _accesses(e: Expr, guards: tuple[Expr, ...], scope: tuple[Index, ...]) -> It
         yield from _accesses(c, guards, scope)
 
 
-def conjuncts(c: Expr) -> tuple[Expr, ...]:
-    """The conditions that hold where `c` does."""
-    return c.args if isinstance(c, Logic) and c.op == "and" else (c,)

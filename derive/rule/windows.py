@@ -15,7 +15,7 @@ from derive import expr as E
 from derive.deltas import slope
 from derive.expr import Add, Call, Cmp, Expr, Get, Index, Mul, Num, Reduce, Size, Where
 from derive.program import Statement
-from derive.rule.places import Places, conjuncts
+from derive.rule.places import Places
 
 Window = tuple[dict[Index, Expr], tuple[Index, ...], Expr]
 
@@ -26,7 +26,7 @@ def window(t: Expr, s: Statement, known: Places) -> Window | None:
     if opened is None:
         return None
     outer, inner, body = opened
-    conditions, value = list(conjuncts(body.cond)), E.mul(*outer, body.then)
+    conditions, value = list(E.conjuncts(body.cond)), E.mul(*outer, body.then)
     places: dict[Index, Expr] = {}
     for i in s.indices:
         taken = (*s.indices, *inner)

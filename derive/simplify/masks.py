@@ -7,7 +7,7 @@ dropped only if what it covers stays finite without it: products and sums of ten
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Add, Expr, Get, Index, Logic, Mul, Num, Pow, Reduce, Size, Softmax, Where
+from derive.expr import Add, Expr, Get, Index, Mul, Num, Pow, Reduce, Size, Softmax, Where
 from derive.program import Program
 
 
@@ -46,11 +46,10 @@ def drop_guards(e: Expr, masks: dict[str, tuple[tuple[Index, ...], Expr]]) -> Ex
             if isinstance(f, Get) and f.tensor in masks:
                 indices, cond = masks[f.tensor]
                 cond = E.substitute(cond, dict(zip(indices, f.subs, strict=True)))
-                implied |= set(cond.args) if isinstance(cond, Logic) and cond.op == "and" else {cond}
+                implied |= set(E.conjuncts(cond))
         if not implied or not _finite(x.then):
             return x
-        conditions = x.cond.args if isinstance(x.cond, Logic) and x.cond.op == "and" else (x.cond,)
-        return E.where(E.logic("and", *(c for c in conditions if c not in implied)), x.then, E.ZERO)
+        return E.where(E.logic("and", *(c for c in E.conjuncts(x.cond) if c not in implied)), x.then, E.ZERO)
 
     return E.transform(e, step)
 

@@ -22,7 +22,7 @@ from derive.plan.ir import BOOL, INT, REAL, Literal, Local
 from derive.plan.lower import Scope
 from derive.plan.records import Kernel, Launch
 from derive.plan.spell import statement, term
-from derive.plan.terms import letter, local_name
+from derive.plan.terms import letter, local_name, runs_along
 from derive.program import Statement
 
 TILE = 64
@@ -191,8 +191,8 @@ class _Builder:
                     self.context.count(parts.shared),
                     self._element(mine, parts.shared, k),
                     self._element(theirs, parts.shared, k),
-                    _along(mine, parts.shared),
-                    _along(theirs, parts.shared),
+                    runs_along(mine, parts.shared),
+                    runs_along(theirs, parts.shared),
                 )
             )
             pair.memo[p] = Local(REAL, f"{name}[over][along]")
@@ -268,7 +268,7 @@ class _Builder:
             column,
             self.context.count(c.columns),
             self._element(c.operand, c.columns, column),
-            _along(c.operand, c.columns),
+            runs_along(c.operand, c.columns),
             total,
             self._after(c, total, column),
         )
@@ -329,12 +329,3 @@ class _Builder:
 
 def _real(value: Fraction) -> Literal:
     return Literal(REAL, value)
-
-
-def _along(e: Expr, inner: tuple[Index, ...]) -> bool:
-    """Whether memory runs along `inner` in the widest access of a side."""
-    reads = [x for x in E.subterms(e) if isinstance(x, Get) and x.subs]
-    if not reads:
-        return False
-    widest = max(reads, key=lambda g: len(g.free))
-    return bool(widest.subs[-1].free & set(inner))

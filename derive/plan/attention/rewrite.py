@@ -19,6 +19,7 @@ from derive.plan.attention.site import find_site, open_pairs
 from derive.plan.attention.sums import KEY, PAIR, ROW, NotFusedError, TileSum
 from derive.plan.attention.units import Unit, arrange, group_of
 from derive.plan.group import Group
+from derive.plan.terms import peel
 from derive.program import Statement
 from derive.simplify.rowterm import name_sum, swapped
 
@@ -279,11 +280,3 @@ class Rewriter(Pairs):
             )
         )
         return None if root is not None and name == root.name else statement.target
-
-def peel(body: Expr) -> tuple[list[Expr], Expr]:
-    """The conditions in front of a body, and the body."""
-    guards: list[Expr] = []
-    while isinstance(body, E.Where) and body.other is E.ZERO:
-        guards += body.cond.args if isinstance(body.cond, E.Logic) and body.cond.op == "and" else [body.cond]
-        body = body.then
-    return guards, body

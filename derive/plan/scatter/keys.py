@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from derive import expr as E
-from derive.expr import Cmp, Expr, Get, Index, Logic, Size, Where
+from derive.expr import Cmp, Expr, Get, Index, Size, Where
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def scattered(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -
     body, inner = _windows_opened(body, domain, inner)
     if not isinstance(body, Where):
         return None
-    conds = _conjuncts(body.cond)
+    conds = E.conjuncts(body.cond)
     targets: dict[Index, Expr] = {}
     keys: dict[Expr, Expr] = {}  # condition -> the same without the result's index: its target is in range
     for c in conds:
@@ -85,13 +85,13 @@ def _windows_opened(body: Where, domain: tuple[Index, ...], inner: tuple[Index, 
     """`where(0 <= v - e and v - e < size(r), f(v - e), 0)` as `where(v == e + r, f(r), 0)`, r summed over as well;
     so too for e - v."""
     opened: Expr = body
-    for c in _conjuncts(body.cond):
+    for c in E.conjuncts(body.cond):
         if not (isinstance(c, Cmp) and c.op == "<" and isinstance(c.right, Size)):
             continue
         step = c.left
         found = _index_of(step, domain)
         lower = E.compare("<=", E.ZERO, step)
-        if found is None or lower not in _conjuncts(body.cond):
+        if found is None or lower not in E.conjuncts(body.cond):
             continue
         v, sign = found
         rest = E.sub(step, E.mul(sign, v))
@@ -101,7 +101,7 @@ def _windows_opened(body: Where, domain: tuple[Index, ...], inner: tuple[Index, 
         within = _replaced(opened, step, r)
         assert isinstance(within, Where)
         ends = (E.compare("<=", E.ZERO, r), E.compare("<", r, c.right))
-        others = [x for x in _conjuncts(within.cond) if x not in ends]
+        others = [x for x in E.conjuncts(within.cond) if x not in ends]
         at = E.compare("==", v, E.mul(sign, E.sub(r, rest)))
         opened = Where(E.logic("and", *others, at), within.then, E.ZERO)
         inner = (*inner, r)
@@ -123,7 +123,3 @@ def _replaced(e: Expr, old: Expr, new: Expr) -> Expr:
 
 def _gathers(e: Expr) -> bool:
     return any(isinstance(x, Get) for x in E.subterms(e))
-
-
-def _conjuncts(c: Expr) -> tuple[Expr, ...]:
-    return c.args if isinstance(c, Logic) and c.op == "and" else (c,)
