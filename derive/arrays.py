@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from derive import expr as E
 from derive.errors import FileError, ShapeError
 from derive.expr import Expr, Get, Index
 from derive.extents import spelled
+from derive.files import placed
 from derive.plan.labels import accesses
 from derive.program import Program
 
@@ -240,22 +239,8 @@ def write_arrays(path: Path, arrays: Mapping[str, Array]) -> None:
     Raises:
         FileError: the place cannot be written.
     """
-    path = Path(path)
-    made = None
-    try:
-        if path.is_dir():
-            raise IsADirectoryError(21, "it is a folder")
-        handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".npz")
-        mask = os.umask(0)
-        os.umask(mask)
-        with os.fdopen(handle, "wb") as file:
-            np.savez(file, **{n: _plain(a) for n, a in arrays.items()})  # type: ignore[arg-type]
-        os.chmod(made, 0o666 & ~mask)
-        os.replace(made, path)
-    except OSError as e:
-        if made is not None and os.path.exists(made):
-            os.unlink(made)
-        raise FileError(f"cannot write {path}", value=e.strerror or e, hint="give another --output") from e
+    with placed(Path(path), "give another --output") as file:
+        np.savez(file, **{n: _plain(a) for n, a in arrays.items()})  # type: ignore[arg-type]
 
 
 def _plain(a: Array) -> Array:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import shlex
-import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 from derive.commands.source import Source
 from derive.cost import report
 from derive.emit import sources
-from derive.errors import FileError
 from derive.export import document, rendered
 from derive.extents import small
+from derive.files import place_all
 from derive.plan import make_plan
 from derive.plan.names import clean
 from derive.rule.numpy import value_of
@@ -51,30 +48,11 @@ def _derivation(source: Source, dtype: str) -> str:
     return rendered(page, "md")
 
 
-
-def write(folder: Path, texts: Mapping[str, Files]) -> Iterator[Path]:
-    """Write each operation's files into `folder/name`: first beside it, then renamed.
+def write(folder: Path, texts: Mapping[str, Files]) -> list[Path]:
+    """Write each operation's files into `folder/name`; the folders.
 
     Raises:
         FileError: the folder cannot be written; what was there before is as it was.
     """
-    made = None
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(prefix=".derive-", dir=folder))
-        for name, files in texts.items():
-            (made / name).mkdir()
-            for file, text in files.items():
-                (made / name / file).write_text(text, encoding="utf-8")
-        for name, files in texts.items():
-            target = folder / name
-            target.mkdir(exist_ok=True)
-            for file in files:
-                os.replace(made / name / file, target / file)
-            yield target
-    except OSError as e:
-        raise FileError(f"cannot write to {folder}", value=e.strerror or e,
-                        hint="give a folder that you may write to: -o DIR") from e
-    finally:
-        if made is not None:
-            shutil.rmtree(made, ignore_errors=True)
+    place_all(folder, {f"{name}/{file}": text for name, files in texts.items() for file, text in files.items()})
+    return [folder / name for name in texts]

@@ -10,7 +10,7 @@ from pathlib import Path
 from derive.emit.module import cuda_source
 from derive.emit.selftest import test_source
 from derive.emit.wrapper import wrapper_source
-from derive.errors import FileError
+from derive.files import place_all
 from derive.plan.names import clean
 from derive.plan.records import Plan
 
@@ -66,22 +66,11 @@ def emit(
     Raises:
         FileError: the folder cannot be written.
     """
-    folder = Path(directory) / clean(name)
-    written = []
     texts = sources(
         name, plan, rules=rules, numpy_forward=numpy_forward, sizes=sizes, derivation=derivation, command=command
     )
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for file, text in texts.items():
-            path = folder / file
-            path.write_text(text, encoding="utf-8")
-            written.append(path)
-    except OSError as e:
-        raise FileError(
-            f"cannot write to {folder}", value=e.strerror, hint="give a folder you may write to: -o DIR"
-        ) from e
-    return written
+    place_all(Path(directory), {f"{clean(name)}/{file}": text for file, text in texts.items()})
+    return [Path(directory) / clean(name) / file for file in texts]
 
 
 def _contract(op: str, plan: Plan) -> dict[str, object]:

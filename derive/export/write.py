@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import tempfile
@@ -11,10 +10,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from derive.emit.templates import render
-from derive.errors import ExportError, FileError
+from derive.errors import ExportError
 from derive.export import media
 from derive.export.document import Document
 from derive.export.markup import Block, blocks
+from derive.files import placed
 
 TEX_SECONDS = 300
 FORMATS = ("tex", "md", "html", "pdf")
@@ -65,19 +65,8 @@ def write(doc: Document, path: Path, lang: str = "en") -> None:
         raise ExportError(f"no format is called {path.suffix or 'nothing'}", value=path,
                           hint="end the file in " + ", ".join("." + f for f in FORMATS))
     data = pdf(rendered(doc, "tex", lang)) if form == "pdf" else rendered(doc, form, lang).encode()
-    made = None
-    try:
-        handle, made = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(made, 0o666 & ~mask)
-        os.replace(made, path)
-    except OSError as e:
-        if made is not None and os.path.exists(made):
-            os.unlink(made)
-        raise FileError(f"cannot write {path}", value=e.strerror or e, hint="give another -o FILE") from e
+    with placed(path, "give another -o FILE") as file:
+        file.write(data)
 
 
 def tex_engine() -> str | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
 
 from derive import catalog
 from derive.emit.templates import render
-from derive.errors import FileError
+from derive.files import place_all
 from derive.gallery.pages import Entry, entry, pages
 from derive.gallery.paint import style
 
@@ -45,14 +44,5 @@ def build(folder: Path, names: Sequence[str] = (), validated: bool = True, jobs:
             progress(n)
     entries: list[Entry] = [made[n] for n in chosen]
     texts = {**pages(entries), "style.css": render("document/page.css") + render("gallery/site.css") + colours}
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        for name, text in texts.items():
-            path = folder / name
-            half = path.with_name(f".{name}.half")
-            half.write_text(text, encoding="utf-8")
-            os.replace(half, path)
-    except OSError as e:
-        raise FileError(f"cannot write to {folder}", value=e.strerror or e,
-                        hint="give a folder that you may write to: -o DIR") from e
+    place_all(folder, texts)
     return [folder / n for n in texts]
