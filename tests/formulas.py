@@ -521,3 +521,5 @@ add("power_of_zero", "Y[i] = abs(X[i])**(Z[i] + 2.1) + relu(X[i])**(q + 2)", "i=
 add("exponent_that_is_zero", "param p = 2\nY[i] = X[i]**(p - 2) + X[i]**p", "i=7; i=1", kinds={"X": "ties"})
 add("truth_in_functions", "Y[i] = exp(A[i] > 0)*A[i] - (B[i] > 0)*maximum(A[i] > B[i], B[i]) + A[i]*(not B[i])", "i=7; i=1", kinds={"B": "ties"})
 add("negative_truth", "Y[i,k] = -(where(k < i, C, D)*(B[i,i] > 0.25))", "i=3 k=2; i=1 k=1", give="k")
+add("extrema_of_indices_alone", "Y[i] = X[i]*min(k, 0.5 + 0.25*k) + X[i]*max(k, k - i) + sum(l, where(softmax(l, A[l]) > 0.3, A[l], 0))",
+    "i=3 k=4 l=2; i=1 k=1 l=1", give="k")

@@ -177,14 +177,16 @@ class Tape:
     def gather(self, t: Node, subs: list[Array], scope: Any) -> Node:
         if scope[2] is None:
             assert all(np.all((i >= 0) & (i < n)) for i, n in zip(subs, t.v.shape)), "read out of range"
-        at = tuple(np.clip(i, 0, n - 1) for i, n in zip(subs, t.v.shape))
+        room = tuple(max(n, 1) for n in t.v.shape)  # a guarded read of an empty axis takes a 0 that nobody uses
+        held = t.v if room == t.v.shape else np.zeros(room, t.v.dtype)
+        at = tuple(np.clip(i, 0, n - 1) for i, n in zip(subs, room))
 
         def scatter(g: Array) -> Array:
-            total = np.zeros(t.v.shape)
+            total = np.zeros(room)
             np.add.at(total, at, g)
-            return total
+            return total[tuple(slice(n) for n in t.v.shape)]
 
-        return self.node(t.v[at], (t, scatter))
+        return self.node(held[at], (t, scatter))
 
     def binary(self, op: ast.operator, a: Node, b: Node) -> Node:
         x, y = a.v, b.v

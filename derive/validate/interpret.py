@@ -282,10 +282,10 @@ class Interpreter:
         if function == "mean":
             count = np.float64(math.prod(self.sizes[x] for x in letters))
             return np.asarray(value.sum(axis=axes) / count)
-        if function == "max":
-            return np.asarray(value.max(axis=axes, initial=-np.inf))
+        if function == "max":  # as a real number: integers, of indices alone, have no infinity
+            return np.asarray(value.astype(float).max(axis=axes, initial=-np.inf))
         if function == "min":
-            return np.asarray(value.min(axis=axes, initial=np.inf))
+            return np.asarray(value.astype(float).min(axis=axes, initial=np.inf))
         self.meet(value)
         return logsumexp(value, axes).reshape(scope.shape)
 

@@ -8,6 +8,7 @@ decided by the bits of the value itself, so that a value computed twice is moved
 from __future__ import annotations
 
 import ast
+import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -30,12 +31,23 @@ CANCELLED = 2.0**-40  # what float64 leaves, of its terms, of a sum that is 0 bu
 AMPLIFIED = 1024.0  # float64's own roundoff would be lost in float64: its noise is larger, and counted for less
 EXACT = (ast.FloorDiv, ast.Mod)
 NOISY, ADDED, SUMMED = "noisy()", "added()", "summed()"  # no tensor has such a name
-WRITTEN, NAMED = "written()", "named()"
+WRITTEN, NAMED, GUARDED = "written()", "named()", "guarded()"
 ROUNDING = {"exp", "log", "log1p", "expm1", "tanh", "sqrt", "sin", "cos", "erf", "power"}
 SUMS = {"sum", "mean", "einsum"}
 
 
-class _Noisy(ast.NodeTransformer):
+class _Plain(ast.NodeTransformer):
+    """`A[np.clip(k, 0, A.shape[0] - 1)]` becomes `guarded(A, ...)`: an axis of length zero has no place to clip to."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        self.generic_visit(node)
+        if any(isinstance(x, ast.Attribute) and x.attr == "clip" for x in ast.walk(node.slice)):
+            places = ast.Subscript(ast.parse("np.s_", mode="eval").body, node.slice, ast.Load())
+            return _call(GUARDED, node.value, places)
+        return node
+
+
+class _Noisy(_Plain):
     """`a*b` becomes `noisy(a*b)`, and so do functions; `np.sum(x)` becomes `summed(np.sum, x)`; `y = e` becomes
     `y = named(e)`, or, where it is an output's last definition, `y = written(e)`."""
 
@@ -112,11 +124,38 @@ def added(roundoff: float, seed: int, a: Any, b: Any, sign: int) -> Any:
     return moved(a + sign * b, roundoff, seed, np.maximum(np.abs(a), np.abs(b)))
 
 
+def guarded(a: Array, places: Any) -> Array:
+    """`a[places]` where a guard decides what is used of it: 0 on an axis of length zero."""
+    places = places if isinstance(places, tuple) else (places,)
+    taken = [not isinstance(x, slice) for x in places] + [False] * (a.ndim - len(places))
+    room = tuple(max(n, 1) if one else n for n, one in zip(a.shape, taken, strict=True))
+    held = a if room == a.shape else np.zeros(room, a.dtype)
+    return np.asarray(held[places])
+
+
+class Adding:
+    """`np.add`, whose `at` adds nothing to nothing, however it is guarded."""
+
+    __call__ = staticmethod(np.add)
+
+    @staticmethod
+    def at(target: Array, places: Any, value: Any) -> None:
+        if target.size:
+            np.add.at(target, places, value)
+
+
 class Numpy:
     """NumPy, where reductions over no entries are what kernels make of them: NumPy's own raise an error or warn."""
 
-    max = staticmethod(partial(np.max, initial=-np.inf))
-    min = staticmethod(partial(np.min, initial=np.inf))
+    add = Adding()
+
+    @staticmethod
+    def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return np.max(np.asarray(x, float), axis=axis, keepdims=keepdims, initial=-np.inf)  # integers have no infinity
+
+    @staticmethod
+    def min(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
+        return np.min(np.asarray(x, float), axis=axis, keepdims=keepdims, initial=np.inf)
 
     @staticmethod
     def mean(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -141,11 +180,16 @@ class Runnable:
 
     @cached_property
     def plain(self) -> list[CodeType]:
-        return [compile("\n".join(lines), "rule", "exec") for lines in (self.op.forward_numpy, self.op.backward_numpy)]
+        trees = copy.deepcopy(self._trees)
+        return [compile(ast.fix_missing_locations(_Plain().visit(t)), "rule", "exec") for t in trees]
+
+    @cached_property
+    def _trees(self) -> list[ast.Module]:
+        return [ast.parse("\n".join(lines)) for lines in (self.op.forward_numpy, self.op.backward_numpy)]
 
     @cached_property
     def noisy(self) -> list[CodeType]:
-        trees = [ast.parse("\n".join(lines)) for lines in (self.op.forward_numpy, self.op.backward_numpy)]
+        trees = copy.deepcopy(self._trees)
         last = {t.id: a for a in trees[0].body if isinstance(a, ast.Assign) for t in a.targets
                 if isinstance(t, ast.Name) and t.id in self.op.derivation.forward.outputs}
         return [compile(ast.fix_missing_locations(_Noisy(last).visit(t)), "rule", "exec") for t in trees]
@@ -179,8 +223,8 @@ class Runnable:
 
     def _run(self, code: list[CodeType], space: dict[str, Any], sample: Sample) -> dict[str, Array]:
         outputs = self.op.derivation.forward.outputs
-        sizes = {f"size_{x}": n for x, n in sample.extents.items()}
-        space = {"np": Numpy(), "erf": erf, **sizes, **self.params, **space}
+        sizes = {f"size_{x}": np.int64(n) for x, n in sample.extents.items()}  # NumPy's divide by zero
+        space = {"np": Numpy(), "erf": erf, GUARDED: guarded, **sizes, **self.params, **space}
         with np.errstate(all="ignore"):
             exec(code[0], space)  # text of our own making
             space |= {f"d{o}": np.array(sample.cotangents[o]) for o in outputs}

@@ -98,12 +98,12 @@ class _Writer:
                 subs.append(self.pick(fitting))
             elif length and scope and self.chance(25):
                 subs.append(self.gathered(length, scope))
-            elif length and scope and self.chance(75):
+            elif scope and self.chance(75):
                 subs.append(self.affine(length, scope, guards))
             elif length:
                 subs.append(str(self.whole(0, length - 1)))
             else:
-                return "0.5"  # nothing in scope can address an empty axis
+                return "0.5"  # no number can address an empty axis
         code = f"{name}[{','.join(subs)}]" if subs else name
         return f"where({' and '.join(guards)}, {code}, {self.pick(('0', '0', '0.5'))})" if guards else code
 
@@ -118,7 +118,7 @@ class _Writer:
                    (f"{length} - 1 - {x}", length - n, length - 1), (f"{x} - {y}", 1 - m, n - 1),
                    (f"size({x}) - 1 - {x}", 0, n - 1)]  # fmt: skip
         code, low, high = options[kind]
-        if self.chance(8):
+        if length and self.chance(8):
             return f"({x} + {c}) % {length}"
         if low < 0:
             guards.append(f"{code} >= 0")
