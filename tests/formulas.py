@@ -523,3 +523,5 @@ add("truth_in_functions", "Y[i] = exp(A[i] > 0)*A[i] - (B[i] > 0)*maximum(A[i] >
 add("negative_truth", "Y[i,k] = -(where(k < i, C, D)*(B[i,i] > 0.25))", "i=3 k=2; i=1 k=1", give="k")
 add("extrema_of_indices_alone", "Y[i] = X[i]*min(k, 0.5 + 0.25*k) + X[i]*max(k, k - i) + sum(l, where(softmax(l, A[l]) > 0.3, A[l], 0))",
     "i=3 k=4 l=2; i=1 k=1 l=1", give="k")
+add("softmax_of_masked_names", "Y[i] = logsumexp(j, where(B > 0.2571, A[i] + 0.25*j, -1e30))\nP[i,k] = softmax(k, Y[i])*D[i]\noutput P",
+    "i=2 j=1 k=2; i=1 j=3 k=1", give="j k")

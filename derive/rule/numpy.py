@@ -5,6 +5,7 @@ The code reads `np`, `erf`, the tensors by name, parameters by name and `size_<l
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import replace
 from fractions import Fraction
 
@@ -43,6 +44,8 @@ UFUNCS = {"erf": "erf", **{fn: f"np.{fn}" for fn in (
 
 class NumPyPrinter(AccessPrinter):
     """Terms to arrays. `scope` orders the axes of what is printed: the statement's indices, then bound ones."""
+
+    masked: frozenset[str] = frozenset()  # tensors that may hold the -1e30 of a mask
 
     def array(self, e: Expr, scope: tuple[Index, ...], guarded: bool = False) -> Array:
         """The array of `e`; `guarded` says that an access may be out of range and must be clipped."""
@@ -268,6 +271,7 @@ def numpy_program(program: Program, given: Program | None = None) -> list[str]:
 def _printed(program: Program, given: Program | None, moved: dict[str, str]) -> list[str]:
     names = program.names | (given.names if given else set())
     printer = NumPyPrinter(program, names, Places(given or program), moved)
+    printer.masked = _masked(*(p.statements for p in (given, program) if p))
     return [line for s in program.statements for line in _statement(printer, s)]
 
 
@@ -306,12 +310,28 @@ def _shifted(p: NumPyPrinter, s: Statement, e: Reduce | Softmax, inner: tuple[In
     u = code if code.isidentifier() else p.temporary()
     m = p.temporary()
     start = [] if u == code else [f"{u} = {code}"]
-    return [*start, f"{m} = np.max({u}, axis={axis}, keepdims=True)"], u, m, _masks(body)
+    return [*start, f"{m} = np.max({u}, axis={axis}, keepdims=True)"], u, m, _masks(body, p.masked)
 
 
-def _masks(body: Expr) -> bool:
-    """Whether some value of `body` may stand for minus infinity."""
-    return any(isinstance(x, Num) and x.value <= E.MASKED for x in E.subterms(body))
+def _masks(e: Expr, masked: Collection[str]) -> bool:
+    """Whether some value of `e` may stand for minus infinity: a literal of its own, or one that came by name."""
+    match e:
+        case Num():
+            return e.value <= E.MASKED
+        case Get():
+            return e.tensor in masked
+        case Softmax() | Cmp() | Logic():
+            return False
+    return any(_masks(x, masked) for x in e.children)
+
+
+def _masked(*parts: tuple[Statement, ...]) -> frozenset[str]:
+    """The statements whose values may stand for minus infinity."""
+    found: set[str] = set()
+    for s in (s for part in parts for s in part):
+        if _masks(s.expr, found):
+            found.add(s.name)
+    return frozenset(found)
 
 
 def _softmax(p: NumPyPrinter, s: Statement, e: Softmax) -> list[str]:

@@ -21,6 +21,7 @@ import numpy as np
 from derive.arrays import storage
 from derive.operation import Operation
 from derive.validate.data import Sample
+from derive.validate.interpret import MASKED
 
 Array = np.ndarray[Any, Any]
 
@@ -88,7 +89,8 @@ def cancels(value: Array, spread: float, dtype: str) -> bool:
 def moved(x: Any, roundoff: float, seed: int, size: Any = None) -> Any:
     """Real values, each moved up or down by about a `roundoff` of itself, or of `size`; anything else as it is.
 
-    The amount differs from value to value (3/4 to 5/4 of a roundoff): signs alone would cancel by chance.
+    The amount differs from value to value (3/4 to 5/4 of a roundoff): signs alone would cancel by chance. What stands
+    for infinity, as the -1e30 of a mask, is not rounded.
     """
     if not isinstance(x, (float, np.floating, np.ndarray)) or (isinstance(x, np.ndarray) and x.dtype.kind != "f"):
         return x
@@ -97,7 +99,8 @@ def moved(x: Any, roundoff: float, seed: int, size: Any = None) -> Any:
         drawn = ((bits ^ np.uint64(seed)) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(40)
     up, amount = (drawn & np.uint64(1)).astype(float), ((drawn >> np.uint64(1)) & np.uint64(1023)).astype(float) / 1024
     step = roundoff * (2.0 * up - 1.0) * (0.75 + 0.5 * amount)
-    return np.asarray(x) + (np.asarray(x) if size is None else size) * step
+    size = np.asarray(x if size is None else size)
+    return np.asarray(x) + np.where(np.abs(size) < -MASKED, size, 0.0) * step
 
 
 def summed(roundoff: float, seed: int, f: Any, *args: Any, **more: Any) -> Any:

@@ -5,6 +5,7 @@ A failure prints the formula, already shrunk: it belongs into tests/formulas.py.
 
 import time
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, seed, settings
 
@@ -38,6 +39,24 @@ def test_rewrites(sample: Sample) -> None:
 @given(samples())
 def test_kernels(sample: Sample) -> None:
     found = judged(sample)
+    found.check_kernels()
+    found.check_single()
+
+
+EMPTY = """
+Y[i,j] = where(i - 1 >= 0 and i - 1 < size(k), A[i - 1,j]**2, 0.5) + sum(k, A[k,j]*B[i])
+Y[i,j] = where(ids[i] < size(k), A[ids[i],j], 0.5) + sum(k, A[k,j]*B[i])
+Y[i,j] = sum(k, where(i - k >= 0, A[k,j]*B[i - k], 0.5))
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("text", EMPTY)
+def test_a_guard_keeps_reads_out_of_an_empty_axis(text: str) -> None:
+    arrays = {"A": np.zeros((0, 2)), "B": np.array([1.5, -0.5, 2])}
+    arrays |= {"ids": np.array([0, 2, 1])} if "ids" in text else {}
+    found = Judged(Sample(text, {"i": 3, "j": 2, "k": 0}, arrays, {"Y": np.arange(6.0).reshape(3, 2)}, ["A", "B"]))
+    assert found.sound
+    found.check_rule()
     found.check_kernels()
     found.check_single()
 
