@@ -186,7 +186,6 @@ class Printer:
     def signature(self, k: Kernel) -> list[str]:
         """The parameters, one a line with its comment apart."""
         names = [self.parameter(b, True) for b in k.reads] + [self.parameter(b, False) for b in k.writes]
-        names += [self.parameter(b, False) for b in k.scratch]
         names += [f"INDEX {s.split('=')[0]}" for s in k.sizes] + (["int accumulate"] if k.accumulates else [])
         return names
 

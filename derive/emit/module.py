@@ -107,7 +107,7 @@ def promises(plan: Plan) -> list[str]:
 
 def _kernel(k: Kernel, plan: Plan) -> str:
     kind = TilePrinter if isinstance(k.shape, Contraction) else Printer
-    buffers = {b.name: b for b in (*k.reads, *k.writes, *k.scratch)}
+    buffers = {b.name: b for b in (*k.reads, *k.writes)}
     printer = kind(plan.dtype, buffers, shares=shares(k, plan.contract.in_place))
     if isinstance(k.shape, Nest) and k.shape.packs:
         printer = replace(printer, packs={b.name: local for b, local in k.shape.packs}, at=k.shape.counter)
@@ -140,7 +140,7 @@ def _lanes(shape: Nest, printer: Printer) -> dict[str, object]:
 def _parameters(k: Kernel, printer: Printer) -> list[tuple[str, str]]:
     """Each parameter with its comma and, for a buffer, its shape as a comment."""
     texts = printer.signature(k)
-    buffers: tuple[Buffer, ...] = (*k.reads, *k.writes, *k.scratch)
+    buffers: tuple[Buffer, ...] = (*k.reads, *k.writes)
     comments = [f"  // [{', '.join(shape_letter(a) for a in b.axes)}]" for b in buffers]
     comments += [""] * (len(texts) - len(buffers))
     return [(t + ("," if n < len(texts) - 1 else ""), c) for n, (t, c) in enumerate(zip(texts, comments, strict=True))]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from derive.emit.body import body, listed, wrapped
 from derive.emit.module import formula_lines, promises
 from derive.emit.templates import render
 from derive.plan.launches import source
-from derive.plan.records import Buffer, Kernel, Pass, Plan
+from derive.plan.records import Buffer, Pass, Plan
 
 NUMPY = {"float32": "cp.float32", "float64": "cp.float64", "float16": "cp.float16"}
 
@@ -17,12 +18,12 @@ class Function:
     """The fields of one wrapper function in the template."""
 
     function: str
-    parameters: str
+    head: tuple[str, ...]
     title: str
     doc: tuple[str, ...]
     checks: tuple[str, ...]
     body: tuple[str, ...]
-    returns: str
+    returns: tuple[str, ...]
 
 
 def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> str:
@@ -30,6 +31,7 @@ def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) ->
     real = NUMPY.get(plan.dtype, 'getattr(cp, "bfloat16", None) or __import__("ml_dtypes").bfloat16')
     compute = "cp.float64" if plan.dtype == "float64" else "cp.float32"
     dtypes = [("T", real), ("compute", compute)]
+    functions = [_function(op, p, plan) for p in passes]
     return render(
         "python/module.py.j2",
         op=op,
@@ -39,15 +41,11 @@ def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) ->
         command=command,
         promises=promises(plan),
         dtypes=[(k, f"cp.dtype({v})") for k, v in dtypes],
-        helpers=source(" ".join(x for p in passes for k in p.kernels for x in _texts(k))),
-        passes=[_function(op, p, plan) for p in passes],
+        helpers=source(" ".join(line for f in functions for line in f.body)),
+        passes=functions,
+        releases=any(line.startswith("del ") for f in functions for line in f.body),
         labels=any(p.labels for p in passes),
     )
-
-
-def _texts(k: Kernel) -> tuple[str, ...]:
-    """Every size expression of a kernel."""
-    return (*k.launch.grid, *k.launch.block, k.launch.shared, *k.sizes)
 
 
 def _function(op: str, p: Pass, plan: Plan) -> Function:
@@ -57,14 +55,15 @@ def _function(op: str, p: Pass, plan: Plan) -> Function:
         options += ["out=None", "accumulate=False"]
     names = [*(b.name for b in p.arguments), "*", *options, "stream=None"]
     outs = ", ".join(b.name for b in p.results)
+    head = f"def {op}_{p.name}(self, {', '.join(names)}):"
     return Function(
         function=f"{op}_{p.name}",
-        parameters=", ".join(names),
+        head=tuple(wrapped(head, 106)),
         title=f"The {'outputs' if p.name == 'forward' else 'gradients'} of {op}.",
         doc=tuple(_doc(p, plan)),
         checks=tuple(_checks(p)),
-        body=tuple(_body(p)),
-        returns=outs,
+        body=tuple(body(p)),
+        returns=tuple(wrapped(f"return {outs}" if len(outs) < 95 else f"return ({outs})")),
     )
 
 
@@ -104,7 +103,7 @@ def _checks(p: Pass) -> list[str]:
     known = {a for b in p.arguments for a in b.axes if a.isdigit()}  # sizes that the formula states
     for b in p.arguments:
         shape = [a if a in known else "None" for a in b.axes]
-        call = f'self.check("{b.name}", {b.name}, "{b.dtype}", {_tuple(shape)})'
+        call = f'self.check("{b.name}", {b.name}, "{b.dtype}", {listed(shape)})'
         new = [a for a in dict.fromkeys(b.axes) if a not in known]
         if new:
             first = {a: b.axes.index(a) for a in new}
@@ -113,7 +112,7 @@ def _checks(p: Pass) -> list[str]:
         else:
             lines.append(call)
         if any(b.axes.count(a) > 1 for a in new):
-            lines.append(f'self.check("{b.name}", {b.name}, "{b.dtype}", {_tuple(list(b.axes))})')
+            lines.append(f'self.check("{b.name}", {b.name}, "{b.dtype}", {listed(b.axes)})')
         known |= set(new)
     for r in p.sizes:
         if r.source is None and r.formula:
@@ -122,81 +121,3 @@ def _checks(p: Pass) -> list[str]:
         mask = f", {x.mask}" if x.mask else ""
         lines.append(f'self.check_range("{x.value}", {x.value}, {x.size}, "{x.place}"{mask})')
     return lines
-
-
-def _body(p: Pass) -> list[str]:
-    everything = {b.count for b in (*p.arguments, *p.results, *p.temporaries)} | {_count(k) for k in p.kernels}
-    ids = [b for b in p.arguments if b.dtype == "ids"]
-    counts = ", ".join(sorted(everything))
-    lines = [
-        f"module, index = self.module(max({counts}{', 0' if len(everything) == 1 else ''}), "
-        f"({' '.join(f'({chr(34)}{b.name}{chr(34)}, {b.name}),' for b in ids)}))"
-    ]
-    lines += _given_out(p) if p.name == "backward" else [_empty(b) for b in p.results]
-    lines += [_empty(b) for b in p.temporaries]
-    same = dict(p.aliases)
-    for k in p.kernels:
-        if any(b.name in same for b in k.writes):
-            lines += ["if out is not None:", *("    " + line for line in _launch(k))]
-        else:
-            lines += _launch(k)
-    for b in p.results:
-        if b.name in p.added:
-            lines += [
-                "if accumulate:",
-                f'    self.launch(module, "add_into", (blocks({b.count}, 256), 1, 1), (256, 1, 1),',
-                f"                ({b.name}, given_{b.name}, index({b.count})))",
-                f"    {b.name} = given_{b.name}",
-            ]
-    return lines
-
-
-def _count(k: Kernel) -> str:
-    count = str(getattr(k.shape, "count", "1"))
-    return "1" if count == "chunks" else count
-
-
-def _given_out(p: Pass) -> list[str]:
-    """Gradient arrays: new ones, or those given."""
-    names = ", ".join(b.name for b in p.results)
-    comma = "," if len(p.results) == 1 else ""
-    lines = [
-        "if out is None:",
-        "    if accumulate:",
-        '        raise ValueError("accumulate=True needs out=: the arrays to add to")',
-    ]
-    same = dict(p.aliases)
-    lines += [f"    {b.name} = {same[b.name]}" if b.name in same else "    " + _empty(b) for b in p.results]
-    lines += ["else:", f"    {names}{comma} = out"]
-    lines += [f'    self.check("{b.name}", {b.name}, "{b.dtype}", {_tuple(list(b.axes))})' for b in p.results]
-    for b in p.results:
-        if b.name in p.added:  # kernels to come read this gradient alone: the sum is made at the end
-            lines += ["if accumulate:", f"    given_{b.name} = {b.name}", f"    {_empty(b)}"]
-    return lines
-
-
-def _empty(b: Buffer) -> str:
-    dtype = "index" if b.dtype == "index" else f'dtypes["{b.dtype}"]'
-    return f"{b.name} = cp.empty({_tuple(list(b.axes))}, {dtype})"
-
-
-def _launch(k: Kernel) -> list[str]:
-    args = [b.name for b in (*k.reads, *k.writes, *k.scratch)]
-    args += [f"index({s.split('=', 1)[-1]})" for s in k.sizes] + (["cp.int32(accumulate)"] if k.accumulates else [])
-    grid, block = (_tuple([x for x in t if x]) for t in (k.launch.grid, k.launch.block))
-    shared = f", {k.launch.shared}" if k.launch.shared != "0" else ""
-    lines = [f'self.launch(module, "{k.name}", {grid}, {block},', f"            ({', '.join(args)},){shared})"]
-    again = k.launch.repeat
-    if again is None:
-        return lines
-    one, other = again.swapped
-    return [
-        f"{again.size} = {again.first}",
-        f"while {again.size} < {again.stop}:",
-        *("    " + line for line in lines),
-        f"    {one}, {other}, {again.size} = {other}, {one}, 2*{again.size}",
-    ]
-
-
-def _tuple(items: list[str]) -> str:
-    return f"({', '.join(items)}{',' if len(items) == 1 else ''})"

@@ -57,7 +57,7 @@ def column_kernels(group: Group, context: Context, stored: set[str], name: str, 
         accumulates=bool(accumulate & stored),
     )
     last = context.namer.fresh(f"{name}_sum")
-    more = f"({chunks} > 1)"
+    more = f"{chunks} > 1"
     return [first, combine(group, order, context, stored - elements, last, accumulate, partial, chunks, more)]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from derive.plan import ir
 from derive.plan.inplace import in_place
+from derive.plan.launches import SHORT
 from derive.plan.records import Contract, Kernel, Nest, Pass, Plan
 from derive.plan.tiles import Contraction
 from derive.plan.work import moved, work
@@ -39,7 +40,7 @@ def _notes(passes: list[Pass]) -> tuple[str, ...]:
     if any(side.parts > 1 for s in products for side in s.sides):
         notes.append("a factor that is not 16 bits in memory enters them as the sum of two bfloat16 numbers")
     if any(s.partial for s in products):
-        notes.append("a sum of 1024 products or more with few tiles of results is split into chunks, added up in order")
+        notes.append(f"a sum of {SHORT} products or more with few tiles of results is split in chunks, added in order")
     return tuple(notes)
 
 

@@ -20,6 +20,7 @@ from derive.plan import ir
 from derive.plan.context import Context
 from derive.plan.group import Group
 from derive.plan.ir import REAL, Local, Scalar
+from derive.plan.launches import SHORT
 from derive.plan.lower import Scope
 from derive.plan.records import Buffer, Kernel, Launch
 from derive.plan.spell import statement
@@ -27,7 +28,6 @@ from derive.plan.terms import local_name, runs_along
 from derive.plan.tiles import Chunks, Contraction, Run, Side, exact, run_of
 
 NARROW = ("float16", "bfloat16")
-SHORT = 1024  # terms of a sum that is never split
 
 Indices = tuple[Index, ...]
 
@@ -91,11 +91,7 @@ def contraction_kernels(
             tail, partial,
         ),
         launch=Launch(
-            (
-                f"blocks({counts[1]}, 64, 2**31)*blocks({counts[2]}, 64, 2**31)*({counts[0]})",
-                f"max({chunks}, 1)" if partial else "1",
-                "1",
-            ),
+            (f"tiles({', '.join(counts[:3])})", f"max({chunks}, 1)" if partial else "1", "1"),
             ("128" if element in NARROW else "256", "1", "1"),
         ),
         accumulates=bool(accumulate & stored),
@@ -186,7 +182,7 @@ def _finish(scope: Scope, group: Group, total: Scalar, stored: set[str], accumul
 
 def _may_be_long(inner: Indices) -> bool:
     known = [int(i.extent[1:]) for i in inner if i.extent.startswith("=")]
-    return len(known) < len(inner) or math.prod(known) > SHORT
+    return len(known) < len(inner) or math.prod(known) >= SHORT
 
 
 def _partial(context: Context, tensor: str, axes: tuple[str, ...]) -> Buffer:
@@ -229,5 +225,5 @@ def _chunks(
         writes=tuple(x for x in context.buffers.values() if x.name in written),
         sizes=(*context.used_sizes(used | set(count.split("*"))), f"chunks={chunks}"),
         shape=Chunks(counter, count, body),
-        launch=Launch((f"blocks({count}, 256)*min({chunks}, 1)", "1", "1"), ("256", "1", "1")),
+        launch=Launch((f"blocks({count}, 256)", "1", "1"), ("256", "1", "1"), needed=chunks),
     )

@@ -4,6 +4,9 @@
 from __future__ import annotations
 
 import inspect
+import sys
+
+SHORT = 1024  # a sum of fewer terms is never split
 
 
 def blocks(count, threads, most=65535):
@@ -21,15 +24,20 @@ def total_chunks(count):
     return max(1, min(-(-count // 4096), 1024))
 
 
+def tiles(batches, rows, columns):
+    """Blocks of 64 by 64 results each."""
+    return batches * -(-rows // 64) * -(-columns // 64)
+
+
 def product_chunks(batches, rows, columns, length):
-    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
-    tiles = batches * -(-rows // 64) * -(-columns // 64)
-    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+    """Chunks that a sum of `length` terms is split into where its tiles are too few for a GPU; 0: it is not."""
+    count = tiles(batches, rows, columns)
+    return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
 
 
 def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8
+    elements, then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
     along = 1
     while along < 512 and (along < count if along < 32 else 8 * along < count):
         along *= 2
@@ -45,8 +53,8 @@ def row_blocks(rows, count, kept=0):
 
 
 def row_chunks(rows, count, share):
-    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial results
-    of every block pass through memory too; fewer would leave parts of a large GPU idle."""
+    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial
+    results of every block pass through memory too; fewer would leave parts of a large GPU idle."""
     return max(1, min(-(-rows // share), row_blocks(rows, count), 1024))
 
 
@@ -57,13 +65,16 @@ def row_shared(count, kept):
     return size if size <= 96 * 1024 else 0
 
 
-RULES = (blocks, column_chunks, total_chunks, product_chunks, row_threads, row_blocks, row_chunks, row_shared)
+RULES = (blocks, column_chunks, total_chunks, tiles, product_chunks, row_threads, row_blocks, row_chunks, row_shared)
 
 
 def source(texts: str) -> str:
     """The functions that size expressions call, and those that these call, as text."""
     found = ""
     for f in reversed(RULES):
-        if f is blocks or f.__name__ in texts + found:
+        if f"{f.__name__}(" in texts + found:
             found = inspect.getsource(f) + "\n\n" + found
+    if "SHORT" in found:
+        lines = inspect.getsource(sys.modules[__name__]).splitlines()
+        found = next(line for line in lines if line.startswith("SHORT")) + "\n\n\n" + found
     return found.rstrip("\n")

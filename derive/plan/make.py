@@ -18,6 +18,7 @@ from derive.plan.fuse import MENU, fuse
 from derive.plan.inline import write_in, write_scalars
 from derive.plan.kernels import build
 from derive.plan.labels import labels
+from derive.plan.lifetimes import settled
 from derive.plan.merge import merge
 from derive.plan.names import Namer
 from derive.plan.order import in_pairs
@@ -182,15 +183,17 @@ def _pass(
     groups += [classify(s, ()) for s in aliases]
     # A gradient that another sum reads, in its own kernel or a later one, is made alone and added at the end.
     reread = {t for g in groups for task in g.tasks for t in E.tensors(task.body)} & gradients
-    kernels: list[Kernel] = []
+    built: list[list[Kernel]] = []
     for n, g in enumerate(groups):
         later = {t for h in groups[n + 1 :] for task in h.tasks for t in E.tensors(task.body)}
         stored = {s.name for s in g.statements if s.name in results or s.name in later}
         for s in g.statements:
             if s.name in stored:
                 context.add(s.name, tuple(i.extent for i in s.indices), "compute", "temporary")
-        kernels += build(g, context, stored, name, gradients - reread)
-    made = [b for b in context.buffers.values() if any(b in k.writes or b in k.scratch for k in kernels)]
+        built.append(build(g, context, stored, name, gradients - reread))
+    wanted = {b.name for b in context.buffers.values() if b.role not in ("temporary", "scratch")}
+    kernels = settled(built, wanted)
+    made = [b for b in context.buffers.values() if any(b in k.writes for k in kernels)]
     outs = tuple(context.buffers[r] for r in results)
     scratch = {b.name: b for k in kernels for b in k.writes if b not in made}
     temporaries = (*(b for b in made if b not in outs), *scratch.values())
@@ -203,7 +206,7 @@ def _pass(
         arguments,
         outs,
         temporaries,
-        tuple(kernels),
+        kernels,
         rules,
         aliases=tuple((names[s.name], context.buffers[_source(s)].name) for s in aliases),
         labels=tuple(x for x in labels(forward, context.buffers, context.sizes) if _known(x, arguments, rules)),
@@ -243,7 +246,7 @@ def _without_aliases(
 
 
 def _arguments(
-    name: str, kernels: list[Kernel], outs: tuple[Buffer, ...], temporaries: tuple[Buffer, ...], context: Context
+    name: str, kernels: tuple[Kernel, ...], outs: tuple[Buffer, ...], temporaries: tuple[Buffer, ...], context: Context
 ) -> tuple[Buffer, ...]:
     """The forward takes every input; the backward its cotangents, then what it reads."""
     read = {b.name for k in kernels for b in k.reads} - {b.name for b in (*outs, *temporaries)}

@@ -76,7 +76,7 @@ def combine(
     """The kernel that reduces partial results over chunks, for each column of `order`, and what follows.
 
     Args:
-        needed: a size expression that is 0 when there is nothing left to do.
+        needed: a condition without which nothing is left to do.
     """
     names = context.namer.child()
     column = context.counter(order, "column", names)
@@ -94,7 +94,6 @@ def combine(
     after = finish(group, order, column, context, sums, stored, accumulate)
     used = ir.names_in(after)
     written = {context.buffers[n].name for n in stored}
-    grid = f"blocks({columns}, {WIDTH}, 2**31)" + (f"*{needed}" if needed else "")
     return Kernel(
         name=name,
         plan="column",
@@ -103,7 +102,7 @@ def combine(
         writes=tuple(b for b in context.buffers.values() if b.name in written),
         sizes=(*context.used_sizes(used | set(columns.split("*"))), f"chunks={chunks}"),
         shape=Column(column, columns, chunk, "chunks", (), tuple(body), tuple(totals), after),
-        launch=Launch((grid, "1", "1"), (str(WIDTH), "8", "1")),
+        launch=Launch((f"blocks({columns}, {WIDTH}, 2**31)", "1", "1"), (str(WIDTH), "8", "1"), needed=needed),
         accumulates=bool(accumulate & stored),
     )
 

@@ -35,11 +35,15 @@ class Buffer:
 
 @dataclass(frozen=True)
 class Launch:
-    """Grid, block and bytes of dynamic shared memory, as Python expressions over size names; how often, if not once."""
+    """Grid, block and bytes of dynamic shared memory, as Python expressions over size names.
+
+    `needed`: a condition without which there is nothing to launch; `repeat`: how often, if not once.
+    """
 
     grid: tuple[Text, Text, Text]
     block: tuple[Text, Text, Text]
     shared: Text = "0"
+    needed: Text = ""
     repeat: Doubling | None = None
 
 
@@ -77,7 +81,6 @@ class Kernel:
     shape: Shape
     launch: Launch
     accumulates: bool = False
-    scratch: tuple[Buffer, ...] = ()
 
 
 @dataclass(frozen=True)

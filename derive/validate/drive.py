@@ -70,7 +70,7 @@ class Emitted:
         assert spec.loader is not None
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
-        if most is not None:
+        if most is not None and hasattr(module, "blocks"):
             module.blocks.__defaults__ = (most,)
         self.kernels = module.load(cp)
 

@@ -145,17 +145,7 @@ class _Builder:
                 wide,
             ),
             launch=Launch(
-                (
-                    "*".join(
-                        (
-                            f"blocks({counts['rows']}, {TILE}, 2**31)",
-                            f"blocks({across}, {TILE}, 2**31)",
-                            f"({counts['batch']})",
-                        )
-                    ),
-                    "1",
-                    "1",
-                ),
+                (f"tiles({counts['batch']}, {counts['rows']}, {across})", "1", "1"),
                 ("256", "1", "1"),
             ),
             accumulates=bool(self.accumulate & self.stored),
