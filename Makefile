@@ -13,7 +13,7 @@ help:
 	@echo 'make test        the whole test suite'
 	@echo 'make lint        ruff and mypy'
 	@echo 'make generated   emit the catalogue again into generated/; with EMIT=--nvrtc compile it too'
-	@echo 'make gallery     a site of the catalogue in site/: derivations, kernels, validation'
+	@echo 'make gallery     a site of the catalogue in site/: derivations, kernels, validation; broken off, it goes on'
 
 demo: $(STAMP)
 	$(BIN)/python examples/demo.py

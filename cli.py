@@ -200,7 +200,7 @@ def validate(op: tuple[str, ...], every: bool, dtype: str, size: tuple[str, ...]
     progress, reports = Progress(), []
     for n, s in enumerate(found, 1):
         place = f"{n} of {len(found)}: {s.op.name}"
-        done = report.validate(s.op, dtype, sizes, check, seed, s.data, partial(progress.below, place))
+        done = report.validate(s.op, dtype, sizes, check, seed, s.data, progress=partial(progress.below, place))
         progress.clear()
         reports.append(done)
         if not as_json:

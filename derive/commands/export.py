@@ -22,12 +22,10 @@ def command(op: str, path: Path, lang: str, validated: bool) -> None:
     found = find(op)
     write(document(found.op, title=found.title, sentence=found.sentence, title_zh=found.title_zh,
                    sentence_zh=found.sentence_zh, origin=found.origin,
-                   validation=measure(found) if validated else ()), path, lang)
+                   validation=_measured(found) if validated else ()), path, lang)
 
 
-def measure(found: Source) -> tuple[Measured, ...]:
-    """A validation run now, level by level."""
-    from derive.validate.report import validate
+def _measured(found: Source) -> tuple[Measured, ...]:
+    from derive.validate.report import measured  # loads the emulator
 
-    report = validate(found.op, data=found.data)
-    return tuple(Measured(r.level, r.status, r.detail) for r in report.results)
+    return measured(found.op, found.data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from fractions import Fraction
+from math import prod
 from typing import Any, Protocol
 
 import numpy as np
@@ -159,6 +160,8 @@ class _Evaluation:
         return outer, full.reshape(*full.shape[:len(outer)], -1)
 
     def _reduce(self, e: E.Reduce) -> Value:
+        if e.op == "sum" and isinstance(e.body, E.Where) and e.body.other is E.ZERO:
+            return self._filtered(e.body, e.indices)
         if e.op == "sum":
             outer, a = self._bound(self.value(e.body), e.indices)
             return outer, self.field.tidy(_added(a))
@@ -175,6 +178,22 @@ class _Evaluation:
         pick = max if e.op == "max" else min
         rows = [UNDEFINED if any(x is UNDEFINED for x in r) else pick(r) for r in a.reshape(-1, a.shape[-1])]
         return outer, _objects(rows, a.shape[:-1])
+
+    def _filtered(self, e: E.Where, indices: tuple[Index, ...]) -> Value:
+        """A sum of what a condition lets through, and of nothing else: a delta drops all but one in thousands."""
+        joined, (c, a) = self._joined([self.truth(e.cond), self.value(e.then)])
+        outer = tuple(i for i in joined if i not in indices)
+        want = (*outer, *indices)
+        shape = tuple(self.size(i) for i in want)
+        kept, entries = (np.broadcast_to(_spread((joined, x), want), shape) for x in (c, a))
+        places = np.nonzero(kept)  # in order, so that the entries of one result follow one another
+        count = prod(shape[:len(outer)])
+        rows = np.ravel_multi_index(places[:len(outer)], shape[:len(outer)]) if outer else np.zeros_like(places[0])
+        found, first = np.unique(rows, return_index=True)
+        total = _objects([_zero(self.field)] * count, (count,))
+        if len(found):
+            total[found] = np.add.reduceat(entries[places], first)
+        return outer, self.field.tidy(total.reshape(shape[:len(outer)]))
 
     def _masked(self, e: Expr) -> tuple[tuple[Index, ...], Array, Array]:
         """A logit that may be minus infinity: axes, values, and where it is."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from derive import expr as E
 from derive.cost import Report, report
@@ -80,11 +81,17 @@ class Cost:
 
 @dataclass(frozen=True)
 class Measured:
-    """A level of validation as it was run; `status` is pass, fail or not run."""
+    """A level of validation as it was run; `status` is pass, fail or not run.
+
+    Attributes:
+        detail: what was found, in English.
+        said: the same as sentences by name, each with what fills it; empty where `detail` says what no template knows.
+    """
 
     level: str
     status: str
     detail: str
+    said: tuple[tuple[str, Mapping[str, Any]], ...] = ()
 
 
 @dataclass(frozen=True)

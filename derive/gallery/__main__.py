@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from derive import catalog
 from derive.errors import DeriveError
 from derive.gallery.site import build
 
@@ -18,25 +19,26 @@ from derive.gallery.site import build
               help="Where the site goes.")
 @click.option("--validate/--no-validate", "validated", default=True, show_default=True,
               help="Whether to validate each operation for its report.")
-@click.option("--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True)
-def main(names: tuple[str, ...], folder: Path, validated: bool, jobs: int) -> None:
-    """Write a site of the catalogue, or of the operations NAMES."""
-    seen = 0
+@click.option("-j", "--jobs", type=click.IntRange(1), default=os.cpu_count() or 1, show_default=True,
+              help="Operations at a time.")
+@click.option("--again", is_flag=True, help="Make and validate again what has not changed.")
+def main(names: tuple[str, ...], folder: Path, validated: bool, jobs: int, again: bool) -> None:
+    """Write a site of the catalogue, or of the operations NAMES.
 
-    def progress(name: str) -> None:
-        nonlocal seen
-        seen += 1
-        if sys.stderr.isatty():
-            click.echo(f"\r{seen} {name:40}", nl=False, err=True)
-
+    What stands there and has not changed is left as it is: broken off, it goes on where it was.
+    """
+    count = len(names or catalog.names())
     try:
-        made = build(folder, names, validated, jobs, progress)
+        if sys.stderr.isatty():
+            with click.progressbar(length=count, label="gallery", file=sys.stderr, show_pos=True,
+                                   item_show_func=lambda name: name) as bar:
+                made = build(folder, names, validated, jobs, again, lambda name: bar.update(1, name))
+        else:
+            made = build(folder, names, validated, jobs, again)
     except DeriveError as e:
-        click.echo(str(e), err=True)
-        sys.exit(2)
-    if sys.stderr.isatty():
-        click.echo(err=True)
-    click.echo(f"{len(made)} files; open {folder / 'index.html'}")
+        click.echo(e.render(), err=True)
+        sys.exit(e.status)
+    click.echo(f"{len(made)} pages; open {folder / 'index.html'}")
 
 
 if __name__ == "__main__":

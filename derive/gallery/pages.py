@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from derive import catalog
+from derive.catalog import Entry as CatalogEntry
 from derive.cost import report
 from derive.emit import sources
 from derive.emit.templates import render
-from derive.export import LANGUAGES, Document, Measured, document
+from derive.export import Document, Measured, document
 from derive.export.media import html_body
 from derive.export.write import read_blocks
 from derive.gallery.paint import painted
@@ -32,30 +33,51 @@ WORDS = {
 
 
 @dataclass(frozen=True)
+class Card:
+    """What the index shows of one operation; texts by language.
+
+    Attributes:
+        name: of the operation and its pages.
+        formula: its statements.
+        rules: the gradients, one a line, in matrices.
+        status: pass, fail, or nothing where no validation was run.
+    """
+
+    name: str
+    titles: Mapping[str, str]
+    sentences: Mapping[str, str]
+    formula: str
+    rules: tuple[str, ...]
+    status: str
+
+
+@dataclass(frozen=True)
 class Entry:
     """One operation of the gallery.
 
     Attributes:
-        name: of the operation and its pages.
         doc: its derivation.
         rules: the gradients, one a line, in matrices.
         files: emitted file -> text.
     """
 
-    name: str
     doc: Document
     rules: tuple[str, ...]
     files: tuple[tuple[str, str], ...]
 
     @property
-    def status(self) -> str:
-        """pass, fail, or nothing where no validation was run."""
-        found = {m.status for m in self.doc.validation}
-        return "fail" if "fail" in found else "pass" if "pass" in found else ""
+    def card(self) -> Card:
+        d = self.doc
+        found = {m.status for m in d.validation}
+        return Card(d.name, {"en": d.title, "zh": d.title_zh}, {"en": d.sentence, "zh": d.sentence_zh}, d.text,
+                    self.rules, "fail" if "fail" in found else "pass" if "pass" in found else "")
 
 
-def entry(name: str, validated: bool = True) -> Entry:
-    """An operation of the catalogue, derived, emitted and, if asked for, validated.
+def entry(name: str, validation: Sequence[Measured] = ()) -> Entry:
+    """An operation of the catalogue, derived and emitted.
+
+    Args:
+        validation: figures of a run; empty means not run.
 
     Raises:
         FileError: there is no such operation.
@@ -63,31 +85,26 @@ def entry(name: str, validated: bool = True) -> Entry:
     e = catalog.load(name)
     op = parse(e.text, e.name)
     costs = report(op)
-    measured: tuple[Measured, ...] = ()
-    if validated:
-        from derive.validate.report import validate
-
-        measured = tuple(Measured(r.level, r.status, r.detail) for r in validate(op, data=e.data).results)
     doc = document(op, title=e.title, sentence=e.sentence, title_zh=e.title_zh, sentence_zh=e.sentence_zh,
-                   origin=e.source, validation=measured, costs=costs)
+                   origin=e.source, validation=validation, costs=costs)
     rules = tuple(g.matrix for g in op.gradients.values())
     constants = [f"{n} = {value_of(v)!r}" for n, v in op.derivation.forward.params]
     made = sources(op.name, costs.plan, rules=rules, numpy_forward=[*constants, *op.forward_numpy])
-    return Entry(name, doc, rules, tuple(made.items()))
+    return Entry(doc, rules, tuple(made.items()))
 
 
 def page_name(name: str, lang: str) -> str:
     return f"{name}.html" if lang == "en" else f"{name}.{lang}.html"
 
 
-def page(e: Entry, lang: str, before: Entry | None, after: Entry | None) -> str:
-    """The page of one operation in one language."""
+def page(e: Entry, lang: str, before: CatalogEntry | None, after: CatalogEntry | None) -> str:
+    """The page of one operation in one language, linked with those before and after it."""
     found = list(read_blocks(e.doc, lang))
     sections = [b.text for b in found if b.kind == "heading" and b.level == 2]
     files = [(n, n.rsplit(".", 1)[-1], painted(t.rstrip("\n"), LANGUAGE_OF[n.rsplit(".", 1)[-1]])) for n, t in e.files]
-    return render("gallery/page.html.j2", words=WORDS[lang], lang=lang, entry=e, body=html_body(found, painted),
-                  title=title(e, lang), sections=sections, files=files, home=page_name("index", lang),
-                  other=page_name(e.name, OTHER[lang]), other_lang=OTHER[lang],
+    return render("gallery/page.html.j2", words=WORDS[lang], lang=lang, body=html_body(found, painted),
+                  title=e.card.titles[lang], sections=sections, files=files, home=page_name("index", lang),
+                  other=page_name(e.doc.name, OTHER[lang]), other_lang=OTHER[lang],
                   before=before and (page_name(before.name, lang), title(before, lang)),
                   after=after and (page_name(after.name, lang), title(after, lang)))
 
@@ -95,28 +112,11 @@ def page(e: Entry, lang: str, before: Entry | None, after: Entry | None) -> str:
 LANGUAGE_OF = {"cu": "cuda", "py": "python", "json": "json"}
 
 
-def index(entries: Sequence[Entry], lang: str) -> str:
+def index(cards: Sequence[Card], lang: str) -> str:
     """All operations with a search box."""
-    cards = [(page_name(e.name, lang), e, title(e, lang), sentence(e, lang), title(e, OTHER[lang])) for e in entries]
-    return render("gallery/index.html.j2", words=WORDS[lang], lang=lang, cards=cards,
+    return render("gallery/index.html.j2", words=WORDS[lang], lang=lang, cards=cards, page_name=page_name,
                   other=page_name("index", OTHER[lang]), other_lang=OTHER[lang])
 
 
-def title(e: Entry, lang: str) -> str:
-    return e.doc.title if lang == "en" else e.doc.title_zh
-
-
-def sentence(e: Entry, lang: str) -> str:
-    return e.doc.sentence if lang == "en" else e.doc.sentence_zh
-
-
-def pages(entries: Sequence[Entry]) -> dict[str, str]:
-    """Every page by file name."""
-    found = {}
-    for lang in LANGUAGES:
-        found[page_name("index", lang)] = index(entries, lang)
-        for n, e in enumerate(entries):
-            before = entries[n - 1] if n else None
-            after = entries[n + 1] if n + 1 < len(entries) else None
-            found[page_name(e.name, lang)] = page(e, lang, before, after)
-    return found
+def title(e: CatalogEntry, lang: str) -> str:
+    return e.title if lang == "en" else e.title_zh or e.title

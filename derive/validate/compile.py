@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sysconfig
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from derive.emit import sources
+from derive.emulator import cache as disk
 from derive.operation import Operation
 from derive.plan import Plan
 from derive.plan.names import clean
-from derive.validate.records import FAIL, NOT_RUN, PASS, Result
+from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said, spoken
 
 ARCHITECTURES = ("sm_80", "sm_90")
 
@@ -29,7 +31,11 @@ class Usage:
 
 
 class NoNvrtcError(Exception):
-    """NVRTC cannot be loaded; the message says why."""
+    """NVRTC cannot be loaded, and why: nothing means that it is not installed."""
+
+    def __init__(self, why: str = ""):
+        self.said: Said = ("broken nvrtc", {"why": why}) if why else ("no nvrtc", {})
+        super().__init__(spoken((self.said,)))
 
 
 @cache
@@ -40,9 +46,9 @@ def nvrtc() -> Any:
 
         found.getVersion()
     except ImportError as e:
-        raise NoNvrtcError("NVRTC is not installed: pip install 'derive-cuda[nvrtc]'") from e
+        raise NoNvrtcError from e
     except Exception as e:  # whatever a broken installation raises
-        raise NoNvrtcError(f"NVRTC cannot be loaded: {_first(e)}") from e
+        raise NoNvrtcError(_first(e)) from e
     return found
 
 
@@ -80,6 +86,17 @@ def compile_text(code: str, architecture: str, defines: tuple[str, ...] = ()) ->
         lib.destroyProgram(program)
 
 
+def compile_once(code: str, architecture: str, defines: tuple[str, ...] = ()) -> tuple[Usage, ...]:
+    """As `compile_text`, and kept on disk: the same text gives the same code under the same NVRTC."""
+    made_by = (*map(str, nvrtc().getVersion()), *include_folders())
+
+    def build(target: Path) -> None:
+        target.write_text(json.dumps([asdict(u) for u in compile_text(code, architecture, defines)]), encoding="utf-8")
+
+    name = disk.key("nvrtc", code, architecture, *defines, *made_by) + ".json"
+    return tuple(Usage(**u) for u in json.loads(disk.get_or_build(name, build).read_text(encoding="utf-8")))
+
+
 def _usage(log: str, architecture: str) -> list[Usage]:
     found = []
     for part in log.split("Compiling entry function '")[1:]:
@@ -95,9 +112,9 @@ def compiled(op: Operation, plan: Plan) -> Result:
     usages: list[Usage] = []
     try:
         for architecture, defines in zip(ARCHITECTURES, ((), ("INDEX=long long",))):
-            usages += compile_text(code, architecture, defines)
+            usages += compile_once(code, architecture, defines)
     except NoNvrtcError as e:
-        return Result("compile", NOT_RUN, str(e))
+        return Result.of("compile", NOT_RUN, e.said)
     except ValueError as e:
         first = next((line for line in str(e).splitlines() if "error" in line), _first(e))
         return Result("compile", FAIL, first)
@@ -107,6 +124,8 @@ def compiled(op: Operation, plan: Plan) -> Result:
         return Result("compile", FAIL, f"no code for {', '.join(missing)}", len(usages))
     spills = [u for u in usages if u.spilled]
     most = max((u.registers for u in usages), default=0)
-    said = f"{len(wanted)} kernels for {' and '.join(ARCHITECTURES)}, at most {most} registers, "
-    said += f"{spills[0].kernel} spills {spills[0].spilled} bytes" if spills else "no spills"
-    return Result("compile", PASS, said, len(usages))
+    said: Said = ("compiled", {"n": Count(len(wanted)), "architectures": ARCHITECTURES, "registers": most})
+    worst: Said = ("no spills", {})
+    if spills:
+        worst = ("spills", {"kernel": spills[0].kernel, "n": Count(spills[0].spilled)})
+    return Result.of("compile", PASS, said, worst, cases=len(usages))

@@ -17,7 +17,7 @@ from derive.validate.drive import Emitted, Poisoned
 from derive.validate.invariants import Invariants
 from derive.validate.launches import Launches
 from derive.validate.program import AMPLIFIED, ROUNDOFF, Runnable, cancels, rounded
-from derive.validate.records import FAIL, NOT_RUN, PASS, Result
+from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said, spoken
 
 Array = np.ndarray[Any, Any]
 
@@ -25,7 +25,7 @@ LARGEST = {"float64": 1e300, "float32": 1e38, "float16": 6e4, "bfloat16": 1e38}
 SMALLEST = {"float64": 1e-300, "float32": 1e-37, "float16": 6e-5, "bfloat16": 1e-37}
 TELLING = {"float64": 1e-7, "float32": 2e-3, "float16": 0.1, "bfloat16": 0.3}  # a bound that tells right from wrong
 SCALES = ("1e-3", "30", "heavy", "rows", "one-hot", "subnormal")  # besides 1
-NO_COMPILER = "no C++ compiler: derive doctor says what to install"
+NO_COMPILER: Said = ("no compiler", {})
 CHECKED = 1 << 14  # threads that check mode runs at one size: it takes its time
 SPARSE = 1 << 14  # terms
 FEW = 2  # blocks, so that threads have to stride
@@ -38,9 +38,10 @@ def plan_of(op: Operation, dtype: str) -> Plan:
 
 @dataclass
 class Tally:
-    """What comparing has found so far: the worst error over its bound, and what was live at least once."""
+    """What comparing has found so far: the worst error over its bound, the longest axis, and what was live once."""
 
     worst: float = 0.0
+    longest: int = 0
     cases: int = 0
     skipped: int = 0
     live: dict[str, bool] = field(default_factory=dict)
@@ -91,10 +92,13 @@ class Comparison:
     rounding an operation does to the rule itself on the same data (in 16 bits also what a plain program of that type
     loses), 32 times for a sum whose terms cancel. Where that is too much to tell a right value from a wrong one (a
     gradient that is 0 but for rounding), the comparison counts for nothing.
+
+    Args:
+        long_axes: whether to try axes so long that a kernel is launched in another way, too.
     """
 
-    def __init__(self, op: Operation, drawer: Drawer, dtype: str, base: Any):
-        self.op, self.drawer, self.dtype = op, drawer, dtype
+    def __init__(self, op: Operation, drawer: Drawer, dtype: str, base: Any, long_axes: bool = True):
+        self.op, self.drawer, self.dtype, self.long_axes = op, drawer, dtype, long_axes
         self.program = Runnable.of(op)
         self.tally = Tally()
         self.launches = Launches(op, plan_of(op, dtype), drawer, base)
@@ -116,7 +120,7 @@ class Comparison:
         """Every size at scale 1, one or two at the other scales, and logits of ±200 and masks where they are meant."""
         for n, sizes in enumerate(self.launches.plain):
             yield replace(self.case(self.drawer.sample(sizes, "1", n)), plain=True)
-        for n, sizes in enumerate(self.launches.longer):
+        for n, sizes in enumerate(self.launches.longer if self.long_axes else ()):
             yield self.case(self.drawer.sample(sizes, "1", n))
             yield self.case(self.drawer.sample(sizes, "heavy", n))  # what is greatest lies anywhere
         f, reals = self.drawer.f, self.drawer.reals
@@ -218,6 +222,7 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
         few = Emitted(op.name, forward, plan, Poisoned(base), texts, most=FEW)
         for n, case in enumerate(compare.cases()):
             sample, got = case.sample, first.run(case.sample)
+            compare.tally.longest = max([compare.tally.longest, *sample.extents.values()])
             if wrong := compare.judge(case, got):
                 return Result(level, FAIL, wrong, compare.tally.cases + 1, compare.tally.worst)
             if plan.contract.deterministic:
@@ -236,24 +241,30 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
         if isinstance(e, DeriveError) and not (emulated and isinstance(e, base.EmulatorError)):
             raise
         if emulated and isinstance(e, base.NoCompilerError):
-            return Result(level, NOT_RUN, NO_COMPILER)
+            return Result.of(level, NOT_RUN, NO_COMPILER)
         return Result(level, FAIL, f"{type(e).__name__}: {_short(str(e))}", compare.tally.cases)
-    return _verdict(level, compare.tally, plan, emulated)
+    return _verdict(level, compare, plan, emulated)
 
 
-def _verdict(level: str, tally: Tally, plan: Plan, emulated: bool) -> Result:
+def _verdict(level: str, compare: Comparison, plan: Plan, emulated: bool) -> Result:
+    tally = compare.tally
     names = list(plan.forward.results) + (list(plan.backward.results) if plan.backward else [])
     wanted = [b.tensor for b in names if b.role in ("output", "gradient")]
     dead = [n for n in wanted if not tally.live.get(n) and not tally.zero.get(n)]
     if dead:
         return Result(level, FAIL, f"nothing tried says anything about {', '.join(dead)}: too small or too large "
                       f"for {plan.dtype} everywhere", tally.cases, tally.worst)
-    zeros = [n for n in wanted if tally.zero.get(n)]
-    notes = f"; {', '.join(zeros)} is 0 but for rounding wherever tried" if zeros else ""
-    notes += f"; {tally.skipped} too large for {plan.dtype} left out" if tally.skipped else ""
-    order = ", the same bits in random order" if plan.contract.deterministic and emulated else ""
-    said = f"{tally.cases} arrays against the float64 rule, error at most {tally.worst:.2f} of what is granted"
-    return Result(level, PASS, said + order + notes, tally.cases, tally.worst)
+    zeros = tuple(n for n in wanted if tally.zero.get(n))
+    said: list[Said] = [("arrays", {"n": Count(tally.cases), "worst": f"{tally.worst:.2f}"})]
+    if plan.contract.deterministic and emulated:
+        said.append(("same bits", {}))
+    if not compare.long_axes:
+        said.append(("short axes", {"n": tally.longest}))
+    if zeros:
+        said.append(("zeros", {"names": zeros, "n": Count(len(zeros))}))
+    if tally.skipped:
+        said.append(("too large", {"n": Count(tally.skipped), "dtype": plan.dtype}))
+    return Result.of(level, PASS, *said, cases=tally.cases, worst=tally.worst)
 
 
 def _adding(emitted: Emitted, sample: Sample, got: Mapping[str, Array], compare: Comparison, dtype: str) -> str | None:
@@ -296,12 +307,11 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
         first = f"{e.reports[0].kind} at line {e.reports[0].line}: {e.reports[0].what}"
         return Result("check", FAIL, f"{len(e.reports)} findings, the first: {first}", runs)
     except base.NoCompilerError:
-        return Result("check", NOT_RUN, NO_COMPILER)
+        return Result.of("check", NOT_RUN, NO_COMPILER)
     except base.EmulatorError as e:
         return Result("check", FAIL, f"{type(e).__name__}: {_short(str(e))}", runs)
     launches = sum(len(p.kernels) for p in passes)
-    return Result("check", PASS, f"{launches} kernels at {runs} sizes: no access out of bounds or uninitialised, "
-                  "no race, no divergence", runs)
+    return Result.of("check", PASS, ("clean", {"n": Count(launches), "sizes": runs}), cases=runs)
 
 
 class Unpoisoned(Poisoned):
@@ -319,7 +329,9 @@ def gpu(op: Operation, drawer: Drawer, dtype: str) -> Result:
     try:
         cupy = array_module("cupy")
     except RunError as e:
-        return Result("gpu", NOT_RUN, e.what)
+        sentences: tuple[Said, ...] = (("no cupy", {}), ("no gpu", {}))
+        absent = {spoken((said,)): said for said in sentences}
+        return Result.of("gpu", NOT_RUN, absent[e.what]) if e.what in absent else Result("gpu", NOT_RUN, e.what)
     return kernels(op, drawer, dtype, cupy, "gpu")
 
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 
 from derive import emulator
+from derive.export import Measured
 from derive.operation import Operation
 from derive.validate.compile import compiled
 from derive.validate.data import Drawer
 from derive.validate.formula import read
-from derive.validate.kernels import checked, gpu, kernels, plan_of
+from derive.validate.kernels import Comparison, checked, gpu, kernels, plan_of
 from derive.validate.records import FAIL, NOT_RUN, PASS, Report, Result
 from derive.validate.rule import rewrites, rule
 
@@ -18,7 +19,7 @@ MARKS = {PASS: "green", FAIL: "red", NOT_RUN: "yellow"}
 
 
 def validate(op: Operation, dtype: str = "float32", sizes: Mapping[str, int] | None = None, check: bool = False,
-             seed: int = 0, data: Mapping[str, str] | None = None,
+             seed: int = 0, data: Mapping[str, str] | None = None, long_axes: bool = True,
              progress: Callable[[str], None] = lambda level: None) -> Report:
     """Every level that this machine has.
 
@@ -29,6 +30,7 @@ def validate(op: Operation, dtype: str = "float32", sizes: Mapping[str, int] | N
         check: whether to run the emulator's check mode, which is slow.
         seed: of the random data.
         data: input -> `positive` or `unit`, where normal numbers would not do.
+        long_axes: whether to try axes so long that a kernel is launched in another way; most of the time goes there.
         progress: told each level's name before it runs.
 
     Raises:
@@ -36,12 +38,13 @@ def validate(op: Operation, dtype: str = "float32", sizes: Mapping[str, int] | N
     """
     drawer = Drawer(read(op.text), data or {}, sizes or {}, seed)
     plan = plan_of(op, dtype)
-    unasked = Result("check", NOT_RUN, "ask for it with --check")
+    unasked = Result.of("check", NOT_RUN, ("unasked", {}))
     levels: dict[str, Callable[[], Result]] = {
         "rewrite": lambda: rewrites(op),
         "rule": lambda: rule(op, drawer),
         "compile": lambda: compiled(op, plan),
-        "kernel": lambda: kernels(op, drawer, dtype, emulator),
+        "kernel": lambda: kernels(op, drawer, dtype, emulator,
+                                  compare=Comparison(op, drawer, dtype, emulator, long_axes)),
         "check": lambda: checked(op, drawer, dtype, emulator) if check else unasked,
         "gpu": lambda: gpu(op, drawer, dtype),
     }
@@ -50,6 +53,12 @@ def validate(op: Operation, dtype: str = "float32", sizes: Mapping[str, int] | N
         progress(level)
         results.append(levels[level]())
     return Report(op.name, dtype, tuple(results))
+
+
+def measured(op: Operation, data: Mapping[str, str] | None = None) -> tuple[Measured, ...]:
+    """The levels as a document shows them, from a run now, which keeps to short axes."""
+    found = validate(op, data=data, long_axes=False).results
+    return tuple(Measured(r.level, r.status, r.detail, r.said) for r in found)
 
 
 def table(report: Report, paint: Callable[[str, str], str] = lambda text, colour: text) -> str:

@@ -12,7 +12,7 @@ from derive.simplify.check import check_steps
 from derive.validate.data import Drawer, Sample, exponentiates
 from derive.validate.differences import STEP, direction, directional, gradient
 from derive.validate.program import Runnable, cancels, rounded
-from derive.validate.records import FAIL, NOT_RUN, PASS, Result
+from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said
 
 RELATIVE = 1e-6  # of the largest entry: what central differences of step 1e-5 leave
 ROUGH = 0.05  # of the largest entry: what a rule in float32 may lose at logits of ±200
@@ -27,22 +27,23 @@ def rewrites(op: Operation) -> Result:
     if wrong:
         return Result("rewrite", FAIL, f"{wrong[0].law} changes {wrong[0].target}: {wrong[0].how}", len(found))
     if not found:
-        return Result("rewrite", PASS, "no rewrite was needed")
+        return Result.of("rewrite", PASS, ("no rewrite", {}))
     ways: dict[str, int] = {}
     for r in found:
         if r.right:
             how = r.how.partition(" at ")[0]
             ways[how] = ways.get(how, 0) + 1
-    said = ", ".join(f"{n} rewrite{'s' * (n > 1)} right {how}" for how, n in sorted(ways.items(), key=lambda x: -x[1]))
+    said: list[Said] = [("more " * (n > 0) + "rewrites", {"n": Count(ways[how]), "how": how})
+                        for n, how in enumerate(sorted(ways, key=lambda how: -ways[how]))]
     if open_:
-        said += f"; {len(open_)} not judged: {open_[0].how}"
-    return Result("rewrite", PASS if ways else NOT_RUN, said, len(found) - len(open_))
+        said.append(("open rewrites", {"n": Count(len(open_)), "why": open_[0].how}))
+    return Result.of("rewrite", PASS if ways else NOT_RUN, *said, cases=len(found) - len(open_))
 
 
 def rule(op: Operation, drawer: Drawer) -> Result:
     """Level 2: each gradient, every element at a small size, one random direction at a larger one."""
     if not op.gradients:
-        return Result("rule", NOT_RUN, "no input has a gradient")
+        return Result.of("rule", NOT_RUN, ("no gradient", {}))
     program = Runnable.of(op)
     worst, cases, place, empty = 0.0, 0, "", dict.fromkeys(op.gradients, True)
     for sizes in (drawer.small(), drawer.medium(1 << 16)):
@@ -63,11 +64,10 @@ def rule(op: Operation, drawer: Drawer) -> Result:
         for number in range(len(drawer.reals)):
             if wrong := _unstable(program, drawer, drawer.sample(drawer.small(), "logits", number)):
                 return Result("rule", FAIL, wrong, cases, worst)
-    nothing = [n for n, e in empty.items() if e]
-    note = f"; {', '.join('d' + n for n in nothing)} is 0 wherever tried" if nothing else ""
-    said = f"{len(op.gradients)} gradient{'s' * (len(op.gradients) > 1)} against central differences, "
-    said += f"error at most {worst * RELATIVE:.1e} of the largest entry{note}"
-    return Result("rule", PASS, said, cases, worst)
+    said: list[Said] = [("gradients", {"n": Count(len(op.gradients)), "error": f"{worst * RELATIVE:.1e}"})]
+    if nothing := tuple("d" + n for n, e in empty.items() if e):
+        said.append(("zero gradients", {"names": nothing, "n": Count(len(nothing))}))
+    return Result.of("rule", PASS, *said, cases=cases, worst=worst)
 
 
 def _compare(op: Operation, program: Runnable, drawer: Drawer, sample: Sample) -> tuple[float, str, set[str]]:

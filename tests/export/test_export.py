@@ -17,12 +17,13 @@ import derive
 from derive import catalog
 from derive.commands.export import command
 from derive.errors import ExportError
-from derive.export import FORMATS, LANGUAGES, Document, document, rendered, steps_text, write
+from derive.export import FORMATS, LANGUAGES, Document, Measured, document, rendered, steps_text, write
 from derive.export.markup import blocks
 from derive.export.result import notation
 from derive.export.write import tex_engine
 from derive.extents import small, solve
 from derive.operation import Operation
+from derive.validate.records import SENTENCES, Count, spoken
 from tests.corpus import draw
 from tests.drive import run_program
 
@@ -258,3 +259,31 @@ def test_front_matter_is_what_blogs_read(lang: str) -> None:
     display = body.split("$$")[1::2]
     assert any("\\\\\\\\" in d for d in display)
     assert not any(re.search(r"(?<!\\)(?:\\\\)(?!\\)", d) for d in display), "a row would end in one backslash only"
+
+
+# What may stand in a sentence of any language: names of tools, options, types and kernels.
+NAMES = r"derive(?: doctor| validate)?|--check|NVRTC|CuPy|GPU|C\+\+|pip install '.*?'|float\d+|sm_\d+|d?[A-Z]\b|kernel_1"
+EXAMPLES = {"n": Count(3), "how": "to 50 digits", "why": "float32", "error": "1.0e-10", "names": ("dX", "dW"),
+            "architectures": ("sm_80", "sm_90"), "registers": 32, "kernel": "kernel_1", "worst": "0.10",
+            "dtype": "float32", "sizes": 4}
+
+
+def test_validation_speaks_each_language() -> None:
+    """Every sentence of the validator is filled in, and a Chinese page has no English in it."""
+    for key, sentence in SENTENCES.items():
+        values = {name: EXAMPLES[name] for name in re.findall(r"\{(\w+)", sentence)}
+        assert "{" not in spoken(((key, values),))
+        for how in ("to 50 digits", "modulo the prime 2^61 - 1", "the same canonical form"):
+            said = ((key, {**values, "how": how} if "how" in values else values),)
+            level = Measured("rule", "pass", spoken(said), said)
+            shown = rendered(replace(made("relu"), validation=(level,)), "md", "zh")
+            row = next(x for x in shown.splitlines() if x.startswith("| 规则"))
+            assert "{" not in row
+            assert not re.search("[a-z]{2}", re.sub(NAMES, "", row)), row
+            for value in values.values():
+                assert isinstance(value, (str, int)) or all(v in row for v in value)
+
+
+def test_a_failure_is_told_in_its_own_words() -> None:
+    shown = rendered(replace(made("relu"), validation=(Measured("rule", "fail", "dX is off by 3"),)), "md", "zh")
+    assert "| 规则 | **未通过** | dX is off by 3 |" in shown

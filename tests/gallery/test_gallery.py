@@ -72,10 +72,25 @@ def test_a_page_holds_the_rules_and_the_files(site: Path) -> None:
         assert '<span class="k' in (site / f"{name}.html").read_text(), "code has no colours"
 
 
-def test_a_validated_entry_says_so() -> None:
-    e = gallery.entry("relu")
-    assert e.status == "pass"
-    assert {m.level for m in e.doc.validation} >= {"rewrite", "rule", "kernel"}
+def test_a_validated_operation_says_so_and_is_not_made_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    gallery.build(tmp_path, ["relu", "tanh"])
+    assert 'class="badge pass"' in (tmp_path / "index.html").read_text()
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+
+    def broken(*args: object) -> None:
+        raise AssertionError("made again")
+
+    monkeypatch.setattr("derive.gallery.site.entry", broken)
+    gallery.build(tmp_path, ["relu", "tanh"])
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    monkeypatch.undo()
+
+    (tmp_path / "relu.zh.html").unlink()  # broken off between the two: made again, and not validated again
+    monkeypatch.setattr("derive.gallery.site._measured", broken)
+    gallery.build(tmp_path, ["relu", "tanh"])
+    assert before == {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
+    with pytest.raises(AssertionError, match="made again"):
+        gallery.build(tmp_path, ["relu"], again=True)
 
 
 def test_the_command_writes_a_site_and_refuses_an_unknown_name(tmp_path: Path) -> None:
