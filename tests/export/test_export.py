@@ -262,7 +262,7 @@ def test_front_matter_is_what_blogs_read(lang: str) -> None:
 
 
 # What may stand in a sentence of any language: names of tools, options, types and kernels.
-NAMES = r"derive(?: doctor| validate)?|--check|NVRTC|CuPy|GPU|C\+\+|pip install '.*?'|float\d+|sm_\d+|d?[A-Z]\b|kernel_1"
+NAMES = r"derive(?: doctor| validate)?|--check|NVRTC|CuPy|GPU|pip install '.*?'|float\d+|sm_\d+|d?[A-Z]\b|kernel_1"
 EXAMPLES = {"n": Count(3), "how": "to 50 digits", "why": "float32", "error": "1.0e-10", "names": ("dX", "dW"),
             "architectures": ("sm_80", "sm_90"), "registers": 32, "kernel": "kernel_1", "worst": "0.10",
             "dtype": "float32", "sizes": 4}
