@@ -24,9 +24,9 @@ def total_chunks(count):
     return max(1, min(-(-count // 4096), 1024))
 
 
-def tiles(batches, rows, columns):
-    """Blocks of 64 by 64 results each."""
-    return batches * -(-rows // 64) * -(-columns // 64)
+def tiles(batches, rows, columns, side=64):
+    """Blocks of `side` by `side` results each."""
+    return batches * -(-rows // side) * -(-columns // side)
 
 
 def product_chunks(batches, rows, columns, length):

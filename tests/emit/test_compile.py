@@ -45,6 +45,18 @@ def test_kernels_compile_and_spill_nothing(op: str, dtype: str, compiler: str) -
     assert "no spills" in found.detail
 
 
+def test_tiles_of_attention_spill_nothing_where_registers_are_fewest(compiler: str) -> None:
+    """64-bit sizes and values, and a cap on the scores: before tiles were chosen by what a thread keeps, 32 bytes."""
+    formula = """
+        S[b,h,t,s] = tanh(sum(d, Q[b,h,t,d]*K[b,h,s,d])/sqrt(size(d)))
+        P[b,h,t,s] = softmax(s, where(s <= t and t - s < 100, S[b,h,t,s], -1e30))
+        O[b,h,t,d] = sum(s, P[b,h,t,s]*V[b,h,s,d])
+    """
+    made = parse(formula)
+    code = sources("op", plan_of(made, "float64"))["op.cu"]
+    assert all(u.spilled == 0 for u in compile_text(code, "sm_80", ("INDEX=long long",)))
+
+
 def test_products_fall_back_without_the_headers_of_tensor_cores(compiler: str, tmp_path: Path) -> None:
     made = parse("Y[m,n] = sum(k, A[m,k]*B[k,n])")
     code = sources("op", plan_of(made, "float16"))["op.cu"]

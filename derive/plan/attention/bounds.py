@@ -124,19 +124,19 @@ def _spread(t: Expr) -> list[Expr]:
     return [E.mul(E.num(c), y) for y in E.terms(x)]
 
 
-def narrowing(score: Expr, own: Index, other: Index, scope: Scope, top: str, last: str) -> ir.Block:
+def narrowing(score: Expr, own: Index, other: Index, scope: Scope, top: str, last: str, side: int) -> ir.Block:
     """Statements that narrow `begin` and `stop`, for own places from `top` to `last`.
 
-    `begin` stays a multiple of the tile, so that tiles start where they start without a mask.
+    `begin` stays a multiple of `side`, the tile's, so that tiles start where they start without a mask.
     """
     for c in conditions(score):
         for b in bound(c, own, other, scope):
             if not any(isinstance(x, Get) and x.free & {own, other} for x in E.subterms(b.limit)):
-                _narrow(b, scope, top, last)
+                _narrow(b, scope, top, last, side)
     return tuple(scope.stmts)
 
 
-def _narrow(b: Bound, scope: Scope, top: str, last: str) -> None:
+def _narrow(b: Bound, scope: Scope, top: str, last: str, side: int) -> None:
     stop, begin = Local(INT, "stop"), Local(INT, "begin")
     value: ir.Scalar
     end = Local(REAL if b.real else INT, scope.namer.fresh("limit", ours=True))
@@ -156,7 +156,7 @@ def _narrow(b: Bound, scope: Scope, top: str, last: str) -> None:
     elif b.upper:
         scope.stmts.append(ir.If(ir.Binary(ir.BOOL, "<", end, stop), (ir.Assign("stop", end),)))
     else:
-        aligned = ir.Binary(INT, "-", end, ir.Binary(INT, "%", end, ir.integer(64)))
+        aligned = ir.Binary(INT, "-", end, ir.Binary(INT, "%", end, ir.integer(side)))
         scope.stmts.append(ir.If(ir.Binary(ir.BOOL, "<", begin, end), (ir.Assign("begin", aligned),)))
 
 

@@ -1,4 +1,4 @@
-"""The freeze of a unit: one kernel, a tile of 64 rows a block, in a loop over tiles of 64 places.
+"""The freeze of a unit: one kernel, a tile of rows a block, in a loop over tiles of as many places.
 
 A pair of places is worked on in registers: the tile products give the scores (and dP), the pair's terms are computed
 from them element by element, and the weights go through shared memory into the products that follow.
@@ -25,7 +25,10 @@ from derive.plan.spell import statement, term
 from derive.plan.terms import letter, local_name, runs_along
 from derive.program import Statement
 
-TILE = 64
+#: Places along a side of a tile, the first that fits: 256 threads keep 4 by 4 pairs of a tile of 64, 2 by 2 of 32.
+SIDES = (64, 32)
+#: Registers of a thread that may hold values of pairs: half of the 255; operands, offsets and functions need the rest.
+REGISTERS = 127
 
 
 def attention_kernels(
@@ -41,6 +44,7 @@ class _Builder:
     def __init__(self, unit: Unit, context: Context, stored: set[str], name: str, accumulate: set[str]):
         self.unit, self.context, self.stored, self.name, self.accumulate = unit, context, stored, name, accumulate
         self.sums = tuple(c for c in unit.sums if stored & set(c.makes))
+        self.side = self._side()
         self.names = context.namer.child()
         self.batch = context.counter(unit.batch, "batch", self.names)
         self.outer = context.scope((unit.batch, self.batch))
@@ -57,6 +61,15 @@ class _Builder:
             self.looped.stmts.append(ir.Let(local.name, value))
         self.guard = self._guard()
         self.norm = self.looped.namer.fresh(local_name(unit.norm.name))
+
+    def _side(self) -> int:
+        """The greatest tile whose pairs a thread can keep in registers: of each a product, a weight and a result."""
+        site = self.unit.site
+        roots = [site.score, *(c.weight for c in self.sums)]
+        held = len({p for r in roots for p in pair_products(r, site.query, site.key)})
+        held += len({c.weight for c in self.sums}) + len(self.sums)
+        words = 2 if self.context.dtype == "float64" else 1
+        return next((s for s in SIDES if held*words*(s//16)**2 <= REGISTERS), SIDES[-1])
 
     def _place(self, i: Index) -> str:
         name = self.outer.namer.fresh(letter(i))
@@ -113,8 +126,9 @@ class _Builder:
         if unit.kind == PAIR:
             across = f"max({counts['length']}, 1)"
         wide = bool(columns) or unit.kind == PAIR
+        cut = "" if self.side == 64 else f", {self.side}"
         if wide:
-            sizes = (*sizes, f"across=blocks({across}, {TILE}, 2**31)")
+            sizes = (*sizes, f"across=blocks({across}, {self.side}, 2**31)")
         return Kernel(
             name=self.name,
             plan="attention",
@@ -123,6 +137,7 @@ class _Builder:
             writes=tuple(b for b in context.buffers.values() if b.name in written),
             sizes=sizes,
             shape=Attention(
+                self.side,
                 self.batch,
                 counts["batch"],
                 self.own,
@@ -145,7 +160,7 @@ class _Builder:
                 wide,
             ),
             launch=Launch(
-                (f"tiles({counts['batch']}, {counts['rows']}, {across})", "1", "1"),
+                (f"tiles({counts['batch']}, {counts['rows']}, {across}{cut})", "1", "1"),
                 ("256", "1", "1"),
             ),
             accumulates=bool(self.accumulate & self.stored),
@@ -159,7 +174,7 @@ class _Builder:
         )
         if whole:
             return ()
-        return narrowing(site.score, self.unit.own, self.unit.other, self.looped.child(), "top", "last")
+        return narrowing(site.score, self.unit.own, self.unit.other, self.looped.child(), "top", "last", self.side)
 
     def _products(self, pair: Scope) -> tuple[Product, ...]:
         """The tile products of scores and weights; `pair` then knows each as an element of its tile."""

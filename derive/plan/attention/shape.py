@@ -57,6 +57,7 @@ class Attention(Shape):
     """A tile of rows `own` a block, in a loop over tiles of `other`.
 
     Attributes:
+        side: places along a side of a tile.
         batch, batches: counter over leading indices.
         own, rows: the index that the block's tile runs along, and its extent.
         other, length: the index that the loop runs along, and its extent.
@@ -73,6 +74,7 @@ class Attention(Shape):
         wide: whether blocks share the columns of outputs, or the tiles of `other`, between them.
     """
 
+    side: int
     batch: str
     batches: Text
     own: str
