@@ -37,6 +37,7 @@ def cast_inputs(program: Program, arrays: Mapping[str, Array], dtype: str) -> di
         ShapeError: one is missing, unknown, or of the wrong kind.
     """
     known = {t.name for t in program.inputs}
+    addressing = {t for g in program.accesses() for sub in g.subs for t in E.tensors(sub)}
     for name in sorted(set(arrays) - known):
         raise ShapeError(
             f"{name} is no input of the formula",
@@ -51,8 +52,20 @@ def cast_inputs(program: Program, arrays: Mapping[str, Array], dtype: str) -> di
                 value=t.name,
                 hint="given: " + (", ".join(sorted(arrays)) or "none"),
             )
-        out[t.name] = cast(t.name, np.asarray(arrays[t.name]), dtype, t.integer)
+        array = np.asarray(arrays[t.name])
+        if t.integer and array.dtype.kind == "f" and t.name not in addressing:
+            array = _whole(t.name, array)
+        out[t.name] = cast(t.name, array, dtype, t.integer)
     return out
+
+
+def _whole(name: str, array: Array) -> Array:
+    """Floating-point numbers that are compared with places, as the whole numbers that they must be."""
+    odd = array[~((np.abs(array) < 2.0**62) & (array == np.trunc(array)))]
+    if odd.size:
+        raise ShapeError(f"{name} is compared with places and must hold whole numbers", value=float(odd.flat[0]),
+                         hint="give it as int32 or int64")
+    return array.astype(np.int64)
 
 
 def cast(name: str, array: Array, dtype: str, integer: bool = False) -> Array:

@@ -9,6 +9,7 @@ from derive.errors import NotationError, ShapeError
 from derive.expr import Get, Index, Param
 from derive.extents import solve
 from derive.notation import parse
+from derive.validate.formula import read
 
 
 def test_inputs_stand_in_order_of_appearance() -> None:
@@ -33,7 +34,7 @@ def test_an_axis_without_a_letter_is_named_after_its_place() -> None:
 
 
 def test_a_declaration_may_say_that_a_tensor_holds_whole_numbers() -> None:
-    text = "input n[b]: int\nY[b,s] = where(s < n[b], X[b,s], 0)"
+    text = "input n[b]: int\nY[b,s] = where(s < n[b], X[b,s], 0)/n[b]"
     assert {t.name: t.integer for t in parse(text).inputs} == {"n": True, "X": False}
     assert {t.name: t.integer for t in parse(text.replace(": int", "")).inputs} == {"n": False, "X": False}
 
@@ -153,3 +154,23 @@ def test_the_place_of_an_error_is_marked() -> None:
 def test_contradicting_sizes_name_both() -> None:
     with pytest.raises(ShapeError, match="k has two extents, 3 and 4"):
         solve(parse("Y[m,n] = sum(k, A[m,k]*B[k,n])"), {"A": (2, 3), "B": (4, 5)})
+
+
+@pytest.mark.parametrize(
+    ("formula", "integers"),
+    [
+        ("Y[b,s] = where(s < lengths[b], X[b,s], 0)", {"lengths"}),
+        ("Y[b,s] = where(s < lengths[ids[b]] and s >= first, X[b,s], 0)", {"lengths", "ids", "first"}),
+        ("param w = 3\nY[b,s] = where(2*s - size(s) < lengths[b] + w, X[b,s], 0)", {"lengths"}),
+        ("Y[s] = sum(k, where(abs(k - s) < 2 and not k == gap[s], X[k], 0))", {"gap"}),
+        ("param w = 0.5\nY[b,s] = where(s < lengths[b] + w, X[b,s], 0)", set()),
+        ("Y[b,s] = where(s < lengths[b]/2, X[b,s], 0)", set()),
+        ("Y[b,s] = where(s < lengths[b], X[b,s], 0)/lengths[b]", set()),
+        ("Y[s] = where(s < X[s], X[s], 0)", set()),
+        ("Y[s] = where(mask[s] != 0, X[s], 0)", set()),
+        ("L[b] = size(s)*x[b]\nY[b,s] = where(s < L[b], X[b,s], 0)", set()),
+    ],
+)
+def test_what_is_only_compared_with_places_is_integer(formula: str, integers: set[str]) -> None:
+    assert {x.name for x in parse(formula).inputs if x.integer} == integers
+    assert read(formula).integers == integers  # the validator's own reader

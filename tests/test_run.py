@@ -156,3 +156,15 @@ def test_the_wrapper_refuses_what_a_kernel_cannot_read() -> None:
                          (emulator.zeros((4, 3), "float32").T, ValueError)):  # fmt: skip
         with pytest.raises(error):
             kernels.op_forward(wrong, w)
+
+
+def test_lengths_that_are_compared_with_places_are_counted_exactly() -> None:
+    """As a bfloat16 number 257 would be 256."""
+    kernels = compile("Y[b,s] = where(s < lengths[b], X[b,s], 0)", dtype="bfloat16", executor="emulator")
+    X = np.ones((2, 300), np.float32)
+    for lengths in (np.array([257, 299]), np.array([257.0, 299.0])):  # whole numbers of any type
+        found = kernels.run({"X": X, "lengths": lengths}, {"Y": X})
+        assert found["Y"].astype(float).sum(axis=1).tolist() == [257, 299]
+        assert found["dX"].astype(float).sum(axis=1).tolist() == [257, 299]
+    with pytest.raises(ShapeError, match="must hold whole numbers"):
+        kernels.run({"X": X, "lengths": np.array([2.5, 1])})

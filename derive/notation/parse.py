@@ -8,6 +8,7 @@ from fractions import Fraction
 from derive import expr as E
 from derive.errors import NotationError
 from derive.expr import Get, Index
+from derive.notation.integers import compared_with_places
 from derive.notation.letters import Letters
 from derive.notation.reader import FARTHEST, Scope, elements, literal, read
 from derive.notation.source import Line, split
@@ -83,7 +84,7 @@ def _parse(text: str, lines: list[Line]) -> Program:
             statements.append(statement)
     if not statements:
         raise NotationError("there is no statement", value=text.strip() or "empty", hint="write Y[i,j] = expression")
-    integers = _integer_tensors(statements, lines)
+    integers = _integer_tensors(statements, lines, params)
     inputs = tuple(Tensor(n, letters.axes(n), n in integers) for n in letters.rank if n not in targets)
     _check_cotangent_names(set(letters.rank), params)
     return Program(text, tuple(params.items()), inputs, tuple(statements), _outputs(lines, statements),
@@ -245,8 +246,8 @@ def _check_names(line: Line, s: Statement, before: list[Statement], targets: dic
             given[x.tensor] = None
 
 
-def _integer_tensors(statements: list[Statement], lines: list[Line]) -> set[str]:
-    """Tensors that stand in a subscript, and those declared so."""
+def _integer_tensors(statements: list[Statement], lines: list[Line], params: dict[str, Fraction]) -> set[str]:
+    """Tensors that stand in a subscript, those that are only compared with places, and those declared so."""
     found: set[str] = set()
     for s in statements:
         for x in E.subterms(s.expr):
@@ -257,6 +258,7 @@ def _integer_tensors(statements: list[Statement], lines: list[Line]) -> set[str]
         line = next(ln for ln in lines if ln.number == computed.line)
         raise line.error(f"{computed.name} is computed and used as an index", line.tree, value=computed.name,
                          hint="an index tensor must be an input")
+    found |= compared_with_places([s.expr for s in statements], params) - {s.name for s in statements}
     return found | {_declaration(ln)[0] for ln in lines if ln.kind == "input" and isinstance(ln.tree, ast.AnnAssign)}
 
 

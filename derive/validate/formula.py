@@ -158,6 +158,45 @@ def find_inputs(f: Formula) -> None:
                     inner = {name_of(n.value, s.code) for n in ast.walk(sub) if isinstance(n, ast.Subscript)}
                     f.integers.update(inner - defined)
     f.inputs = tuple(found)
+    f.integers.update(compared(f) - defined)
+
+
+def compared(f: Formula) -> set[str]:
+    """Tensors that stand nowhere but in comparisons of whole numbers with a letter, as in `s < lengths[b]`."""
+    whole: dict[int, str] = {}
+    for node in (n for s in f.statements for n in ast.walk(s.tree) if isinstance(n, ast.Compare)):
+        sides = [node.left, *node.comparators]
+        leaves = [x for side in sides for x in summands(side)]
+        letter = any(isinstance(x, ast.Name) and x.id in f.letters for x in leaves)
+        if letter and all(is_whole(x, f) for x in leaves):
+            names = (x.value if isinstance(x, ast.Subscript) else x for x in leaves)
+            whole.update({id(x): x.id for x in names if isinstance(x, ast.Name)})
+    every = [n for s in f.statements for n in ast.walk(s.tree) if isinstance(n, ast.Name)]
+    return (set(whole.values()) - {n.id for n in every if id(n) not in whole}) & set(f.inputs)
+
+
+def summands(node: ast.expr) -> list[ast.expr]:
+    """What a sum is made of, whole factors left out."""
+    match node:
+        case ast.BinOp(left, ast.Add() | ast.Sub(), right):
+            return [*summands(left), *summands(right)]
+        case ast.BinOp(ast.Constant(int()), ast.Mult(), x) | ast.BinOp(x, ast.Mult(), ast.Constant(int())):
+            return summands(x)
+        case ast.UnaryOp(ast.USub() | ast.UAdd(), x):
+            return summands(x)
+    return [node]
+
+
+def is_whole(node: ast.expr, f: Formula) -> bool:
+    """Whether a summand is a whole number if the tensors in it are: a letter, an extent, an integer, an element."""
+    match node:
+        case ast.Constant(value):
+            return isinstance(value, int)
+        case ast.Name(name):
+            return all(is_whole(x, f) for x in summands(f.params[name])) if name in f.params else name != "pi"
+        case ast.Call():
+            return called(node) == "size"
+    return isinstance(node, ast.Subscript)
 
 
 def in_order(node: ast.AST) -> Iterator[ast.AST]:
