@@ -33,7 +33,7 @@ def compared_with_places(exprs: Iterable[Expr], params: Mapping[str, Fraction]) 
 
 
 def _whole_terms(c: Cmp, params: Mapping[str, Fraction]) -> list[Expr]:
-    """The terms of both sides, if each is a whole multiple of an index, an extent or an element, and one is an index."""
+    """The terms of both sides, if each is a whole multiple of an index, extent or element, and one is an index."""
     found = [E.coefficient(t) for side in (c.left, c.right) for t in E.terms(side)]
     values = [(n*params[x.name], E.ONE) if isinstance(x, Param) else (n, x) for n, x in found]
     terms = [x for _, x in values]

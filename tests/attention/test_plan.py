@@ -169,7 +169,7 @@ def test_check_mode_finds_nothing(name: str) -> None:
 
 @pytest.mark.parametrize(("dtype", "side"), [("float32", 64), ("bfloat16", 64), ("float64", 32)])
 def test_a_tile_is_as_large_as_registers_allow(dtype: str, side: int) -> None:
-    """dK and dV in one kernel keep six values of a pair: 96 registers in float32, 192 in float64 if tiles were of 64."""
+    """dK and dV in one kernel keep six values of a pair: 96 registers in float32, 192 in float64 with tiles of 64."""
     backward = plan_of(VARIANTS["multihead"].text, dtype=dtype).backward
     assert backward is not None
     assert [k.shape.side for k in backward.kernels if k.name == "backward_dK_dV"] == [side]  # type: ignore[attr-defined]
