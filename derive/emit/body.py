@@ -73,14 +73,9 @@ def _launcher(p: Pass, counts: Counts) -> list[str]:
     several = {"*".join(sorted(t.split("*"))): _named(t, counts) for t in texts if not t.isdigit()}
     largest = f"max{listed(several.values())}" if len(several) > 1 else next(iter(several.values()), "1")
     ids = [f'("{b.name}", {b.name})' for b in p.arguments if b.dtype == "ids"]
-    module = f"self.module(count, {listed(ids)})"
-    if any(b.dtype == "index" for b in p.temporaries):
-        named = [f"module, index = {module}", "launch = partial(self.launch, module, index)"]
-    else:
-        named = [f"launch = partial(self.launch, *{module})"]
-    if len(several) == 1:
-        return [line.replace("module(count", f"module({largest}") for line in named]
-    return [*wrapped(f"count = {largest}"), *named]
+    named = "count" if len(several) > 1 else largest
+    launch = f"launch = partial(self.launch, *self.module({named}, {listed(ids)}))"
+    return [*wrapped(f"count = {largest}"), launch] if len(several) > 1 else [launch]
 
 
 def _count(k: Kernel) -> str:
@@ -105,8 +100,7 @@ def _given_out(p: Pass) -> list[str]:
 
 
 def _empty(b: Buffer) -> str:
-    dtype = "index" if b.dtype == "index" else f'dtypes["{b.dtype}"]'
-    return f"{b.name} = cp.empty({listed(b.axes)}, {dtype})"
+    return f'{b.name} = cp.empty({listed(b.axes)}, dtypes["{b.dtype}"])'
 
 
 def _launch(k: Kernel, counts: Counts) -> Iterator[str]:
@@ -119,16 +113,10 @@ def _launch(k: Kernel, counts: Counts) -> Iterator[str]:
     more = ["accumulate=accumulate"] * k.accumulates
     if shared != "0":
         sizes, more = ["shared" if s == shared else s for s in sizes], ["shared", *more]
-    again = k.launch.repeat
-    width = WIDTH - 4 if k.launch.needed or again else WIDTH
+    width = WIDTH - 4 if k.launch.needed else WIDTH
     lines = wrapped(f'launch("{k.name}", {", ".join([grid, block, listed(arrays), listed(sizes), *more])})', width)
     if k.launch.needed:
         lines = _under(f"if {_named(k.launch.needed, counts)}:  # the sum was split: add up its parts", lines)
-    if again is not None:
-        one, other = again.swapped
-        yield f"{again.size} = {again.first}"
-        swap = f"{one}, {other}, {again.size} = {other}, {one}, 2*{again.size}"
-        lines = _under(f"while {again.size} < {again.stop}:", [*lines, swap])
     yield from lines
 
 

@@ -45,7 +45,7 @@ class Printer:
         """The element type of a buffer."""
         if b.dtype == "ids":
             return f"{b.name}_t"
-        return {"T": STORAGE[self.dtype], "compute": self.compute, "index": "INDEX"}[b.dtype]
+        return {"T": STORAGE[self.dtype], "compute": self.compute, "short": "unsigned short"}[b.dtype]
 
     def parameter(self, b: Buffer, const: bool) -> str:
         alone = "" if b.name in self.shares else " __restrict__"

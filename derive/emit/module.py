@@ -12,7 +12,7 @@ from derive.plan import ir
 from derive.plan.attention.shape import Attention
 from derive.plan.inplace import shares
 from derive.plan.records import Buffer, Column, Kernel, Nest, Plan, Row, Shape, Total
-from derive.plan.scatter.shape import CHUNK, PART, Merge, Parts, Rows, Scatter, Starts
+from derive.plan.scatter.shape import CHUNK, PART, SORTERS, SUMMERS, TILE, Order, Parts, Scatter
 from derive.plan.tiles import Chunks, Contraction
 
 TEMPLATES: dict[type[Shape], str] = {
@@ -22,9 +22,7 @@ TEMPLATES: dict[type[Shape], str] = {
     Total: "cuda/total.cu.j2",
     Contraction: "cuda/contraction.cu.j2",
     Chunks: "cuda/nest.cu.j2",
-    Rows: "cuda/rows.cu.j2",
-    Merge: "cuda/merge.cu.j2",
-    Starts: "cuda/starts.cu.j2",
+    Order: "cuda/order.cu.j2",
     Parts: "cuda/parts.cu.j2",
     Scatter: "cuda/scatter.cu.j2",
     Attention: "cuda/attention.cu.j2",
@@ -73,7 +71,7 @@ def _combine(kernels: list[Kernel], plan: Plan) -> list[tuple[str, str]]:
 
 def functions(shape: Shape) -> set[str]:
     """The helpers that a kernel calls."""
-    found = {"merge_strip"} if isinstance(shape, (Rows, Merge)) else set()
+    found = {"Sum"} if isinstance(shape, Scatter) else set()
     found |= {"Pack", "load"} if isinstance(shape, Nest) and shape.packs else set()
     found |= tile_helpers([shape]) & {"Pack"} if isinstance(shape, Contraction) else set()
     for block in ir.blocks_in(shape):
@@ -124,7 +122,9 @@ def _kernel(k: Kernel, plan: Plan) -> str:
         writes_rows=writes_rows,
         **(_lanes(k.shape, printer) if isinstance(k.shape, Nest) else {}),
         chunk=CHUNK,
+        tile=TILE,
         part=PART,
+        threads=SORTERS if isinstance(k.shape, Order) else SUMMERS,
         totals=sum(len(phase.totals) for phase in k.shape.phases) if isinstance(k.shape, Row) else 0,
     ).rstrip("\n")
     return re.sub(r"\n\n+( *[^ \n])", r"\n\1", text) if isinstance(k.shape, Attention) else text

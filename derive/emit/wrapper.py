@@ -31,6 +31,7 @@ def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) ->
     real = NUMPY.get(plan.dtype, 'getattr(cp, "bfloat16", None) or __import__("ml_dtypes").bfloat16')
     compute = "cp.float64" if plan.dtype == "float64" else "cp.float32"
     dtypes = [("T", real), ("compute", compute)]
+    dtypes += [("short", "cp.uint16")] * any(b.dtype == "short" for p in passes for b in p.temporaries)
     functions = [_function(op, p, plan) for p in passes]
     return render(
         "python/module.py.j2",

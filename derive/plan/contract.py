@@ -63,5 +63,5 @@ def _flops(p: Pass) -> str:
 def _bytes(plan: Plan, p: Pass) -> str:
     """Each buffer that a kernel reads or writes, once a kernel."""
     wide = 8 if plan.dtype == "float64" else 4
-    item = {"T": {"float16": 2, "bfloat16": 2}.get(plan.dtype, wide), "compute": wide, "ids": 4, "index": 4}
+    item = {"T": {"float16": 2, "bfloat16": 2}.get(plan.dtype, wide), "compute": wide, "ids": 4, "short": 2}
     return " + ".join(f"{item[b.dtype]}*{b.count}" for k in p.kernels for bs in moved(k) for b in bs) or "0"

@@ -33,8 +33,9 @@ top left columns length across down thread my_row my_column at part over along l
 line other apart before id group rows_here writer inside batch value holds greatest least count element first
 next source chain begin end Sum Pack sigmoid softplus relu sign square cube powi floordiv mod real row_sum
 row_max row_min accumulate keep lane lanes row rows chunk chunks tile partial kernels module load dtype np cp
-self stream sizes out launch blocks check total lost steps As Bs acc tid width held now strip sorted row_of
-merge_strip middle low half to second first from Place load store whole array pack into
+self stream sizes out launch blocks check total lost steps As Bs acc tid width held now middle low half to second
+first from load store whole array into entry lines one piece shares slab slabs sums own key keys size rising
+smaller none gaps
 """
 PYTHON = """
 print len range int float tuple list dict set str bool None True False type isinstance ValueError TypeError

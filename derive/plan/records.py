@@ -18,7 +18,8 @@ class Buffer:
         name: how emitted text calls it.
         tensor: how the formula calls it.
         axes: size name of each axis, outermost first.
-        dtype: `T` (the operation's), `compute` (what sums are kept in), `ids` (an integer tensor), `index` (INDEX).
+        dtype: `T` (the operation's), `compute` (what sums are kept in), `ids` (an integer tensor), `short` (16 bits, no
+            sign).
         role: input, output, saved, cotangent, gradient, temporary, or scratch: what kernels of one group share.
     """
 
@@ -37,24 +38,13 @@ class Buffer:
 class Launch:
     """Grid, block and bytes of dynamic shared memory, as Python expressions over size names.
 
-    `needed`: a condition without which there is nothing to launch; `repeat`: how often, if not once.
+    `needed`: a condition without which there is nothing to launch.
     """
 
     grid: tuple[Text, Text, Text]
     block: tuple[Text, Text, Text]
     shared: Text = "0"
     needed: Text = ""
-    repeat: Doubling | None = None
-
-
-@dataclass(frozen=True)
-class Doubling:
-    """A kernel launched again and again: `size` is `first`, then twice that, below `stop`; then two buffers swap."""
-
-    size: str
-    first: Text
-    stop: Text
-    swapped: tuple[str, str]
 
 
 @dataclass(frozen=True)

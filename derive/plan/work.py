@@ -8,7 +8,7 @@ from derive.plan import ir
 from derive.plan.attention.shape import Attention
 from derive.plan.ir import REAL, Apply, Binary, Block, Scalar, Stmt, Unary
 from derive.plan.records import Buffer, Column, Kernel, Nest, Row, Text, Total
-from derive.plan.scatter.shape import Merge, Parts, Rows, Scatter, Starts
+from derive.plan.scatter.shape import Order, Parts, Scatter
 from derive.plan.tiles import Chunks, Contraction
 
 FREE = frozenset(("real", "index", "total"))  # casts and a read
@@ -64,7 +64,7 @@ def _shape(kernel: Kernel) -> Text:
             softmax = 4 if shape.online else 0  # maximum, difference, exp and sum, which the template itself has
             pair = _plus(*products, *outputs, *values, _block(shape.pair), str(sums + softmax))
             return _times(_times(shape.batches, shape.turns or "1"), _times(f"{shape.rows}*{shape.length}", pair))
-        case Rows() | Merge() | Starts():  # indices are sorted
+        case Order():  # indices are sorted
             return "0"
         case Parts():  # every place once: those that stand in no whole part too, which the scatter itself sums up
             return _times(f"{shape.places}*{shape.width}", _block(shape.body))

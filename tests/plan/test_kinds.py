@@ -18,7 +18,7 @@ KINDS = {
     LAYERNORM: (["row"], None),
     "Y[i,j] = relu(sum(k, X[i,k]*W[k,j]) + b[j])": (["contraction"] * 2, None),
     "Y[j] = sum(i, X[i,j]**2)": (["column", "column"], ["pointwise"]),
-    "Y[t,c] = E[ids[t],c]": (["pointwise"], ["scatter"] * 5),
+    "Y[t,c] = E[ids[t],c]": (["pointwise"], ["scatter"] * 3),
     "Y[b,o,t] = sum(c, r, X[b,c,t+r]*W[o,c,r])": (["contraction"] * 2, None),
     "Y[b,c,t] = max(r, X[b,c,2*t+r])": (["nest"], None),
 }

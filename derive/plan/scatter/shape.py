@@ -4,41 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from derive.plan.ir import Block, Scalar
+from derive.plan.ir import Block
 from derive.plan.records import Shape, Text
 
-CHUNK, PART = 4096, 256  # places that a block sorts, and that are summed together where they add to one row
+CHUNK, TILE = 4096, 8  # places that a block sorts; rows that a block sums.  CHUNK*TILE is half of what 16 bits hold
+PART = 64  # neighbours in the order that are summed beforehand where they add to one row
+SORTERS, SUMMERS = 1024, 256  # threads of a block
 
 
 @dataclass(frozen=True)
-class Rows(Shape):
-    """The row that each place adds to, and the places of each chunk sorted by it; `body` sets `row` from `place`."""
+class Order(Shape):
+    """The places of each chunk sorted by row; `body` sets `row` of a `place` that adds to one of `target` rows.
 
-    place: str
+    An entry of `order` is, from the lowest bit on, the place in its chunk, the row in its tile, and whether a part
+    begins here.  `starts` says, for each chunk, where each tile starts in it; one more tile ends the last.
+    """
+
     count: Text
+    target: Text
+    place: str
     body: Block
     row: str
-    rows: str
-    order: str
-
-
-@dataclass(frozen=True)
-class Merge(Shape):
-    """Sorted runs of `width` places become runs of twice that."""
-
-    count: Text
-    rows: str
-    order: str
-    into: str
-
-
-@dataclass(frozen=True)
-class Starts(Shape):
-    """Where the places of each row start in the sorted order; one more row ends the last."""
-
-    count: Text
-    length: Text
-    rows: str
     order: str
     starts: str
 
@@ -53,30 +39,35 @@ class Parts(Shape):
 
     places: Text
     elements: Text
-    target: Text
     width: Text
     along: str
     head: Block
     place: str
     body: Block
     total: str
-    rows: str
     order: str
     parts: str
 
 
 @dataclass(frozen=True)
 class Scatter(Shape):
-    """One thread an element: the sum over the places of its row, whole parts at once; then `after`."""
+    """A block a tile of rows: it sums over the places of its rows, whole parts at once; then `after` for each element.
 
-    counter: str
+    `row` and `along` count the rows and what a row holds, `target` and `width` of them; `body` sets `value`, what one
+    of the `places` adds, and reads `row` if `by_row`.
+    """
+
     count: Text
-    head: Block
-    row: Scalar
-    along: Scalar
+    target: Text
+    places: Text
     width: Text
+    row: str
+    along: str
+    head: Block
     place: str
     body: Block
+    by_row: bool
+    value: str
     total: str
     after: Block
     order: str
