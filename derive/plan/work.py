@@ -16,9 +16,12 @@ FREE = frozenset(("real", "index", "total"))  # casts and a read
 
 def moved(kernel: Kernel) -> tuple[tuple[Buffer, ...], tuple[Buffer, ...]]:
     """What a kernel reads and writes.  Of one that adds up the chunks of a sum, these: it runs only where the sum is
-    split, and all else is counted with the tiles, which then leave it to this kernel."""
+    split, and all else is counted with the tiles, which then leave it to this kernel.  So too the parts of a scatter:
+    what they read, it leaves out."""
     if isinstance(kernel.shape, Chunks):
         return kernel.reads[:1], ()
+    if isinstance(kernel.shape, Parts):
+        return kernel.reads[:1], kernel.writes
     return kernel.reads, kernel.writes
 
 
