@@ -63,11 +63,6 @@ def buffer_bytes(b: Buffer, plan: Plan, names: Mapping[str, int]) -> int:
     return item_bytes(b, plan) * evaluate(b.count, names)
 
 
-def buffer_text(b: Buffer, plan: Plan) -> str:
-    count = b.count.replace("size_", "")
-    return f"{item_bytes(b, plan)}*{count}" if count != "1" else str(item_bytes(b, plan))
-
-
 _CALLS: dict[str, Callable[..., int]] = {"min": min, "max": max, **{f.__name__: f for f in RULES}}
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from derive import expr as E
-from derive.cost.counts import buffer_bytes, buffer_text, product, text, value
+from derive.cost.counts import buffer_bytes, item_bytes, product, text, value
 from derive.cost.flops import flops
 from derive.cost.gpus import GPUS, seconds
 from derive.cost.kernels import gathered, kernel_flops
@@ -16,7 +16,9 @@ from derive.expr import Expr
 from derive.extents import solve
 from derive.operation import Operation
 from derive.plan import make_plan
+from derive.plan.lifetimes import alive
 from derive.plan.records import Buffer, Kernel, Pass, Plan
+from derive.plan.sums import Sum, collected, greatest
 from derive.plan.work import moved
 from derive.program import Program
 
@@ -74,9 +76,10 @@ class Report:
     def buffers(self, what: Iterable[Buffer]) -> int:
         return sum(buffer_bytes(b, self.plan, self.names) for b in what)
 
-    def temporaries(self, direction: str) -> tuple[Buffer, ...]:
+    def temporaries(self, direction: str) -> tuple[tuple[Buffer, ...], ...]:
+        """Those that there are while each kernel runs: as the emitted wrapper makes and releases them."""
         p = self._pass(direction)
-        return p.temporaries if p else ()
+        return alive(p) if p else ()
 
     def _pass(self, direction: str) -> Pass | None:
         return self.plan.forward if direction == "forward" else self.plan.backward
@@ -108,7 +111,7 @@ class Report:
             "intensity": {d: self.intensity(d) for d in PASSES},
             "saved_bytes": self._bytes(self.saved),
             "saved": [{"name": b.tensor, "role": b.role, "bytes": self._bytes([b])} for b in self.saved],
-            "temporary_bytes": max((self.buffers(self.temporaries(d)) for d in PASSES), default=0)
+            "temporary_bytes": max((self.buffers(held) for d in PASSES for held in self.temporaries(d)), default=0)
             if self.sizes is not None else None,
             "jacobian_bytes": self.number(self.jacobian),
             "kernels": [self._kernel(k) for k in self.kernels],
@@ -139,20 +142,15 @@ class Report:
     def symbolic(self) -> dict[str, Any]:
         return {
             "flops": {d: text(self.flops[d], self.program) for d in PASSES},
-            "bytes": {d: self._sum(self.traffic(d)) for d in PASSES},
-            "saved_bytes": self._sum(self.saved),
-            "temporary_bytes": {d: self._sum(self.temporaries(d)) for d in PASSES},
+            "bytes": {d: str(self._sum(self.traffic(d))) for d in PASSES},
+            "saved_bytes": str(self._sum(self.saved)),
+            "temporary_bytes": {d: greatest(self._sum(held) for held in self.temporaries(d)) for d in PASSES},
             "jacobian_bytes": text(self.jacobian, self.program),
             "jacobians": {f"d{o}/d{i}": text(n, self.program) for o, i, n in self.jacobians},
         }
 
-    def _sum(self, what: Iterable[Buffer]) -> str:
-        counts: dict[str, int] = {}
-        for b in what:
-            t = buffer_text(b, self.plan)
-            head, _, rest = t.partition("*")
-            counts[rest] = counts.get(rest, 0) + int(head)
-        return " + ".join(f"{n}*{c}" if c else str(n) for c, n in counts.items()) or "0"
+    def _sum(self, what: Iterable[Buffer]) -> Sum:
+        return collected((item_bytes(b, self.plan), b.count.replace("size_", "")) for b in what)
 
     def _estimate(self) -> dict[str, Any]:
         if not self.gpu or self.sizes is None:

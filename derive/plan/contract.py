@@ -8,6 +8,7 @@ from derive.plan import ir
 from derive.plan.inplace import in_place
 from derive.plan.launches import SHORT
 from derive.plan.records import Contract, Kernel, Nest, Pass, Plan
+from derive.plan.sums import collected
 from derive.plan.tiles import Contraction
 from derive.plan.work import moved, work
 
@@ -64,4 +65,4 @@ def _bytes(plan: Plan, p: Pass) -> str:
     """Each buffer that a kernel reads or writes, once a kernel."""
     wide = 8 if plan.dtype == "float64" else 4
     item = {"T": {"float16": 2, "bfloat16": 2}.get(plan.dtype, wide), "compute": wide, "ids": 4, "short": 2}
-    return " + ".join(f"{item[b.dtype]}*{b.count}" for k in p.kernels for bs in moved(k) for b in bs) or "0"
+    return str(collected((item[b.dtype], b.count) for k in p.kernels for bs in moved(k) for b in bs))
