@@ -84,7 +84,7 @@ def test_against_add_at(name: str, scatter: str) -> None:
 @pytest.mark.parametrize("length", [0, 1, 2, 255, 4095, 4096, 4097, 8193, 20000])
 @pytest.mark.parametrize("kind", ["spread", "hot", "one", "rising", "falling"])
 def test_long_rows(length: int, kind: str) -> None:
-    """Chunks that a block sorts, runs that are merged, rows of more than one part."""
+    """One chunk that a block sorts, several, the last of them short; rows of more than one part."""
     rows = 50
     spread = RNG.integers(0, rows, length)
     hot = np.where(RNG.uniform(size=length) < 0.7, 3, spread)
@@ -93,6 +93,26 @@ def test_long_rows(length: int, kind: str) -> None:
     dy = RNG.standard_normal((length, 2))
     found = gradient("Y[t,c] = E[ids[t],c]", {"E": np.zeros((rows, 2)), "ids": ids}, dy, "E")
     np.testing.assert_allclose(found, added((rows, 2), ids, dy), atol=1e-11)
+
+
+@pytest.mark.parametrize("width", [1, 2, 5, 31, 33, 70])
+def test_rows_of_any_width(width: int) -> None:
+    """Lines of 1 to 32 threads a row, and rows that several blocks share; tiles that the last row does not fill."""
+    ids = np.where(RNG.uniform(size=9000) < 0.3, 12, RNG.integers(0, 13, 9000))
+    dy = RNG.standard_normal((9000, width))
+    found = gradient("Y[t,c] = E[ids[t],c]", {"E": np.zeros((13, width)), "ids": ids}, dy, "E")
+    np.testing.assert_allclose(found, added((13, width), ids, dy), atol=1e-11)
+
+
+@pytest.mark.parametrize("text", ["Y[t,c] = X[p[t],c]**3", "Y[b,t,c] = X[b,p[b,t],c]**3"])
+def test_values_that_depend_on_the_row(text: str) -> None:
+    """A part reads its row from the ids of its places; a single place, from where it stands in the order."""
+    batches = (2,) if "b" in text else ()
+    x, p = RNG.standard_normal((*batches, 3, 4)), RNG.integers(0, 3, (*batches, 700))
+    at = (np.arange(2)[:, None], p) if batches else p
+    dy = RNG.standard_normal((*batches, 700, 4))
+    np.testing.assert_allclose(gradient(text, {"X": x, "p": p}, dy, "X"), added(x.shape, at, 3 * x[at] ** 2 * dy),
+                               atol=1e-10)
 
 
 def test_rows_that_nobody_addresses_and_tables_of_no_rows() -> None:
