@@ -157,8 +157,8 @@ def _sums(
         writes=tuple(b for b in context.buffers.values() if b.name in written),
         sizes=made.sizes(context, *used),
         shape=Scatter(
-            count, made.target, made.count, made.width, row, along, head, place, body, row in ir.names_in(body), value,
-            total, after, made.order.name, made.starts.name, made.parts.name,
+            count, made.target, made.count, made.width, row, along, head, place, body, value, total,
+            after, made.order.name, made.starts.name, made.parts.name,
         ),
         launch=Launch((f"blocks({tiles}, 1)", "1", "1"), (str(SUMMERS), "1", "1")),
         accumulates=bool(accumulate & stored),

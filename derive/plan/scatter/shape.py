@@ -54,7 +54,7 @@ class Scatter(Shape):
     """A block a tile of rows: it sums over the places of its rows, whole parts at once; then `after` for each element.
 
     `row` and `along` count the rows and what a row holds, `target` and `width` of them; `body` sets `value`, what one
-    of the `places` adds, and reads `row` if `by_row`.
+    of the `places` adds.
     """
 
     count: Text
@@ -66,7 +66,6 @@ class Scatter(Shape):
     head: Block
     place: str
     body: Block
-    by_row: bool
     value: str
     total: str
     after: Block
