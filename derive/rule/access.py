@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from derive import expr as E
 from derive.expr import Cmp, Expr, Get, Index, Num, Reduce, Where
-from derive.program import Program, Statement
+from derive.program import Program, Statement, Tensor
 from derive.rule.arrays import ATOM, MUL, Array, aligned, union
 from derive.rule.places import Places
 from derive.rule.windows import window
@@ -20,6 +20,7 @@ class AccessPrinter:
     def __init__(self, program: Program, names: set[str], places: Places, moved: Mapping[str, str]):
         self.inputs, self.names, self.places, self.made = program.inputs, names, places, 0
         self.moved = moved  # tensor, as extents name it -> what it is called here
+        self.given: tuple[Tensor, ...] = ()  # inputs of the formula, read or not
         self.axes = {t.name: t.axes for t in program.inputs}
         self.axes |= {s.name: tuple(i.extent for i in s.indices) for s in program.statements}
 
@@ -107,8 +108,7 @@ class AccessPrinter:
     def scatter(self, s: Statement, terms: list[Expr]) -> list[str]:
         """`dX = rest`, then one `np.add.at` for each scattered term."""
         rest = E.add(*(t for t in E.terms(s.expr) if t not in terms))
-        shape = ", ".join(self.size(i.extent) for i in s.indices)
-        start = f"np.zeros(({shape}{',' * (len(s.indices) == 1)}))"
+        start = self.zeros(s)
         lines = [f"{s.name} = {start}"]
         if rest is not E.ZERO:
             a = self.array(rest, s.indices)
@@ -119,6 +119,14 @@ class AccessPrinter:
             assert line is not None
             lines.append(line)
         return lines
+
+    def zeros(self, s: Statement) -> str:
+        """Zeros of the shape of `s`: of an input's shape and type for its gradient."""
+        axes = tuple(i.extent for i in s.indices)
+        if any(s.name == f"d{t.name}" and t.axes == axes for t in self.given):
+            return f"np.zeros_like({s.name[1:]})"
+        shape = ", ".join(self.size(x) for x in axes)
+        return f"np.zeros(({shape}{',' * (len(axes) == 1)}))"
 
     def _window(self, t: Expr, s: Statement) -> str | None:
         """`dX[1:size_t + 1] += value`, or `np.add.at` where places may meet; None for any other term."""

@@ -161,6 +161,8 @@ class NumPyPrinter(AccessPrinter):
                 return Array(f"1/{below.at(MUL + 1)}", below.axes, MUL)
             base = self.array(e.base, scope, guarded).real
             if q == Fraction(1, 2):
+                if _steady(e):
+                    return Array(f"{base.at(ATOM)}**0.5", (), POW)
                 return Array(f"np.sqrt({base.code})", base.axes)
             return Array(f"{base.at(ATOM)}**{number(q)}", base.axes, POW)
         base = Array(repr(float(e.base.value)), ()) if isinstance(e.base, Num) else self.array(e.base, scope, guarded)
@@ -184,7 +186,8 @@ class NumPyPrinter(AccessPrinter):
                 return Array(f"{a[0].at(MUL)}//{a[1].at(UNARY)}", want, MUL)
             case "mod":
                 return Array(f"{a[0].at(MUL)}%{a[1].at(UNARY)}", want, MUL)
-        return Array(f"{UFUNCS[e.fn]}({', '.join(x.code for x in a)})", want)
+        code = f"{UFUNCS[e.fn]}({', '.join(x.code for x in a)})"
+        return Array(f"float({code})" if _steady(e) else code, want)
 
     def _one_plus_exp(self, e: Call, scope: tuple[Index, ...], guarded: bool) -> Array:
         """The denominator of a sigmoid."""
@@ -271,6 +274,7 @@ def numpy_program(program: Program, given: Program | None = None) -> list[str]:
 def _printed(program: Program, given: Program | None, moved: dict[str, str]) -> list[str]:
     names = program.names | (given.names if given else set())
     printer = NumPyPrinter(program, names, Places(given or program), moved)
+    printer.given = given.inputs if given else ()
     printer.masked = _masked(*(p.statements for p in (given, program) if p))
     return [line for s in program.statements for line in _statement(printer, s)]
 
@@ -283,14 +287,12 @@ def _statement(p: NumPyPrinter, s: Statement) -> list[str]:
     scattered = [t for t in E.terms(s.expr) if p.scatters(t, s)]
     if scattered:
         return p.scatter(s, scattered)
-    return [f"{s.name} = {finished(p, p.array(s.expr, s.indices), s.indices)}"]
+    a = p.array(s.expr, s.indices)
+    return [f"{s.name} = {p.zeros(s) if a.code == '0' else finished(p, a, s.indices)}"]
 
 
 def finished(p: NumPyPrinter, a: Array, want: tuple[Index, ...]) -> str:
     """The code of `a` with exactly the axes `want`."""
-    if a.code == "0":
-        shape = ", ".join(p.size(i.extent) for i in want)
-        return f"np.zeros(({shape}{',' * (len(want) == 1)}))"
     a = a.real
     if a.axes == want:
         return a.code
@@ -355,6 +357,12 @@ def _logsumexp(p: NumPyPrinter, s: Statement, e: Reduce) -> list[str]:
     axes = tuple(len(s.indices) + n for n in range(len(inner)))
     axis = str(axes[0]) if len(axes) == 1 else str(axes)
     return [*lines, f"{s.name} = np.log(np.sum(np.exp({u} - {m}), axis={axis})) + np.squeeze({m}, axis={axis})"]
+
+
+def _steady(e: Expr) -> bool:
+    """Whether `e` is one number, of sizes, parameters and constants: as Python's it leaves an array's float32 as it is,
+    where NumPy's own scalar would make it float64."""
+    return not e.free and not E.tensors(e)
 
 
 def value_of(value: Fraction) -> float:

@@ -81,6 +81,12 @@ def _call(name: str, *nodes: ast.expr) -> ast.Call:
     return ast.Call(ast.Name(name, ast.Load()), list(nodes), [])
 
 
+def _single(x: Any) -> Any:
+    """Reals in float32: NumPy's own scalars, as the root of a size, would make a float32 array one of float64."""
+    real = isinstance(x, (float, np.floating)) or (isinstance(x, np.ndarray) and x.dtype.kind == "f")
+    return np.asarray(x, np.float32) if real else x
+
+
 def cancels(value: Array, spread: float, dtype: str) -> bool:
     """Whether an array is 0 but for rounding, if noise of that type's rounding moves it by `spread`."""
     return bool(np.max(np.abs(value), initial=0.0) <= CANCELLED * spread / ROUNDOFF[dtype])
@@ -200,6 +206,15 @@ class Runnable:
     def run(self, sample: Sample) -> dict[str, Array]:
         """Outputs by name and gradients as `d<input>`, in float64."""
         return self._run(self.plain, {n: a.copy() for n, a in sample.arrays.items()}, sample)
+
+    def single(self, sample: Sample) -> dict[str, Array]:
+        """The same with the result of every operation rounded to float32: what overflows there is infinite."""
+        space: dict[str, Any] = {n: _single(a.copy()) for n, a in sample.arrays.items()}
+        space |= {NOISY: _single, WRITTEN: _single, NAMED: _single}
+        space[ADDED] = lambda a, b, sign: _single(a + sign * b)
+        space[SUMMED] = lambda f, *args, **more: _single(f(*args, **more))
+        given = {o: _single(np.asarray(d)) for o, d in sample.cotangents.items()}
+        return self._run(self.noisy, space, replace(sample, cotangents=given))
 
     def perturbed(self, sample: Sample, dtype: str, seed: int, plain: bool = False) -> dict[str, Array]:
         """The same with the rounding of kernels of that type: 16-bit ones compute in float32 and round outputs.
