@@ -13,10 +13,8 @@ from typing import Any
 import click
 
 import derive
+from derive.commands import options
 from derive.errors import DeriveError, FileError
-
-DTYPES = ("float32", "float64", "float16", "bfloat16")
-
 
 LATER = ("export", "cost", "check", "profile", "sanitize")  # each `derive/commands/<name>.py`, loaded when asked for
 
@@ -65,16 +63,6 @@ def main() -> None:
     """
 
 
-dtype_option = click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True,
-                            help="Type of the real arrays.")
-plan_option = click.option("--plan", type=click.Choice(["fused", "unfused"]), default="fused", show_default=True,
-                           help="Attention in tiles, or with its scores in memory.")
-scatter_option = click.option("--scatter", type=click.Choice(["deterministic", "atomic"]), default="deterministic",
-                              show_default=True, help="Sums in order, or by atomics: faster, and bits vary.")
-size_option = click.option("--size", "size", multiple=True, metavar="LETTER=N",
-                           help="Extent of an index, as t=5; may be repeated.")
-
-
 def heading(text: str) -> str:
     return click.style(text, bold=True)
 
@@ -121,9 +109,9 @@ def rule(op: str, wrt: tuple[str, ...], steps: bool, form: str) -> None:
 @click.argument("op", nargs=-1, required=True)
 @click.option("-o", "--output", "folder", required=True, type=click.Path(path_type=Path), metavar="DIR",
               help="Where the operations' folders go.")
-@dtype_option
-@plan_option
-@scatter_option
+@options.dtype
+@options.plan
+@options.scatter
 @click.option("--nvrtc", is_flag=True, help="Compile too, and keep registers and spills in contract.json.")
 def emit(op: tuple[str, ...], folder: Path, dtype: str, plan: str, scatter: str, nvrtc: bool) -> None:
     """Write CUDA kernels and a CuPy wrapper for each OP.
@@ -152,11 +140,11 @@ def emit(op: tuple[str, ...], folder: Path, dtype: str, plan: str, scatter: str,
               help="Each input by name; cotangents as dY.")
 @click.option("--output", required=True, type=click.Path(path_type=Path), metavar="OUT.npz",
               help="Each output by name; gradients as dX.")
-@dtype_option
+@options.dtype
 @click.option("--executor", type=click.Choice(["auto", "cupy", "emulator"]), default="auto", show_default=True)
-@size_option
-@plan_option
-@scatter_option
+@options.size
+@options.plan
+@options.scatter
 def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tuple[str, ...], plan: str,
         scatter: str) -> None:
     """Run the emitted kernels of OP on given arrays.
@@ -175,8 +163,8 @@ def run(op: str, inputs: Path, output: Path, dtype: str, executor: str, size: tu
 @main.command()
 @click.argument("op", nargs=-1)
 @click.option("--all", "every", is_flag=True, help="The whole catalogue.")
-@dtype_option
-@size_option
+@options.dtype
+@options.size
 @click.option("--check", is_flag=True, help="Run check mode too: bounds, races, uninitialised reads (slow).")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random data.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import click
 
+from derive.commands import options
 from derive.commands.source import find, sizes
+from derive.commands.units import iec_bytes
 from derive.cost import Report, report
 from derive.cost.gpus import GPUS
 from derive.cost.report import PASSES
@@ -16,19 +18,21 @@ from derive.errors import NotationError
 
 @click.command("cost")
 @click.argument("op")
-@click.option("--size", "size", multiple=True, metavar="LETTER=N", help="Extent of an index; may be repeated.")
-@click.option("--dtype", type=click.Choice(["float32", "float64", "float16", "bfloat16"]), default="float32",
-              show_default=True)
+@options.size
+@options.dtype
+@options.plan
+@options.scatter
 @click.option("--gpu", type=click.Choice(list(GPUS)), help="Add a roofline estimate from its data sheet.")
 @click.option("--plot", type=click.Path(path_type=Path), metavar="FILE", help="Draw the roofline (needs matplotlib).")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def command(op: str, size: tuple[str, ...], dtype: str, gpu: str | None, plot: Path | None, as_json: bool) -> None:
+def command(op: str, size: tuple[str, ...], dtype: str, plan: str, scatter: str, gpu: str | None, plot: Path | None,
+            as_json: bool) -> None:
     """Count what OP costs: symbolic in its index letters, and in numbers when all sizes are given.
 
     One addition, product, quotient, maximum or function call is one FLOP; a sum over n terms is n additions, so that
     a matrix product is 2*M*N*K. Bytes are each buffer that a kernel reads or writes, once a kernel.
     """
-    found = report(find(op).op, sizes(size), dtype, gpu)
+    found = report(find(op).op, sizes(size), dtype, gpu, plan, scatter)
     if gpu is not None and found.sizes is None:
         raise NotationError("an estimate needs every size", value=f"--gpu {gpu}", hint="as in --size m=64 --size n=32")
     if plot is not None:
@@ -45,11 +49,11 @@ def table(r: Report) -> str:
     j, s = r.json(), r.symbolic()
     rows = [("FLOPs forward", _number(j["flops"]["forward"]), s["flops"]["forward"]),
             ("FLOPs backward", _number(j["flops"]["backward"]), s["flops"]["backward"]),
-            ("bytes forward", _size(j["bytes"]["forward"]), s["bytes"]["forward"]),
-            ("bytes backward", _size(j["bytes"]["backward"]), s["bytes"]["backward"]),
-            ("saved", _size(j["saved_bytes"]), ", ".join(b.tensor for b in r.saved) or "nothing beyond the inputs"),
-            ("temporaries", _size(j["temporary_bytes"]), "at most at once" if r.sizes else "depend on the sizes"),
-            ("Jacobian never built", _size(j["jacobian_bytes"]), s["jacobian_bytes"])]
+            ("bytes forward", iec_bytes(j["bytes"]["forward"]), s["bytes"]["forward"]),
+            ("bytes backward", iec_bytes(j["bytes"]["backward"]), s["bytes"]["backward"]),
+            ("saved", iec_bytes(j["saved_bytes"]), ", ".join(b.tensor for b in r.saved) or "nothing beyond the inputs"),
+            ("temporaries", iec_bytes(j["temporary_bytes"]), "at most at once" if r.sizes else "depend on the sizes"),
+            ("Jacobian never built", iec_bytes(j["jacobian_bytes"]), s["jacobian_bytes"])]
     out = [f"{name:21}{number:>14}  {symbolic}" for name, number, symbolic in rows]
     for d in PASSES:
         titles = f"{'FLOPs':>14}{'bytes':>14}{'FLOPs/byte':>12}" if r.sizes is not None else ""
@@ -57,13 +61,13 @@ def table(r: Report) -> str:
         for k in j["kernels"]:
             if k["direction"] == d:
                 time = f"  {_seconds(k['estimated_seconds'])} (estimate)" if "estimated_seconds" in k else ""
-                numbers = f"{_number(k['flops']):>14}{_size(k['bytes']):>14}"
+                numbers = f"{_number(k['flops']):>14}{iec_bytes(k['bytes']):>14}"
                 numbers += f"{k['intensity'] if k['intensity'] is not None else '':>12}{time}"
                 out.append(f"  {k['name']:32}{k['plan']:12}{numbers if r.sizes is not None else ''}".rstrip())
     if r.unfused is not None and r.sizes is not None:
         u = r.unfused.json()
-        out += ["", f"without the fused kernels: bytes {_size(u['bytes']['forward'])} and "
-                    f"{_size(u['bytes']['backward'])}, saved {_size(u['saved_bytes'])}"]
+        out += ["", f"without the fused kernels: bytes {iec_bytes(u['bytes']['forward'])} and "
+                    f"{iec_bytes(u['bytes']['backward'])}, saved {iec_bytes(u['saved_bytes'])}"]
     if "estimate" in j:
         e = j["estimate"]
         out += ["", f"estimate for {e['gpu']} ({e['source']}): " + ", ".join(
@@ -82,12 +86,3 @@ def _number(n: int | None) -> str:
 
 def _seconds(t: float) -> str:
     return f"{t * 1e6:.3g} us"
-
-
-def _size(n: int | None) -> str:
-    if n is None:
-        return ""
-    for unit, power in (("TiB", 40), ("GiB", 30), ("MiB", 20), ("KiB", 10)):
-        if n >= 1 << power:
-            return f"{n / (1 << power):,.2f} {unit}"
-    return f"{n} B"

@@ -6,19 +6,22 @@ import json
 
 import click
 
+from derive.commands import options
 from derive.commands.source import find, sizes
+from derive.commands.units import iec_bytes
 from derive.profile import Profile, profile
-from derive.run import DTYPES
 
 
 @click.command("profile")
 @click.argument("op")
-@click.option("--size", "size", multiple=True, metavar="LETTER=N", help="Extent of an index; may be repeated.")
-@click.option("--dtype", type=click.Choice(list(DTYPES)), default="float32", show_default=True)
+@options.size
+@options.dtype
+@options.plan
+@options.scatter
 @click.option("--pass", "direction", type=click.Choice(["backward", "forward", "both"]), default="backward",
               show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
-def command(op: str, size: tuple[str, ...], dtype: str, direction: str, as_json: bool) -> None:
+def command(op: str, size: tuple[str, ...], dtype: str, plan: str, scatter: str, direction: str, as_json: bool) -> None:
     """Count what OP's kernels ask of memory, without a GPU.
 
     Each kernel runs on the emulator. `must` is each of its buffers once; `requested` what its threads load and store;
@@ -26,7 +29,7 @@ def command(op: str, size: tuple[str, ...], dtype: str, direction: str, as_json:
     must. Bank conflicts are extra cycles. Registers and spills come from NVRTC, where it is installed.
     """
     source = find(op)
-    found = profile(source.op, sizes(size), dtype, direction, source.data)
+    found = profile(source.op, sizes(size), dtype, direction, source.data, attention=plan, scatter=scatter)
     click.echo(json.dumps(found.json(), indent=2, ensure_ascii=False) if as_json else table(found))
 
 
@@ -40,16 +43,9 @@ def table(p: Profile) -> str:
     for row in [*j["kernels"], {"name": "total", **j["total"]}]:
         ratio = "" if row["ratio"] is None else f"{row['ratio']:.3f}"
         used = ["" if row.get(n) is None else str(row[n]) for n in ("registers", "spill_bytes")]
-        out.append(f"{row['name']:34}{_size(row['must_bytes']):>12}{_size(row['requested_bytes']):>12}"
-                   f"{_size(row['device_bytes']):>12}{ratio:>8}{row['coalescing']:>11.1%}{row['bank_conflicts']:>11,}"
+        out.append(f"{row['name']:34}{iec_bytes(row['must_bytes']):>12}{iec_bytes(row['requested_bytes']):>12}"
+                   f"{iec_bytes(row['device_bytes']):>12}{ratio:>8}{row['coalescing']:>11.1%}{row['bank_conflicts']:>11,}"
                    f"{row['barriers']:>10,}{used[0]:>11}{used[1]:>8}")
     if p.why:
         out += ["", *(f"  {w}" for w in p.why)]
     return "\n".join(out)
-
-
-def _size(n: int) -> str:
-    for unit, power in (("GB", 9), ("MB", 6), ("KB", 3)):
-        if n >= 10**power:
-            return f"{n / 10**power:,.2f} {unit}"
-    return f"{n} B"

@@ -163,7 +163,7 @@ class Report:
 
 
 def report(op: Operation, sizes: Mapping[str, int] | None = None, dtype: str = "float32",
-           gpu: str | None = None) -> Report:
+           gpu: str | None = None, attention: str = "fused", scatter: str = "deterministic") -> Report:
     """Count an operation.
 
     Args:
@@ -171,16 +171,17 @@ def report(op: Operation, sizes: Mapping[str, int] | None = None, dtype: str = "
         sizes: extents by letter; without all of them the report is symbolic only.
         dtype: float32, float64, float16 or bfloat16.
         gpu: one of `GPUS`, for a roofline estimate.
+        attention, scatter: as `make_plan` takes them.
 
     Raises:
         ShapeError: a size contradicts the formula, or names no index.
     """
     d = op.derivation
     backward = d.backward if d.backward.outputs else None
-    plan = make_plan(d.forward, backward, dtype)
+    plan = make_plan(d.forward, backward, dtype, attention=attention, scatter=scatter)
     found = _counted(op, plan, sizes or {}, gpu)
     if any(k.plan == "attention" for k in found.kernels):
-        plain = make_plan(d.forward, backward, dtype, attention="unfused")
+        plain = make_plan(d.forward, backward, dtype, attention="unfused", scatter=scatter)
         found = replace(found, unfused=_counted(op, plain, sizes or {}, gpu))
     return found
 

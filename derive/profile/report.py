@@ -9,13 +9,13 @@ from typing import Any
 from derive.cost import report
 from derive.emulator.count import SECTOR, Area, Counters
 from derive.operation import Operation
+from derive.plan import make_plan
 from derive.plan.names import clean
 from derive.plan.records import Kernel, Pass
 from derive.profile.drive import FILL, Profiled, Run, default_sizes
 from derive.profile.usage import Target, target, usages
 from derive.validate.data import Drawer
 from derive.validate.formula import read
-from derive.validate.kernels import plan_of
 
 PASSES = {"forward": ("forward",), "backward": ("backward",), "both": ("forward", "backward")}
 
@@ -127,7 +127,7 @@ class Profile:
 
 
 def profile(op: Operation, sizes: Mapping[str, int] | None = None, dtype: str = "float32", direction: str = "backward",
-            data: Mapping[str, str] | None = None) -> Profile:
+            data: Mapping[str, str] | None = None, attention: str = "fused", scatter: str = "deterministic") -> Profile:
     """Run an operation's kernels in count mode.
 
     Args:
@@ -136,17 +136,19 @@ def profile(op: Operation, sizes: Mapping[str, int] | None = None, dtype: str = 
         dtype: float32, float64, float16 or bfloat16.
         direction: backward, forward or both.
         data: input -> `positive` or `unit`, where normal numbers would not do.
+        attention, scatter: as `make_plan` takes them.
 
     Raises:
         DeriveError: a size contradicts the formula, or there is no C++ compiler.
     """
-    plan = plan_of(op, dtype)
+    d = op.derivation
+    plan = make_plan(d.forward, d.backward if d.backward.outputs else None, dtype, attention=attention, scatter=scatter)
     drawer = Drawer(read(op.text), data or {}, sizes or {})
     sample = drawer.sample(default_sizes(drawer) | dict(sizes or {}))
-    emitted = Profiled(op.name, op.derivation.forward, plan)
+    emitted = Profiled(op.name, d.forward, plan)
     emitted.run(sample)
     known = {x: n for x, n in sample.extents.items() if x in dict(op.program.letters)}
-    counted = report(op, known, dtype)
+    counted = report(op, known, dtype, attention=attention, scatter=scatter)
     flops = {k.name: counted.number(k.flops) for k in counted.kernels}
     targets = usages(op.name, plan) or {}
     launches: list[Launched] = []

@@ -193,6 +193,20 @@ def test_a_scatter_adds_each_element_once() -> None:
     assert found.json()["flops"] == {"forward": 0, "backward": B * S * D}
 
 
+def test_the_plan_is_the_one_asked_for() -> None:
+    """By atomics the gradient is set to zero and then added to; without tiles, no kernel is fused attention."""
+    def kernels(*words: str) -> list[dict[str, Any]]:
+        done = CliRunner().invoke(command, [*words, "--json"])
+        assert done.exit_code == 0, done.output
+        found: list[dict[str, Any]] = json.loads(done.output)["kernels"]
+        return [k for k in found if k["direction"] == "backward"]
+
+    assert [k["name"] for k in kernels("embedding", "--scatter", "atomic")] == ["backward_dE_zeros", "backward_dE"]
+    assert [k["name"] for k in kernels("embedding")] == ["backward_dE_order", "backward_dE_parts", "backward_dE"]
+    assert "attention" in {k["plan"] for k in kernels("attention")}
+    assert "attention" not in {k["plan"] for k in kernels("attention", "--plan", "unfused")}
+
+
 def test_a_gather_reads_what_it_gathers() -> None:
     op = derive.parse("input X[b,s,v]\nY[b,s] = X[b,s,labels[b,s]]")
     assert report(op, {"b": B, "s": S, "v": V}).json()["bytes"]["forward"] == B * S * (4 + 8 + 4)

@@ -105,10 +105,24 @@ def test_an_operation_without_gradients() -> None:
     assert shown("adamw", "--size", "i=16384", "--pass", "forward")["total"]["ratio"] < 1.001
 
 
+def test_the_plan_is_the_one_asked_for() -> None:
+    """Atomics read and write the gradient once more; without tiles, scores pass through memory."""
+    sizes = ("--size", "v=64", "--size", "d=32", "--size", "b=4", "--size", "s=64")
+    atomic = shown("embedding", *sizes, "--scatter", "atomic")
+    assert [k["name"] for k in atomic["kernels"]] == ["backward_dE_zeros", "backward_dE"]
+    assert "backward_dE both reads and writes dE (8192 bytes)" in atomic["total"]["why"]
+    sizes = ("--size", "b=1", "--size", "h=2", "--size", "t=64", "--size", "s=64", "--size", "d=16")
+    fused, unfused = (shown("attention", *sizes, "--plan", plan) for plan in ("fused", "unfused"))
+    assert {k["plan"] for k in fused["kernels"]} >= {"attention"}
+    assert "attention" not in {k["plan"] for k in unfused["kernels"]}
+    assert any("between kernels" in w and f"{2 * 4 * 2 * 64 * 64} bytes" in w for w in unfused["total"]["why"])
+
+
 def test_table_and_errors() -> None:
     run = CliRunner().invoke
     done = run(main, ["profile", "layernorm", "--size", "b=2", "--size", "s=4", "--size", "d=32"])
     assert done.exit_code == 0
+    assert " KiB" in done.output
     assert "is read by backward" in done.output or "ratio" in done.output
     assert run(main, ["profile", "softmax", "--size", "q=4"]).exit_code == 2
     assert run(main, ["profile", "no_such_operation"]).exit_code == 2
