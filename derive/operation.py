@@ -86,6 +86,7 @@ class Operation:
             "op": self.name,
             "formula": self.text.strip(),
             "params": {n: value_of(v) for n, v in d.forward.params},
+            "sizes": {n: int(e[1:]) for n, e in self.program.letters if e.startswith("=")},
             "inputs": {t.name: {"axes": list(t.letters()), "dtype": "integer" if t.integer else "real"}
                        for t in self.program.inputs},
             "outputs": {o: {"axes": _letters(d.forward.axes(o))} for o in d.forward.outputs},
@@ -188,17 +189,24 @@ class Gradient:
         """The rule as its matrix form shows it, with probabilities by name."""
         return shown(self.rule, self.of.program.statements, self.of.derivation.forward.statements)
 
+    @cached_property
+    def _written(self) -> tuple[str, list[str], dict[str, int]]:
+        """The rule, its definitions, and the letters of both that have extents of their own."""
+        own = {s.name for s in self.of.program.statements}
+        mine = [s for s in self.forward_statements if s.name not in own]
+        letters = self.letters
+        rule = statement_text(self.rule, letters)
+        return rule, [statement_text(s, letters) for s in (*mine, *self.statements[:-1])], letters.sizes
+
     @property
     def index(self) -> str:
         """The rule in indices, in the notation."""
-        return statement_text(self.rule, self.letters)
+        return self._written[0]
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Letters of `index` that run over a number of values which the formula does not state: size l = 2."""
-        letters = self.letters
-        statement_text(self.rule, letters)
-        return letters.sizes
+        """Letters of `index` and `definitions` that run over so many values, which the formula does not state."""
+        return self._written[2]
 
     @property
     def latex(self) -> str:
@@ -214,9 +222,7 @@ class Gradient:
     @property
     def definitions(self) -> list[str]:
         """What the rule's names stand for, beside the formula's own: forward values first, then adjoints."""
-        own = {s.name for s in self.of.program.statements}
-        mine = [s for s in self.forward_statements if s.name not in own]
-        return [statement_text(s, self.letters) for s in (*mine, *self.statements[:-1])]
+        return self._written[1]
 
     @property
     def numpy(self) -> list[str]:
@@ -231,7 +237,7 @@ class Gradient:
 
     def json(self) -> dict[str, Any]:
         return {"axes": self.axes, "matrix": self.matrix, "index": self.index, "latex": self.latex,
-                "matrix_latex": self.matrix_latex, "definitions": self.definitions, "nodes": self.nodes}
+                "matrix_latex": self.matrix_latex, "definitions": self.definitions, "sizes": self.sizes, "nodes": self.nodes}
 
     @cached_property
     def op(self) -> Operation:

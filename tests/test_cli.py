@@ -35,6 +35,16 @@ def test_an_error_in_a_file_has_the_line_of_the_file(tmp_path: Path) -> None:
     assert "line 4:" in command("rule", file).output
 
 
+def test_rule_json_says_how_far_letters_of_a_number_of_values_run() -> None:
+    found = json.loads(succeed("rule", "size p = 2; Y[h] = sum(p, s, K[h//4,s]*X[p,s])", "--format", "json"))
+    assert found["sizes"] == {"p": 2}
+    rule = found["gradients"]["K"]
+    (letter,) = rule["sizes"]
+    assert f"sum({letter}, " in rule["index"]
+    assert rule["sizes"][letter] == 4
+    assert found["gradients"]["X"]["sizes"] == {}
+
+
 def test_rule_json_is_the_contract() -> None:
     found = json.loads(succeed("rule", "softmax", "--format", "json"))
     assert found["op"] == "softmax"

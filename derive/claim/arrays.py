@@ -7,11 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
+from typing import TypeGuard
 
 from derive import expr as E
 from derive.claim.facts import Facts
 from derive.claim.functions import Functions, is_none
-from derive.claim.shaped import Algebra, Misfit, Shaped, condition
+from derive.claim.shaped import ONE, Algebra, Axis, Misfit, Shaped, condition, digits
 from derive.claim.source import MODULES, Claim
 from derive.expr import Expr, Index, Size
 from derive.program import FUNCTIONS
@@ -96,40 +97,66 @@ class ArrayReader(Functions):
             return self.algebra.tensor(name, tensors[name]).named(node.id)
         if name in dict(self.facts.program.params):
             return Shaped((), E.Param(name))
-        size = self.extent(node)
-        if size is not None:
-            return Shaped((), Size(size))
+        sizes = self.extents(node)
+        if sizes is not None:
+            return Shaped((), E.mul(*map(Size, sizes)))
         if name == "pi":
             return Shaped((), E.Const("pi"))
         raise self.claim.unknown(node, self.facts)
 
-    def extent(self, node: ast.expr) -> str | None:
-        """The extent that an index letter, `size(k)` or `X.shape[1]` stands for."""
+    def extents(self, node: ast.expr) -> tuple[str, ...] | None:
+        """The extents whose product `k`, `size(k)`, `X.shape[1]`, `len(X)` or `b*t` stands for."""
         letters = dict(self.facts.program.letters)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult):
+            sides = [self.extents(side) for side in (node.left, node.right)]
+            return None if None in sides else tuple(e for side in sides for e in side or ())
         if isinstance(node, ast.Name):
             folded = {n.lower(): e for n, e in letters.items()}
             name = node.id.removeprefix("size_")  # as the printed NumPy has it
-            return letters.get(name) or folded.get(name.lower())
+            found = letters.get(name) or folded.get(name.lower())
+            return None if found is None else (found,)
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and len(node.args) == 1:
             if node.func.id == "size":
-                return self.extent(node.args[0])
-            if node.func.id == "len" and (i := self.read(node.args[0]).axes[:1]):
-                return i[0].extent if i[0] is not None else None
-        if isinstance(node, ast.Subscript) and isinstance(node.value, ast.Attribute) and node.value.attr == "shape":
+                return self.extents(node.args[0])
+            if node.func.id == "len" and (axes := self.read(node.args[0]).axes):
+                return tuple(i.extent for i in axes[0])
+        if isinstance(node, ast.Subscript) and _is_shape(node.value) and not isinstance(node.slice, ast.Slice):
             array = self.read(node.value.value)
             axis = array.axes[self.algebra.place(array, self.claim.integer(node.slice))]
-            return axis.extent if axis is not None else None
+            return tuple(i.extent for i in axis)
         return None
 
-    def _length(self, node: ast.expr) -> Index | None:
-        """An axis for `ones(m, 1)`."""
-        if isinstance(node, ast.Constant) and isinstance(node.value, int):
-            return None if node.value == 1 else self.algebra.index(f"={node.value}")
-        found = self.extent(node)
+    def shape(self, node: ast.expr) -> list[tuple[str, ...] | None]:
+        """Lengths as a reshape takes them, each a product of extents, or None for a -1."""
+        if isinstance(node, ast.Tuple | ast.List):
+            return [n for x in node.elts for n in self.shape(x)]
+        if isinstance(node, ast.Starred):
+            return self.shape(node.value)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add):
+            return [*self.shape(node.left), *self.shape(node.right)]
+        if _is_shape(node):
+            return [tuple(i.extent for i in axis) for axis in self.read(node.value).axes]
+        if isinstance(node, ast.Subscript) and _is_shape(node.value) and isinstance(node.slice, ast.Slice):
+            first, last = (None if n is None else self.claim.integer(n) for n in (node.slice.lower, node.slice.upper))
+            return self.shape(node.value)[first:last]
+        if isinstance(node, ast.UnaryOp | ast.Constant):
+            number = self.claim.integer(node)
+            if number == -1:
+                return [None]
+            if number > 0:
+                return [() if number == 1 else (f"={number}",)]
+        found = self.extents(node)
         if found is None:
             raise self.claim.error("a length is an index letter or a number", node, value=ast.unparse(node),
-                                   hint="as in ones(m, 1), or X.shape[0]")
-        return self.algebra.index(found)
+                                   hint="as in ones(m, 1), X.shape[0], or b*t")
+        return [found]
+
+    def _length(self, node: ast.expr) -> Axis:
+        """An axis for `eye(m)`."""
+        (found,) = self.shape(node) or [None]
+        if found is None:
+            raise self.claim.error("a length is an index letter or a number", node, value=ast.unparse(node))
+        return tuple(map(self.algebra.index, found))
 
     # ------------------------------------------------------------------------------------ attributes, subscripts
 
@@ -145,24 +172,24 @@ class ArrayReader(Functions):
             if name in ("mT", "H"):
                 return self.algebra.swap(array, -1, -2)
             if name == "size":
-                return Shaped((), E.mul(*(Size(i.extent) for i in array.axes if i is not None)))
+                return Shaped((), E.mul(*(Size(i.extent) for i in array.indices)))
         raise self.claim.error(f".{node.attr} is not in a claim", node, value=ast.unparse(node),
                                hint="known: .T, .mT, .size, .shape[n], .sum(...), .mean(...), .transpose(...)")
 
     def _subscript(self, node: ast.Subscript) -> Shaped:
-        size = self.extent(node)
-        if size is not None:
-            return Shaped((), Size(size))
+        sizes = self.extents(node)
+        if sizes is not None:
+            return Shaped((), E.mul(*map(Size, sizes)))
         array = self.read(node.value)
         parts = list(node.slice.elts) if isinstance(node.slice, ast.Tuple) else [node.slice]
         used = sum(not is_none(p) and not _is_ellipsis(p) for p in parts)
         axes = list(array.axes)
-        out: list[Index | None] = []
-        places: list[tuple[Index, Shaped]] = []  # axes read at computed places, all broadcast together
+        out: list[Axis] = []
+        places: list[tuple[Axis, Shaped]] = []  # axes read at computed places, all broadcast together
         e, at, first = array.expr, 0, 0
         for p in parts:
             if is_none(p):
-                out.append(None)
+                out.append(ONE)
             elif _is_ellipsis(p):
                 rest = len(axes) - used
                 out += axes[at:at + rest]
@@ -177,19 +204,20 @@ class ArrayReader(Functions):
             else:
                 axis = axes[at]
                 first = first if places else len(out)
-                if axis is not None:
+                if axis:
                     places.append((axis, self._place(p, axis)))
                 at += 1
         if places:
             common, terms = self.algebra.broadcast([q for _, q in places], "the subscripts")
-            e = E.substitute(e, {axis: t for (axis, _), t in zip(places, terms, strict=True)})
+            for (axis, _), term in zip(places, terms, strict=True):
+                e = E.substitute(e, digits(term, axis))
             out[first:first] = common
         return Shaped((*out, *axes[at:]), e)
 
-    def _place(self, node: ast.expr, axis: Index) -> Shaped:
+    def _place(self, node: ast.expr, axis: Axis) -> Shaped:
         """A subscript: a number, counted from the end if negative, or an array of whole numbers."""
         if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            return Shaped((), E.add(Size(axis.extent), E.num(self.claim.integer(node))))
+            return Shaped((), E.add(E.mul(*(Size(i.extent) for i in axis)), E.num(self.claim.integer(node))))
         found = self.read(node)
         whole = (E.Num, E.Add, E.Mul, Size, Index, E.Where, E.Cmp, E.Logic, E.Truth)
         integers = {t.name for t in self.facts.program.inputs if t.integer}
@@ -252,6 +280,10 @@ class ArrayReader(Functions):
             return E.call(name, *(sorted(a, key=lambda x: x.key) if len(a) > 1 else a))
 
         return self.algebra.pointwise(apply, *map(self.read, args))
+
+
+def _is_shape(node: ast.expr) -> TypeGuard[ast.Attribute]:
+    return isinstance(node, ast.Attribute) and node.attr == "shape"
 
 
 def _is_ellipsis(node: ast.expr) -> bool:

@@ -6,10 +6,9 @@ import ast
 from abc import abstractmethod
 
 from derive import expr as E
-from derive.claim.shaped import Algebra, Misfit, Shaped, condition
+from derive.claim.shaped import Algebra, Axis, Misfit, Shaped, condition, place_in
 from derive.claim.source import Claim
-from derive.errors import DeriveError
-from derive.expr import Index, Size
+from derive.expr import Size
 
 
 class Functions:
@@ -22,10 +21,13 @@ class Functions:
     def read(self, node: ast.expr) -> Shaped: ...
 
     @abstractmethod
-    def extent(self, node: ast.expr) -> str | None: ...
+    def extents(self, node: ast.expr) -> tuple[str, ...] | None: ...
 
     @abstractmethod
-    def _length(self, node: ast.expr) -> Index | None: ...
+    def shape(self, node: ast.expr) -> list[tuple[str, ...] | None]: ...
+
+    @abstractmethod
+    def _length(self, node: ast.expr) -> Axis: ...
 
     def _axes(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]
               ) -> tuple[Shaped, tuple[int, ...] | None, bool]:
@@ -115,25 +117,45 @@ class Functions:
         return self.algebra.einsum(f"{''.join(one)},{''.join(two)}->{''.join(out)}", [a, b])
 
     def _do_reshape(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        """Axes of length one put in or taken out; nothing else keeps the places of the elements."""
+        """The same elements in the same order; lengths are letters, their products, `X.shape` and one -1."""
         array = self.read(args[0])
-        spec = list(args[1].elts) if len(args) == 2 and isinstance(args[1], ast.Tuple | ast.List) else args[1:]
-        left = [i for i in array.axes if i is not None]
-        out: list[Index | None] = []
-        for s in spec:
-            one = isinstance(s, ast.Constant) and s.value == 1
-            i = None if one else left.pop(0) if left else None
-            rest = isinstance(s, ast.UnaryOp) and self.claim.integer(s) == -1
-            if not one and (i is None or not (rest or self.extent(s) == i.extent)):
-                raise self._joins(node)
-            out.append(i)
-        if left:
-            raise self._joins(node)
-        return Shaped(tuple(out), array.expr)
+        lengths = self.shape(ast.Tuple(args[1:], ast.Load()))
+        if lengths.count(None) > 1:
+            raise self.claim.error("a reshape leaves one length open", node, value=ast.unparse(node))
+        return self.algebra.reshape(array, lengths)
 
-    def _joins(self, node: ast.Call) -> DeriveError:
-        return self.claim.error("a reshape that joins or cuts axes is not in a claim", node, value=ast.unparse(node),
-                                hint="an einsum, or matrix notation (dW = Xᵀ dY), says the same")
+    _do_view = _do_reshape
+
+    def _do_reshape_as(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        axes = self.read(args[1]).axes
+        return self.algebra.reshape(self.read(args[0]), [tuple(i.extent for i in axis) for axis in axes])
+
+    def _do_flatten(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        """All axes joined, or, as in torch, those from a first to a last."""
+        array = self.read(args[0])
+        given = [*args[1:], *options.values()]
+        first, last = (self.algebra.place(array, self.claim.integer(n))
+                       for n in (*given, *(ast.Constant(0), ast.Constant(-1))[len(given):]))
+        joined = tuple(i for axis in array.axes[first:last + 1] for i in axis)
+        return Shaped((*array.axes[:first], joined, *array.axes[last + 1:]), array.expr)
+
+    _do_ravel = _do_flatten
+
+    def _do_squeeze(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        array = self.read(args[0])
+        spec = options.get("axis", options.get("dim", args[1] if len(args) > 1 else None))
+        if spec is None:
+            return Shaped(tuple(axis for axis in array.axes if axis), array.expr)
+        place = self.algebra.place(array, self.claim.integer(spec))
+        if array.axes[place]:
+            raise Misfit(f"squeeze of axis {place}: {array}")
+        return Shaped((*array.axes[:place], *array.axes[place + 1:]), array.expr)
+
+    def _do_moveaxis(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        array = self.read(args[0])
+        source, target = (self.algebra.place(array, self.claim.integer(a)) for a in args[1:3])
+        order = [n for n in range(len(array.axes)) if n != source]
+        return self.algebra.transpose(array, (*order[:target], source, *order[target:]))
 
     def _do_norm(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         array, axes, keep = self._axes(node, args, options)
@@ -162,10 +184,10 @@ class Functions:
         return self.algebra.pointwise(lambda c, a, b: E.where(condition(c), a, b), *map(self.read, args))
 
     def _do_ones(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        lengths = list(args[0].elts) if len(args) == 1 and isinstance(args[0], ast.Tuple | ast.List) else args
-        if len(lengths) == 1 and isinstance(lengths[0], ast.Attribute) and lengths[0].attr == "shape":
-            return Shaped(self.read(lengths[0].value).axes, E.ONE)
-        return Shaped(tuple(self._length(a) for a in lengths), E.ONE)
+        lengths = self.shape(ast.Tuple(args, ast.Load()))
+        if None in lengths:
+            raise self.claim.error("a length is an index letter or a number", node, value=ast.unparse(node))
+        return Shaped(tuple(tuple(map(self.algebra.index, n or ())) for n in lengths), E.ONE)
 
     def _do_zeros(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         return Shaped(self._do_ones(node, args, options).axes, E.ZERO)
@@ -177,17 +199,16 @@ class Functions:
         return Shaped(self.read(args[0]).axes, E.ZERO)
 
     def _do_eye(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        i = self._length(args[0])
-        return self.algebra.diagonal(Shaped((i,), E.ONE))
+        return self.algebra.diagonal(Shaped((self._length(args[0]),), E.ONE))
 
     def _do_arange(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        i = self._length(args[0])
-        return Shaped((i,), i if i is not None else E.ZERO)
+        axis = self._length(args[0])
+        return Shaped((axis,), place_in(axis))
 
     def _do_onehot(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         ids = self.read(args[0])
-        i = self._length(args[1] if len(args) > 1 else options.get("num_classes", node))
-        return Shaped((*ids.axes, i), E.indicator(E.compare("==", ids.expr, i or E.ZERO)))
+        axis = self._length(args[1] if len(args) > 1 else options.get("num_classes", node))
+        return Shaped((*ids.axes, axis), E.indicator(E.compare("==", ids.expr, place_in(axis))))
 
     def _do_T(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         return self.algebra.transpose(self.read(args[0]))
@@ -212,10 +233,10 @@ class Functions:
         return self.algebra.insert(array, place if place >= 0 else place + len(array.axes) + 1)
 
     def _do_size(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
-        found = self.extent(node)
+        found = self.extents(node)
         if found is None:
             raise self.claim.error("size takes an index letter of the formula", node, value=ast.unparse(node))
-        return Shaped((), Size(found))
+        return Shaped((), E.mul(*map(Size, found)))
 
     def _do_len(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         return self._do_size(node, args, options)

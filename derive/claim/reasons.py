@@ -34,6 +34,8 @@ def misfit(claim: Claim, facts: Facts, why: Misfit) -> str:
         parts.append(f"wrong axis: {axis.code} is right")
     elif mended is not None:
         parts.append(f"it is right up to a transpose: {mended.code}")
+    elif (shaped := _mended(repairs.reshaped(claim), facts)) is not None:
+        parts.append(f"right in another shape: {shaped.code}")
     square = _square(claim, facts)
     if square:
         parts.append(square)

@@ -8,14 +8,17 @@ import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 
 from derive.claim.source import MODULES, Claim
 
 Change = Callable[[ast.expr], ast.expr | None]
+Place = int | tuple[int, ...]
 
 
 def transposes(claim: Claim) -> Iterator[Claim]:
-    """With `.T` put on or taken off one factor, two indices of one access swapped, or the factors of `@` swapped."""
+    """With `.T` put on or taken off one factor, two indices of one access or two lengths of a reshape swapped, or the
+    factors of `@` swapped."""
     if claim.matrix is not None:
         yield from _matrix_transposes(claim, claim.matrix)
         return
@@ -41,7 +44,8 @@ def signs(claim: Claim) -> Iterator[Claim]:
 def axes(claim: Claim) -> Iterator[Claim]:
     """With one reduction over another axis, or over one where it was over all; its axis kept or not."""
     for change in (_moved, _moved_and_kept):
-        for place in (0, 1, -1, -2):
+        places: list[Place] = [0, 1, -1, -2, *combinations(range(4), 2), *combinations(range(4), 3)]
+        for place in places:
             yield from _changed(claim, partial(change, place=place))
 
 
@@ -80,7 +84,18 @@ def _replaced(tree: ast.expr, at: int, change: Change) -> ast.expr | None:
     return tree
 
 
+def reshaped(claim: Claim) -> Iterator[Claim]:
+    """With the whole in the derivative's shape."""
+    if claim.matrix is None and isinstance(claim.left, ast.Name):
+        shape = ast.Attribute(claim.left, "shape", ast.Load())
+        yield from _changed(claim, lambda node: ast.Call(ast.Attribute(node, "reshape", ast.Load()), [shape], [])
+                            if ast.dump(node) == ast.dump(claim.right) else None)
+
+
 def _transposed(node: ast.expr) -> ast.expr | None:
+    if isinstance(node, ast.Call) and ast.unparse(node.func).endswith(".reshape") and len(node.args) == 2 and not (
+            isinstance(node.args[1], ast.Tuple)):
+        return ast.Attribute(ast.Call(node.func, node.args[::-1], []), "T", ast.Load())
     if isinstance(node, ast.Attribute) and node.attr in ("T", "mT"):
         return node.value
     if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Tuple) and len(node.slice.elts) == 2:
@@ -118,13 +133,20 @@ def _reduction(node: ast.expr) -> tuple[ast.Call, int] | None:
     return None
 
 
-def _moved(node: ast.expr, place: int) -> ast.expr | None:
+def _moved(node: ast.expr, place: Place) -> ast.expr | None:
     found = _reduction(node)
     if found is None:
         return None
     call, at = found
+    spec = next((k.value for k in call.keywords if k.arg in ("axis", "dim")), (*call.args[at:], None)[0])
+    if isinstance(place, tuple) and not (isinstance(spec, ast.Tuple | ast.List) and len(spec.elts) == len(place)):
+        return None  # as many axes as before
     rest = [k for k in call.keywords if k.arg not in ("axis", "dim")]
-    return ast.Call(call.func, call.args[:at], [ast.keyword("axis", ast.Constant(place)), *rest])
+    return ast.Call(call.func, call.args[:at], [ast.keyword("axis", _number(place)), *rest])
+
+
+def _number(place: Place) -> ast.expr:
+    return ast.Tuple([ast.Constant(n) for n in place], ast.Load()) if isinstance(place, tuple) else ast.Constant(place)
 
 
 def _kept(node: ast.expr) -> ast.expr | None:
@@ -135,7 +157,7 @@ def _kept(node: ast.expr) -> ast.expr | None:
     return ast.Call(found[0].func, found[0].args, [*rest, ast.keyword("keepdims", ast.Constant(True))])
 
 
-def _moved_and_kept(node: ast.expr, place: int) -> ast.expr | None:
+def _moved_and_kept(node: ast.expr, place: Place) -> ast.expr | None:
     moved = _moved(node, place)
     return None if moved is None else _kept(moved)
 

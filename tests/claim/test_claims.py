@@ -35,7 +35,7 @@ def claims(name: str) -> list[tuple[str, str, str]]:
 FACTS: dict[str, Facts] = {}
 
 
-FILES = ("articles.claims", "more.claims", "unusual.claims")
+FILES = ("articles.claims", "more.claims", "unusual.claims", "flattened.claims")
 
 
 @pytest.mark.parametrize(("formula", "expected", "claim"), [c for f in FILES for c in claims(f)],
