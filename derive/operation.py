@@ -236,8 +236,9 @@ class Gradient:
         return count_nodes(self.numpy)
 
     def json(self) -> dict[str, Any]:
-        return {"axes": self.axes, "matrix": self.matrix, "index": self.index, "latex": self.latex,
-                "matrix_latex": self.matrix_latex, "definitions": self.definitions, "sizes": self.sizes, "nodes": self.nodes}
+        return {"axes": self.axes, "matrix": self.matrix, "index": self.index, "sizes": self.sizes,
+                "definitions": self.definitions, "latex": self.latex, "matrix_latex": self.matrix_latex,
+                "nodes": self.nodes}
 
     @cached_property
     def op(self) -> Operation:

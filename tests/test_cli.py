@@ -40,7 +40,7 @@ def test_rule_json_says_how_far_letters_of_a_number_of_values_run() -> None:
     assert found["sizes"] == {"p": 2}
     rule = found["gradients"]["K"]
     (letter,) = rule["sizes"]
-    assert f"sum({letter}, " in rule["index"]
+    assert f" {letter}, " in rule["index"]
     assert rule["sizes"][letter] == 4
     assert found["gradients"]["X"]["sizes"] == {}
 
