@@ -525,3 +525,5 @@ add("extrema_of_indices_alone", "Y[i] = X[i]*min(k, 0.5 + 0.25*k) + X[i]*max(k, 
     "i=3 k=4 l=2; i=1 k=1 l=1", give="k")
 add("softmax_of_masked_names", "Y[i] = logsumexp(j, where(B > 0.2571, A[i] + 0.25*j, -1e30))\nP[i,k] = softmax(k, Y[i])*D[i]\noutput P",
     "i=2 j=1 k=2; i=1 j=3 k=1", give="j k")
+add("names_that_a_loop_makes_too", "Y = sum(i, (B + C + A[i])*tanh(A[i]))\nZ[j] = sum(i, (B + C + A[i])*tanh(A[i])*X[i,j])\noutput Y, Z",
+    "i=5 j=3; i=1 j=1")

@@ -34,18 +34,16 @@ def reduce_early(group: Group, scope: Scope, inner: Scope, stored: set[str], acc
     `scope`.  The reductions, each with its running value and op."""
     early = first_tasks(group)
     inner.share([*(t.body for t in early), *(t.statement.target for t in early if t.op is None)])
-    running: list[Running] = []
     for t in early:
         settle(scope, t.body, frozenset(group.inner))
+    running = {t.name: (t, scope.namer.fresh(local_name(t.name, t.name in stored)), t.op) for t in early if t.op}
+    inner.namer.reserve(scope.namer.taken)  # all that stands before the loop has its name before anything in it
     for t in early:
         if t.op is None:
             inner.define(t.statement, t.name in stored, t.name in accumulate)
-            continue
-        local = scope.namer.fresh(local_name(t.name, t.name in stored))
-        inner.namer.reserve([local])
-        running.append((t, local, t.op))
-        accumulate_into(inner, t.body, local, t.op)
-    return running
+        else:
+            accumulate_into(inner, t.body, running[t.name][1], t.op)
+    return list(running.values())
 
 
 def first_tasks(group: Group) -> list[Task]:

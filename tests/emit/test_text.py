@@ -17,6 +17,7 @@ from derive.pipeline import derive_text
 from derive.plan import make_plan
 from derive.plan.names import Namer, clean
 from derive.run import compile
+from tests.emit.shadows import shadows
 
 
 @pytest.mark.parametrize(
@@ -108,3 +109,12 @@ def test_comments_name_every_index(name: str) -> None:
     lines = [c for p in (plan.forward, plan.backward) for k in p.kernels for c in k.computes]
     assert lines
     assert not any(re.search(r"(?<![<>=!] )=\d", c) for c in lines)
+
+
+def test_no_name_hides_another() -> None:
+    text = "void f() { float c = 1; for (int i = 0; i < 9; ++i) { const float c = 2; } }"
+    assert shadows(text) == ["1: c"]
+    assert not shadows("void f() { { int c = 1; } { float c = 2; } }\nvoid g(int c) { for (int i = 0;;) { int d = c; } }")
+    kernels = sorted(Path(__file__).parents[2].glob("generated/*/*.cu"))
+    assert len(kernels) > 50
+    assert not [f"{k.name}:{x}" for k in kernels for x in shadows(k.read_text(encoding="utf-8"))]

@@ -14,6 +14,7 @@ import numpy as np
 
 import derive
 from derive import emulator
+from derive.emit import sources
 from derive.operation import Operation
 from derive.simplify.check import check_steps
 from derive.validate.data import Sample as Data
@@ -22,6 +23,7 @@ from derive.validate.drive import Emitted, Poisoned
 from derive.validate.kernels import Unpoisoned, plan_of
 from derive.validate.program import Runnable, rounded
 from tests.drive import run_program
+from tests.emit.shadows import shadows
 from tests.fuzz.formulas import Sample
 from tests.oracle import Result, differentiate
 
@@ -93,6 +95,8 @@ class Judged:
     def check_kernels(self, dtype: str = "float64") -> None:
         op, s = self.op, self.sample
         plan = plan_of(op, dtype)
+        hidden = [x for name, text in sources(op.name, plan).items() if name.endswith(".cu") for x in shadows(text)]
+        assert not hidden, f"kernels: names hide others, line and name {', '.join(hidden)}"
         made = {b.name for p in (plan.forward, plan.backward) if p for b in (*p.results, *p.temporaries)}
         data = Data(s.arrays, s.cotangents, self.sizes, "fuzz")
         orders = ("sequential", "random") if plan.contract.deterministic else ("sequential",)
