@@ -104,6 +104,14 @@ def test_rows_of_any_width(width: int) -> None:
     np.testing.assert_allclose(found, added((13, width), ids, dy), atol=1e-11)
 
 
+def test_more_chunks_than_a_block_has_lines() -> None:
+    """A line of threads takes several chunks: there are 10, and 8 lines of 32 threads; an id below 0 adds to no row."""
+    ids = np.where(RNG.uniform(size=40000) < 0.2, 17, RNG.integers(-10, 90, 40000))
+    dy = RNG.standard_normal((40000, 20))
+    found = gradient("Y[t,c] = where(ids[t] >= 0, E[ids[t],c], 0)", {"E": np.zeros((90, 20)), "ids": ids}, dy, "E")
+    np.testing.assert_allclose(found, added((90, 20), ids[ids >= 0], dy[ids >= 0]), atol=1e-10)
+
+
 @pytest.mark.parametrize("text", ["Y[t,c] = X[p[t],c]**3", "Y[b,t,c] = X[b,p[b,t],c]**3"])
 def test_values_that_depend_on_the_row(text: str) -> None:
     """A part reads its row from the ids of its places; a single place, from where it stands in the order."""
