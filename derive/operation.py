@@ -7,6 +7,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -70,6 +71,18 @@ class Operation:
     def gradients(self) -> Mapping[str, Gradient]:
         """The gradient by each real input."""
         return _Gradients(self)
+
+    @cached_property
+    def rules(self) -> tuple[str, ...]:
+        """The gradients in matrices, one a line, and below them what their names stand for, in indices."""
+        rules = [g.matrix for g in self.gradients.values()]
+        made = {"d" + n for n in self.gradients}
+        defined: list[str] = []
+        for d in reversed(list(dict.fromkeys(d for g in self.gradients.values() for d in g.definitions))):
+            name = re.split(r"\W", d)[0]
+            if name not in made and re.search(rf"\b{name}\b", " ".join([*rules, *defined])):
+                defined.insert(0, d)
+        return (*rules, "where", *defined) if defined else tuple(rules)
 
     @cached_property
     def forward_numpy(self) -> list[str]:

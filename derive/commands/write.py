@@ -34,9 +34,8 @@ def folder_of(
         command += f" --plan {attention}"
     if scatter != "deterministic":
         command += f" --scatter {scatter}"
-    rules = [g.matrix for g in op.gradients.values()]
     constants = [f"{n} = {value_of(v)!r}" for n, v in derivation.forward.params]
-    return clean(op.name), sources(op.name, plan, rules=rules, numpy_forward=[*constants, *op.forward_numpy],
+    return clean(op.name), sources(op.name, plan, rules=op.rules, numpy_forward=[*constants, *op.forward_numpy],
                                    sizes=small(derivation.forward), derivation=_derivation(source, dtype),
                                    command=command)
 

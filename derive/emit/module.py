@@ -33,7 +33,7 @@ HEADERS = {"float16": ("cuda_fp16.h",), "bfloat16": ("cuda_bf16.h",)}
 def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> str:
     """Forward and backward kernels in one file: formula, rule and contract on top."""
     kernels = [k for p in (plan.forward, plan.backward) if p is not None for k in p.kernels]
-    used = set().union(*(functions(k.shape) for k in kernels)) if kernels else set()
+    used = set().union(*(functions(k) for k in kernels)) if kernels else set()
     ids = {b.name: b for k in kernels for b in k.reads if b.dtype == "ids"}
     texts = [_kernel(k, plan) for k in kernels]
     products = [k.shape for k in kernels if isinstance(k.shape, Contraction)]
@@ -69,14 +69,27 @@ def _combine(kernels: list[Kernel], plan: Plan) -> list[tuple[str, str]]:
     return [(op, joins[op]) for op in ("sum", "max", "min") if op in ops]
 
 
-def functions(shape: Shape) -> set[str]:
+def functions(k: Kernel) -> set[str]:
     """The helpers that a kernel calls."""
+    shape = k.shape
     found = {"Sum"} if isinstance(shape, Scatter) else set()
-    found |= {"Pack", "load"} if isinstance(shape, Nest) and shape.packs else set()
+    found |= _packs(k, shape) if isinstance(shape, Nest) and shape.packs else set()
     found |= tile_helpers([shape]) & {"Pack"} if isinstance(shape, Contraction) else set()
     for block in ir.blocks_in(shape):
         found |= ir.applied(block)
     return found
+
+
+def _packs(k: Kernel, shape: Nest) -> set[str]:
+    """What moves the packs of a kernel."""
+    written = [b for b, _ in shape.packs if b in k.writes]
+    loads = len(written) < len(shape.packs) or any(b.name in _adding(shape) for b in written)
+    return {"Pack", *["load"] * loads, *["store"] * bool(written)}
+
+
+def _adding(shape: Nest) -> set[str]:
+    """Buffers that a kernel may add to."""
+    return {s.buffer for s in shape.body if isinstance(s, ir.Store) and s.accumulate}
 
 
 def formula_lines(plan: Plan) -> list[str]:
@@ -132,9 +145,8 @@ def _kernel(k: Kernel, plan: Plan) -> str:
 
 def _lanes(shape: Nest, printer: Printer) -> dict[str, object]:
     """Buffers that a kernel of several lanes may add to, and whether a lane needs nothing but its own values."""
-    adding = {s.buffer for s in shape.body if isinstance(s, ir.Store) and s.accumulate}
     alone = not re.search(rf"\b{shape.counter}\b", printer.block(shape.body, 0))
-    return {"adding": adding, "alone": alone}
+    return {"adding": _adding(shape), "alone": alone}
 
 
 def _parameters(k: Kernel, printer: Printer) -> list[tuple[str, str]]:

@@ -23,6 +23,7 @@ class Function:
     doc: tuple[str, ...]
     checks: tuple[str, ...]
     body: tuple[str, ...]
+    allocates: bool
     returns: tuple[str, ...]
 
 
@@ -56,6 +57,7 @@ def _function(op: str, p: Pass, plan: Plan) -> Function:
         options += ["out=None", "accumulate=False"]
     names = [*(b.name for b in p.arguments), "*", *options, "stream=None"]
     outs = ", ".join(b.name for b in p.results)
+    lines = tuple(body(p))
     head = f"def {op}_{p.name}(self, {', '.join(names)}):"
     return Function(
         function=f"{op}_{p.name}",
@@ -63,7 +65,8 @@ def _function(op: str, p: Pass, plan: Plan) -> Function:
         title=f"The {'outputs' if p.name == 'forward' else 'gradients'} of {op}.",
         doc=tuple(_doc(p, plan)),
         checks=tuple(_checks(p)),
-        body=tuple(body(p)),
+        body=lines,
+        allocates=any("cp.empty(" in line for line in lines),
         returns=tuple(wrapped(f"return {outs}" if len(outs) < 95 else f"return ({outs})")),
     )
 

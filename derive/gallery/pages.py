@@ -89,7 +89,7 @@ def entry(name: str, validation: Sequence[Measured] = ()) -> Entry:
                    origin=e.source, validation=validation, costs=costs)
     rules = tuple(g.matrix for g in op.gradients.values())
     constants = [f"{n} = {value_of(v)!r}" for n, v in op.derivation.forward.params]
-    made = sources(op.name, costs.plan, rules=rules, numpy_forward=[*constants, *op.forward_numpy])
+    made = sources(op.name, costs.plan, rules=op.rules, numpy_forward=[*constants, *op.forward_numpy])
     return Entry(doc, rules, tuple(made.items()))
 
 

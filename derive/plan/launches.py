@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 
 SHORT = 1024  # a sum of fewer terms is never split
@@ -72,7 +73,7 @@ def source(texts: str) -> str:
     """The functions that size expressions call, and those that these call, as text."""
     found = ""
     for f in reversed(RULES):
-        if f"{f.__name__}(" in texts + found:
+        if re.search(rf"\b{f.__name__}\(", texts + found):
             found = inspect.getsource(f) + "\n\n" + found
     if "SHORT" in found:
         lines = inspect.getsource(sys.modules[__name__]).splitlines()

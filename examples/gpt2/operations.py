@@ -101,12 +101,11 @@ def emitted(name: str, dtype: str, differentiable: bool = True) -> Path:
     if not (home / name).is_dir():
         op = Formula(parse(text).program, name, None if differentiable else ())
         plan = compile_plan(op, dtype).plan
-        rules = [g.matrix for g in op.gradients.values()]
         made = Path(tempfile.mkdtemp(prefix=".gpt2-", dir=directory()))
         try:
             source = f"examples/gpt2/ops/{name}.op" if file.exists() else name
             command = f"derive emit {source} -o DIR" + (f" --dtype {dtype}" if dtype != "float32" else "")
-            emit(name, plan, made, rules=rules, numpy_forward=op.forward_numpy, command=command)
+            emit(name, plan, made, rules=op.rules, numpy_forward=op.forward_numpy, command=command)
             os.chmod(made, 0o755)
             os.rename(made, home)
         except OSError:

@@ -82,7 +82,7 @@ class _Builder:
         if not guards:
             return ""
         name = self.looped.namer.fresh("holds", ours=True)
-        self.looped.stmts.append(ir.Declare(name, self.looped.cond(E.logic("and", *guards)), ir.BOOL))
+        self.looped.stmts.append(ir.Let(name, self.looped.cond(E.logic("and", *guards))))
         return name
 
     # ------------------------------------------------------------------------------------------ parts
@@ -119,7 +119,8 @@ class _Builder:
             "turns": context.count(unit.turns),
         }
         columns = tuple(dict.fromkeys(o.columns for w in weights for o in w.outputs))
-        used |= {s for text in (*counts.values(), *columns, *(p.length for p in products)) for s in text.split("*")}
+        inside = [text for what, text in counts.items() if what != "batch"]  # how many batches, the grid alone says
+        used |= {s for text in (*inside, *columns, *(p.length for p in products)) for s in text.split("*")}
         across = (f"max({', '.join(columns)}, 1)" if len(columns) > 1 else f"max({columns[0]}, 1)") if columns else "1"
         written = {context.buffers[s].name for s in self.stored}
         sizes = context.used_sizes(used)
