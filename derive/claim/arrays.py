@@ -15,6 +15,7 @@ from derive.claim.functions import Functions, is_none
 from derive.claim.shaped import ONE, Algebra, Axis, Misfit, Shaped, condition, digits
 from derive.claim.source import MODULES, Claim
 from derive.expr import Expr, Index, Size
+from derive.notation.words import foreign
 from derive.program import FUNCTIONS
 
 ALIASES = {
@@ -27,6 +28,7 @@ OPERATORS: dict[type[ast.operator], Callable[[Expr, Expr], Expr]] = {
     ast.Add: E.add, ast.Sub: E.sub, ast.Mult: E.mul, ast.Div: E.div, ast.Pow: E.power,
     ast.FloorDiv: partial(E.call, "floordiv"), ast.Mod: partial(E.call, "mod"),
 }
+HINTS = {ast.BoolOp: "conditions on arrays are joined by & and |", ast.IfExp: "write np.where(c, a, b)"}
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 WORDS: dict[str, Callable[[Expr, Expr], Expr]] = {
     "mul": E.mul, "sub": E.sub, "div": E.div, "add": E.add, "power": E.power, "pow": E.power,
@@ -79,7 +81,8 @@ class ArrayReader(Functions):
                 return self._subscript(node)
             case ast.Call():
                 return self._call(node)
-        raise self.claim.error(f"{type(node).__name__} is not in a claim", node, value=ast.unparse(node))
+        called, _ = foreign(node.op if isinstance(node, ast.BinOp) else node)
+        raise self.claim.error(f"{called} is not in a claim", node, value=ast.unparse(node), hint=HINTS.get(type(node)))
 
     def _operator(self, node: ast.BinOp) -> Callable[[Expr, Expr], Expr]:
         def apply(a: Expr, b: Expr) -> Expr:

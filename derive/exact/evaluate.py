@@ -282,7 +282,7 @@ class _Evaluation:
             case E.Where():
                 axes, (c, a, b) = self._joined([self.truth(e.cond), self.whole(e.then), self.whole(e.other)])
                 return axes, np.asarray(np.where(c, a, b), dtype=object)
-        raise Unmodelled(f"{type(e).__name__} as a whole number")
+        raise Unmodelled("a subscript that is not made of whole numbers")
 
     def _lifted(self, v: Value) -> Value:
         return v[0], each(lambda x: self.field.number(Fraction(x)), v[1])

@@ -166,7 +166,7 @@ def _param(line: Line) -> tuple[str, Fraction]:
         if isinstance(value, ast.Constant) and type(value.value) in (int, float):
             return tree.targets[0].id, sign * literal(value, line)
     example = "param eps = 1e-5" if line.kind == "param" else "size p = 2"
-    raise line.error(f"a {line.kind} is one number", value=line.code.strip(), hint=f"write {example}")
+    raise line.error(f"a {line.kind} is one number", value=line.text, hint=f"write {example}")
 
 
 def _fixed(line: Line) -> tuple[str, int]:
@@ -204,7 +204,7 @@ def _declaration(line: Line) -> tuple[str, list[str]]:
                              hint="as in input lengths[b]: int")
         return _head(tree.target, line)
     if not isinstance(tree, ast.Expr):
-        raise line.error("a declaration names a tensor and its axes", value=line.code.strip(),
+        raise line.error("a declaration names a tensor and its axes", value=line.text,
                          hint="as in input X[b,c,u], or input lengths[b]: int")
     return _head(tree.value, line)
 
@@ -255,7 +255,7 @@ def _integer_tensors(statements: list[Statement], lines: list[Line], params: dic
                 found |= {y.tensor for sub in x.subs for y in E.subterms(sub) if isinstance(y, Get)}
     computed = next((s for s in statements if s.name in found), None)
     if computed is not None:
-        line = next(ln for ln in lines if ln.number == computed.line)
+        line = next(ln for ln in lines if ln.kind == "statement" and _target(ln)[0] == computed.name)
         raise line.error(f"{computed.name} is computed and used as an index", line.tree, value=computed.name,
                          hint="an index tensor must be an input")
     found |= compared_with_places([s.expr for s in statements], params) - {s.name for s in statements}
@@ -275,7 +275,7 @@ def _outputs(lines: list[Line], statements: list[Statement]) -> tuple[str, ...]:
             tree = line.tree
             nodes = elements(tree.value) if isinstance(tree, ast.Expr) else []
             if not nodes:
-                raise line.error("an output line names statements", value=line.code.strip(), hint="as in output h, c")
+                raise line.error("an output line names statements", value=line.text, hint="as in output h, c")
             for n in nodes:
                 if not isinstance(n, ast.Name) or not any(s.name == n.id for s in statements):
                     raise line.error("an output must be the name of a statement", n, value=ast.unparse(n))

@@ -12,16 +12,12 @@ from derive.expr import Expr, Index
 from derive.notation.constants import NoNumberError, check_constant, value
 from derive.notation.letters import Letters
 from derive.notation.source import Line
+from derive.notation.words import foreign
 from derive.program import FUNCTIONS, REDUCTIONS
 
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
 FARTHEST = 1 << 40  # no axis is as long
 LINEAR_ALGEBRA = ("inv", "det", "logdet", "chol")
-HINTS = {
-    ast.IfExp: "write where(condition, a, b)", ast.Attribute: "the notation has no attributes",
-    ast.Lambda: "the notation has no functions of your own", ast.MatMult: "write sum(k, A[i,k]*B[k,j])",
-    ast.BitAnd: "write `and`", ast.BitOr: "write `or`", ast.Invert: "write `not`", ast.BitXor: "powers are written **",
-}
 
 
 @dataclass(frozen=True)
@@ -95,6 +91,8 @@ def _term(node: ast.expr, scope: Scope) -> Expr:
             return read(node.operand, scope)
         case ast.UnaryOp(op=ast.Not()):
             return E.negate(condition(node.operand, scope))
+        case ast.UnaryOp():
+            raise _foreign(node.op, scope, node)
         case ast.Compare():
             return _compare(node, scope)
         case ast.BoolOp():
@@ -106,8 +104,8 @@ def _term(node: ast.expr, scope: Scope) -> Expr:
 
 
 def _foreign(node: ast.AST, scope: Scope, at: ast.AST | None = None) -> NotationError:
-    return scope.line.error(f"{type(node).__name__} is not in the notation", at or node,
-                            value=ast.unparse(at or node), hint=HINTS.get(type(node)))
+    called, hint = foreign(node)
+    return scope.line.error(f"{called} is not in the notation", at or node, value=ast.unparse(at or node), hint=hint)
 
 
 def _number(node: ast.Constant, scope: Scope) -> Expr:
@@ -178,7 +176,7 @@ def elements(node: ast.expr) -> list[ast.expr]:
 def subscript(node: ast.expr, scope: Scope) -> Expr:
     """An integer-valued term: letters, integers, their sums and multiples, `//`, `%`, integer tensors."""
     if isinstance(node, ast.Slice):
-        raise scope.line.error("slices are not in the notation", value=ast.unparse(node), hint="name the axis: X[i, j]")
+        raise _foreign(node, scope)
     found = _numbers(read(node, replace(scope, subscript=True)), scope)
     bad = next((x for x in E.subterms(found) if not _integral(x)), None)
     if bad is not None:
