@@ -16,14 +16,16 @@ import derive
 from derive.commands import options
 from derive.errors import DeriveError, FileError
 
-LATER = ("export", "cost", "check", "profile", "sanitize")  # each `derive/commands/<name>.py`, loaded when asked for
+# As the work goes: what there is, what follows from it, what it costs, the kernels, whether they are right, the text.
+ORDER = ("ops", "rule", "check", "cost", "emit", "run", "validate", "profile", "sanitize", "export", "doctor")
+LATER = ("check", "cost", "profile", "sanitize", "export")  # each `derive/commands/<name>.py`, loaded when asked for
 
 
 class Commands(click.Group):
     """A group whose commands end an error as a message and an exit status, never as a traceback."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return [*super().list_commands(ctx), *LATER]
+        return list(ORDER)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name in LATER:

@@ -1,9 +1,10 @@
 """Element-wise partial derivatives: SymPy differentiates a statement's right side by one element of an operand.
 
-For `Y[m] = f(X[e1(m,k)], ...)` the result is a list of `Partial`s, one for each access: the coefficient ∂f/∂X[e]
-in the statement's own letters, the letters `k` that reductions bind around it, and the subscripts `e`, so that
+For `Y[m] = f(X[e1(m,k)], ...)` the result is a list of `Partial`s, one for each access: the coefficient
+dY[m] · ∂f/∂X[e] in the statement's own letters, the letters `k` that reductions bind around it, and the subscripts
+`e`, so that
 
-    ∂Y[m]/∂X[i] = Σ_k coefficient(m, k) · Π_a δ(i_a, e_a(m, k))
+    dY[m] · ∂Y[m]/∂X[i] = Σ_k coefficient(m, k) · Π_a δ(i_a, e_a(m, k))
 
 Summations stay outside SymPy: it sees scalars only, each access and each sum as an opaque real symbol.  The
 composites are differentiated from their definitions:
@@ -26,14 +27,14 @@ from derive.program import Program, Statement
 
 @dataclass(frozen=True)
 class Partial:
-    """One term of ∂statement/∂tensor.
+    """One term of `dY[m] · ∂Y[m]/∂X[i]`, for the statement `Y[m] = ...` and one access to `X` in it.
 
     Attributes:
         statement: whose right side was differentiated.
         access: the operand's element, with subscripts in the letters of `statement.indices` and `bound`.
         bound: letters summed over besides the statement's own.
-        coefficient: ∂(right side)/∂(access) times what stands before it on the way in; for softmax it is
-            already contracted with the cotangent, since the two-term Jacobian is best read that way.
+        coefficient: the cotangent dY[m] times ∂(right side)/∂(access). Through a softmax, whose elements all depend on
+            the access, it is the sum over them: dP contracted with the two-term Jacobian.
     """
 
     statement: Statement

@@ -1,4 +1,10 @@
-"""The stages in order, straight-line: formula -> program -> partials -> chain -> simplify -> rule."""
+"""The derivation in order, straight-line: formula -> program -> prepared program -> simplified backward program.
+
+`parse` reads the formula, `stabilise` and `hoist` prepare it, `simplify` differentiates it (chain rule over
+element-wise partials) and simplifies what comes out; it does so for each way of naming forward values and keeps the
+shortest.  The record of all this, a `Derivation`, is what the printed rule, the plan of the kernels and the documents
+are made from.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +28,7 @@ class Derivation:
         named: the same with every name that any step reads.
         chain: adjoints as the chain rule gives them.
         backward: the simplified backward program; its outputs are `d<input>`.
+        steps: every rewrite between the two, in order.
     """
 
     source: Program
@@ -33,7 +40,7 @@ class Derivation:
 
     @cached_property
     def saved(self) -> tuple[str, ...]:
-        """Forward values, other than inputs, that the backward reads."""
+        """Forward values, other than inputs, that the rule reads; kernels may keep others, as their contract says."""
         from derive import expr as E
         made = {s.name for s in self.forward.statements}
         read = {t for s in self.backward.statements for t in E.tensors(s.expr)}

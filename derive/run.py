@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from derive.arrays import Array, cast, cast_inputs, check_labels, read_arrays, storage, write_arrays
+from derive.dtypes import DTYPES
 from derive.emit import sources
 from derive.errors import RunError, ShapeError
 from derive.extents import solve, spelled
@@ -27,12 +28,11 @@ from derive.plan.fuse import MENU
 from derive.plan.records import Pass
 from derive.program import Program
 
-DTYPES = ("float32", "float64", "float16", "bfloat16")
 SCATTERS = ("deterministic", "atomic")
 
 
 @dataclass(frozen=True, repr=False)
-class Operation:
+class Compiled:
     """A formula with its plan: call `forward` and `backward` on arrays.
 
     Attributes:
@@ -180,7 +180,7 @@ def compile(
     menu: tuple[str, ...] | None = None,
     attention: str = "fused",
     scatter: str = "deterministic",
-) -> Operation:
+) -> Compiled:
     """Plan the kernels of a formula.
 
     Args:
@@ -202,7 +202,7 @@ def compile(
     derivation = derive_text(op) if isinstance(op, str) else getattr(op, "derivation", op)
     backward = derivation.backward if derivation.backward.outputs else None
     plan = make_plan(derivation.forward, backward, dtype, MENU if menu is None else menu, attention, scatter)
-    return Operation(name, derivation.forward, plan, executor)
+    return Compiled(name, derivation.forward, plan, executor)
 
 
 def run(

@@ -1,5 +1,7 @@
 """Bad input: each gives an error that names the matter, exit status 2, no traceback, and writes nothing."""
 
+import ast
+import re
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +81,37 @@ def test_the_caret_stands_under_the_place() -> None:
     line, carets = done.output.splitlines()[1:3]
     assert line.endswith("Y[i] = A[i] + foo(X[i])")
     assert line[carets.index("^") :].startswith("foo")
+
+
+def test_the_caret_stands_under_a_statement_between_semicolons() -> None:
+    for text, place in (("A[i] = X[i]; γ[i] = A[i] + foo(X[i])", "foo"),
+                        ("A[i] = sum(k,\n X[i,k]); Y[i] = A[q]", "q]"),
+                        ("param a = 1; Y[i] = X[i] @ X[i]; Z[i] = a", "X[i] @"),
+                        ("A[i] = X[i]; param p = A", "param p = A"),
+                        ("A[i] = X[i]; Y[i] = A[i] +; Z[i] = Y[i]", "+")):
+        line, carets = command("rule", "-", text=text).output.splitlines()[1:3]
+        assert line.endswith(text.splitlines()[-1])
+        assert line[carets.index("^") - (place == "+"):].startswith(place), (line, carets)
+
+
+def test_an_index_that_is_computed_is_named_where_it_is() -> None:
+    shown = command("rule", "-", text="A[i] = X[i]; j[t] = X[t]*2; Y[t] = A[j[t]]").output
+    assert "j is computed and used as an index" in shown
+    line, carets = shown.splitlines()[1:3]
+    assert line[carets.index("^"):].startswith("j[t] = X[t]*2")
+
+
+@pytest.mark.parametrize("piece", [
+    "X[i] if X[i] else 0", "X[i] @ X[i]", "X[i] & X[i]", "X[i] << 2", "~X[i]", "[X[i]]", "{X[i]}", "{0: X[i]}",
+    "(X[i], X[i])", "X.T[i]", "(lambda: 1)()", "X[i] in Z", "X[i] is 0", "[a for a in X]", "sum(a for a in X)",
+    "f'{X}'", "(a := X[i])", "X[i:2]"])  # fmt: skip
+def test_errors_speak_no_python(piece: str) -> None:
+    """No class name of Python's syntax trees is shown, in formulas and in claims."""
+    kinds = re.compile(r"\b(?:" + "|".join(n for n in dir(ast) if n[0].isupper() and len(n) > 2) + r")\b")
+    for done in (command("rule", "-", text=f"Y[i] = {piece}"),
+                 command("check", "Y[i] = X[i]", "--claim", f"dX = {piece.replace('[i]', '')}")):
+        assert done.exit_code in (1, 2), done.output
+        assert not kinds.search(done.output), done.output
 
 
 def test_gradient_of_an_integer_tensor() -> None:

@@ -12,6 +12,7 @@ ROOT = Path(__file__).parent.parent
 # The stages in order. A module may import from its own stage and from those before it, never from a later one.
 STAGES = [
     "errors",
+    "dtypes",
     "files",
     "expr",
     "program",

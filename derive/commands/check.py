@@ -15,16 +15,18 @@ from derive.errors import FileError, NotationError
 COLOURS = {"proved": "green", "refuted": "red", "undecided": "yellow"}
 
 
-@click.command("check")
+@click.command("check", short_help="Prove or refute claimed rules of OP.")
 @click.argument("op")
 @click.option("--claim", "claims", multiple=True, metavar="RULE", help='As "dB = A.T @ dY"; may be repeated.')
 @click.option("--claims", "path", type=click.Path(path_type=Path), metavar="FILE", help="A file of claims, one a line.")
-@click.option("--json", "as_json", is_flag=True, help="For machines.")
+@click.option("--json", "as_json", is_flag=True, help="For machines: an object for one --claim, else a list.")
 def command(op: str, claims: tuple[str, ...], path: Path | None, as_json: bool) -> None:
     """Prove or refute claimed rules of OP.
 
     A claim is in matrix syntax (dB = A.T @ dY), in indices (dB[k,n] = sum(m, A[m,k]*dY[m,n])), or about an element:
     d(P[i])/d(S[j]) = where(i == j, P[i]*(1 - P[i]), -P[i]*P[j]).  Exit status 1 if one is refuted or undecided.
+
+    With --json, one --claim gives {"verdict", "reason", "rule"}; several, or a file, a list of these with "claim".
     """
     if not claims and path is None:
         raise NotationError("there is no claim", hint='give --claim "dB = A.T @ dY", or --claims FILE')

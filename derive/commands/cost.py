@@ -16,7 +16,7 @@ from derive.cost.report import PASSES
 from derive.errors import NotationError
 
 
-@click.command("cost")
+@click.command("cost", short_help="Count FLOPs, bytes, and what is kept, of OP.")
 @click.argument("op")
 @options.size
 @options.dtype
@@ -51,7 +51,8 @@ def table(r: Report) -> str:
             ("FLOPs backward", _number(j["flops"]["backward"]), s["flops"]["backward"]),
             ("bytes forward", iec_bytes(j["bytes"]["forward"]), s["bytes"]["forward"]),
             ("bytes backward", iec_bytes(j["bytes"]["backward"]), s["bytes"]["backward"]),
-            ("saved", iec_bytes(j["saved_bytes"]), ", ".join(b.tensor for b in r.saved) or "nothing beyond the inputs"),
+            ("kept by the kernels", iec_bytes(j["saved_bytes"]),
+             ", ".join(b.tensor for b in r.saved) or "nothing beyond the inputs"),
             ("temporaries", iec_bytes(j["temporary_bytes"]), "at most at once" if r.sizes else "depend on the sizes"),
             ("Jacobian never built", iec_bytes(j["jacobian_bytes"]), s["jacobian_bytes"])]
     out = [f"{name:21}{number:>14}  {symbolic}" for name, number, symbolic in rows]

@@ -10,7 +10,7 @@ from derive.commands.source import Source, find
 from derive.export import LANGUAGES, Measured, document, write
 
 
-@click.command("export")
+@click.command("export", short_help="Write the derivation of OP: LaTeX, Markdown, HTML or PDF.")
 @click.argument("op")
 @click.option("-o", "--output", "path", required=True, type=click.Path(path_type=Path), metavar="FILE",
               help="Ends in .tex, .md, .html or .pdf.")

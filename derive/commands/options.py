@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-DTYPES = ("float32", "float64", "float16", "bfloat16")
+from derive.dtypes import DTYPES
 
 dtype = click.option("--dtype", type=click.Choice(DTYPES), default="float32", show_default=True,
                      help="Type of the real arrays.")

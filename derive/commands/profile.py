@@ -12,7 +12,7 @@ from derive.commands.units import iec_bytes
 from derive.profile import Profile, profile
 
 
-@click.command("profile")
+@click.command("profile", short_help="Count what OP's kernels ask of memory.")
 @click.argument("op")
 @options.size
 @options.dtype

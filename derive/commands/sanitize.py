@@ -15,11 +15,11 @@ from derive.errors import FileError, RunError
 
 ARRAY = re.compile(r"(?P<dtype>\w+)\[(?P<shape>[\d,\s]*)\](?::(?P<fill>.+))?")
 RANGE = re.compile(r"(?P<low>-?\d+)\.\.(?P<high>-?\d+)")
-DTYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
-          "uint64", "bool")
+TYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", "int64", "uint8", "uint16", "uint32",
+         "uint64", "bool")
 
 
-@click.command("sanitize")
+@click.command("sanitize", short_help="Check any CUDA kernel for races, bounds, uninitialised reads.")
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--kernel", "name", required=True, help="As it stands in the source; a template as name<float>.")
 @click.option("--grid", required=True, metavar="X[,Y[,Z]]", help="Blocks.")
@@ -111,9 +111,9 @@ def _array(name: str, text: str, rng: Any) -> Any:
         except (OSError, ValueError) as e:
             raise FileError(f"cannot read {text} for {name}", value=getattr(e, "strerror", None) or e) from e
     found = ARRAY.fullmatch(text)
-    if found is None or found["dtype"] not in DTYPES:
+    if found is None or found["dtype"] not in TYPES:
         raise RunError(f"{name} is a pointer: it needs an array", value=text,
-                       hint="as in float32[1000]; types: " + ", ".join(DTYPES))
+                       hint="as in float32[1000]; types: " + ", ".join(TYPES))
     shape = tuple(int(n) for n in found["shape"].split(",") if n.strip())
     return np.ascontiguousarray(_filled(name, found["fill"], shape, _dtype(found["dtype"]), rng))
 
@@ -136,7 +136,7 @@ def _filled(name: str, fill: str | None, shape: tuple[int, ...], dtype: Any, rng
 
 def _scalar(parameter: Any, text: str) -> Any:
     kind = parameter.type_name
-    if kind not in DTYPES:
+    if kind not in TYPES:
         raise RunError(f"{parameter.name} is {kind}: only numbers and arrays can be given here", value=text)
     try:
         value = float(text) if "float" in kind else int(text, 0)

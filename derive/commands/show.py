@@ -39,8 +39,7 @@ def text(source: Source, heading: Style = str, steps: bool = False) -> str:
         blocks.append(_block(heading("Letters with extents of their own"), list(sizes)))
     if defined := list(dict.fromkeys(d for g in gradients for d in g.definitions)):
         blocks.append(_block(heading("Where"), defined))
-    blocks.append(_block(heading("Saved for the backward"),
-                         [", ".join(op.derivation.saved) or "nothing beyond the inputs"]))
+    blocks.append(_block(heading("Saved for the backward"), _saved(op)))
     if steps:
         blocks.append(_block(heading("Steps"), _steps(op)))
     blocks.append(_block(heading("NumPy"), ["# forward", *op.forward_numpy, "# backward", *op.backward_numpy]))
@@ -68,7 +67,7 @@ def markdown(source: Source, steps: bool = False) -> str:
         parts += [f"`{g.matrix}`", f"$$\n{g.latex}\n$$"]
     if defined := list(dict.fromkeys(d for g in op.gradients.values() for d in g.definitions)):
         parts += ["where", _code(defined)]
-    parts.append(f"Saved for the backward: {', '.join(op.derivation.saved) or 'nothing beyond the inputs'}.")
+    parts.append(f"Saved for the backward: {' '.join(_saved(op))}.")
     if steps:
         parts += ["## Steps", _code(_steps(op))]
     parts += ["## NumPy", _code(["# forward", *op.forward_numpy, "# backward", *op.backward_numpy], "python")]
@@ -92,6 +91,13 @@ def _signs(rules: list[str]) -> list[str]:
     used = [said for sign, said in SIGNS.items() if any(
         re.search(sign, r.partition("=")[2]) and "sum(" not in r for r in rules)]
     return [f"({'; '.join(used)})"] if used else []
+
+
+def _saved(op: Operation) -> list[str]:
+    """What the rule reads of the forward; kernels are planned only when they are asked for."""
+    if not op.derivation.saved:
+        return ["nothing beyond the inputs"]
+    return [", ".join(op.derivation.saved), "(what this rule reads; `derive cost` says what the kernels keep)"]
 
 
 def _steps(op: Operation) -> list[str]:

@@ -20,6 +20,7 @@ from derive.simplify.share import share
 from derive.simplify.sums import KnownSums
 
 Pass = tuple[str, Callable[[Expr], Expr]]
+ROUNDS = 3  # of the passes over one term, since each may make work for those before it; it ends with the first idle one
 
 
 @dataclass(frozen=True)
@@ -81,7 +82,7 @@ def _attempt(forward: Program, wrt: tuple[str, ...] | None, products: bool) -> S
 
     def run(s: Statement, passes: list[Pass]) -> Statement:
         e = s.expr
-        for _ in range(3):
+        for _ in range(ROUNDS):
             start = e
             for law, rewrite in passes:
                 new = rewrite(e)

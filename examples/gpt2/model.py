@@ -12,7 +12,7 @@ from math import prod
 from typing import Any
 
 import numpy as np
-from operations import Arrays, Operation, array_module
+from operations import Arrays, Emitted, array_module
 
 BLOCK = ("ln1w", "ln1b", "qkvw", "qkvb", "attprojw", "attprojb", "ln2w", "ln2b", "fcw", "fcb", "fcprojw", "fcprojb")
 MATRICES = ("wte", "wpe", "qkvw", "attprojw", "fcw", "fcprojw")  # these decay
@@ -65,8 +65,8 @@ class GPT2:
         self.config, self.cp, self.dtype = config, array_module(executor), np.dtype(dtype)
         self.order = sorted(config.shapes(), key=lambda n: n not in MATRICES)
         self.encoder, self.block, self.head, self.loss = (
-            Operation(n, dtype, self.cp) for n in ("encoder", "gpt2_block", "head", "loss"))
-        self._adamw: Operation | None = None
+            Emitted(n, dtype, self.cp) for n in ("encoder", "gpt2_block", "head", "loss"))
+        self._adamw: Emitted | None = None
         self.step = 0
         self.flat = self.flatten(parameters)
         self.flat_gradient, *self.moments = (self.cp.zeros(self.flat.shape, self.dtype) for _ in range(3))
@@ -145,7 +145,7 @@ class GPT2:
     def update(self, rate: float, decay: float = 0.1) -> None:
         """One step of AdamW; vectors do not decay."""
         if self._adamw is None:
-            self._adamw = Operation("adamw", str(self.dtype), self.cp, differentiable=False)
+            self._adamw = Emitted("adamw", str(self.dtype), self.cp, differentiable=False)
         self.step += 1
         scalars = {"eta": rate, "c1": 1 - 0.9**self.step, "c2": 1 - 0.99**self.step}
         whole = {"W": self.flat, "M": self.moments[0], "V": self.moments[1], "G": self.flat_gradient}

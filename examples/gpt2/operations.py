@@ -23,8 +23,7 @@ import derive
 from derive import catalog
 from derive.emit import emit
 from derive.emulator.cache import directory, key
-from derive.operation import Operation as Formula
-from derive.operation import parse
+from derive.operation import Operation, parse
 from derive.run import array_module
 from derive.run import compile as compile_plan
 
@@ -32,7 +31,7 @@ Arrays = dict[str, Any]
 HERE = Path(__file__).resolve().parent / "ops"
 
 
-class Operation:
+class Emitted:
     """One formula, emitted and loaded.
 
     Args:
@@ -99,7 +98,7 @@ def emitted(name: str, dtype: str, differentiable: bool = True) -> Path:
     text = file.read_text(encoding="utf-8") if file.exists() else catalog.load(name).text
     home = directory() / f"gpt2-{key(text, dtype, str(differentiable), _version())}"
     if not (home / name).is_dir():
-        op = Formula(parse(text).program, name, None if differentiable else ())
+        op = Operation(parse(text).program, name, None if differentiable else ())
         plan = compile_plan(op, dtype).plan
         made = Path(tempfile.mkdtemp(prefix=".gpt2-", dir=directory()))
         try:
@@ -127,4 +126,4 @@ def _version() -> str:
     return digest.hexdigest()
 
 
-__all__ = ["Arrays", "Operation", "array_module", "emitted"]
+__all__ = ["Arrays", "Emitted", "array_module", "emitted"]

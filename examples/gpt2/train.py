@@ -20,7 +20,7 @@ import checkpoint
 import click
 import numpy as np
 from model import GPT2, Config, ModelError
-from operations import Operation
+from operations import Emitted
 
 from derive.emulator import EmulatorError
 from derive.errors import DeriveError
@@ -71,7 +71,7 @@ def main(path: Path, steps: int, saved: Path | None, save_every: int, resume: bo
         if len(data) <= model.config.maxT:
             raise ModelError(f"the text has {len(data)} characters; a sequence and its next one need "
                              f"{model.config.maxT + 1}: give a longer text or a smaller --context")
-        softmax = Operation("sample", str(model.dtype), model.cp, differentiable=False) if length else None
+        softmax = Emitted("sample", str(model.dtype), model.cp, differentiable=False) if length else None
         with shown(model.step, steps, every) as show:
             for loss in losses(model, data, steps, settings):
                 show(model.step, loss)
@@ -176,7 +176,7 @@ def resumed(path: Path, executor: str) -> tuple[GPT2, str, dict[str, Any]]:
     return model, found.alphabet, found.settings
 
 
-def sample(model: GPT2, softmax: Operation, prompt: list[int], length: int, temperature: float, seed: int) -> list[int]:
+def sample(model: GPT2, softmax: Emitted, prompt: list[int], length: int, temperature: float, seed: int) -> list[int]:
     """Tokens drawn one by one from what the model expects after a prompt."""
     rng, cp, tokens = np.random.default_rng((seed, model.step, length)), model.cp, list(prompt)
     heat = cp.asarray(np.full((), temperature, model.dtype))

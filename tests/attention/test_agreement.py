@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from ml_dtypes import bfloat16
 
-from derive.run import Operation, compile
+from derive.run import Compiled, compile
 from tests.attention.spellings import SPELLINGS
 from tests.attention.variants import VARIANTS, Variant
 from tests.corpus import error
@@ -33,7 +33,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @cache
-def operation(name: str, dtype: str, attention: str = "fused") -> Operation:
+def operation(name: str, dtype: str, attention: str = "fused") -> Compiled:
     return compile(ALL[name].text, dtype, "emulator", attention=attention)
 
 

@@ -8,9 +8,9 @@ import pytest
 
 from derive.catalog import load, names
 from derive.commands import figures
+from derive.dtypes import DTYPES
 from derive.emit import sources
 from derive.operation import parse
-from derive.run import DTYPES
 from derive.validate.compile import ARCHITECTURES, NoNvrtcError, compile_text, compiled, include_folders, nvrtc
 from derive.validate.kernels import plan_of
 from derive.validate.records import PASS

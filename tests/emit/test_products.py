@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from derive import emulator
+from derive.dtypes import DTYPES
 from derive.emit import sources
 from derive.pipeline import derive_text
 from derive.plan import Plan, make_plan
 from derive.run import compile, storage
 from tests.drive import succeed
 
-DTYPES = ("float32", "float64", "float16", "bfloat16")
 BOUND = {"float64": 1e-12, "float32": 3e-6, "float16": 2e-3, "bfloat16": 1.6e-2}
 TRANSPOSES = {"nn": "A[m,k]*B[k,n]", "nt": "A[m,k]*B[n,k]", "tn": "A[k,m]*B[k,n]", "tt": "A[k,m]*B[n,k]"}
 SHAPES = ((1, 1, 1), (16, 17, 15), (33, 31, 129), (127, 1, 33), (64, 132, 68), (15, 129, 17))

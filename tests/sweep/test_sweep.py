@@ -13,6 +13,7 @@ import pytest
 
 from derive import catalog, emulator
 from derive.commands.source import find
+from derive.dtypes import DTYPES
 from derive.errors import ShapeError
 from derive.validate.data import Drawer, Sample
 from derive.validate.drive import Emitted, Poisoned
@@ -23,7 +24,6 @@ from tests.sweep import cases
 
 MASKED = -1e30  # stands for minus infinity
 CLOSE = {"float64": 1e-9, "float32": 1e-4, "float16": 5e-2, "bfloat16": 0.2}
-DTYPES = ("float32", "float64", "float16", "bfloat16")
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
