@@ -373,7 +373,13 @@ def _any_get(e: Expr) -> bool:
 
 
 def _shifted(x: Reduce | Softmax) -> Expr:
+    """softmax(u + c) = softmax(u) and logsumexp(u + c) = c + logsumexp(u) for c free of the index.
+
+    Not of a masked logsumexp: in a row that is masked whole it is minus infinity, and no c has a gradient.
+    """
     over, body = _open(x)
+    if isinstance(x, Reduce) and isinstance(body, Where):
+        return x
     kept, shift = _without_constant(body, over)
     if shift is E.ZERO or not kept.free & set(over):
         return x

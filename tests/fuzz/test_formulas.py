@@ -4,6 +4,7 @@ A failure prints the formula, already shrunk: it belongs into tests/formulas.py.
 """
 
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_for_as_long_as_asked(request: pytest.FixtureRequest) -> None:
             found.check_differences()
             found.check_kernels()
             found.check_single()
-            if done % 4 == 0:
+            if zlib.crc32(sample.text.encode()) % 4 == 0:
                 found.check_rewrites()
             done += 1
 
