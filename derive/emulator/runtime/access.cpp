@@ -17,7 +17,7 @@ struct Cached {
   unsigned short site;
 };
 static const unsigned CACHED = 2048;
-static Tracked nowhere = {nullptr, 0, "", 0, false, true, true, nullptr, nullptr};
+static Tracked nowhere = {nullptr, 0, "", 0, false, true, true, {}, {}};
 static Cached cache[CACHED];
 
 // A write that would be a race unless it stores what is there already (all threads set one flag): decided when
@@ -81,7 +81,7 @@ static void check_misaligned(Tracked* region, unsigned long offset, unsigned siz
 static void before_write(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site,
                          bool atomic) {
   unsigned floor = region.shared ? block_time : 1;
-  const Record& write = region.writes[cell];
+  const Record write = region.writes.get(cell);
   if (write.time >= floor && !surely_ordered(write) && !(atomic && write.who & ATOMIC) && !ordered(region, write)) {
     bool same_block = write.time >= block_time;
     if (same_block && !atomic && size <= sizeof doubt.before && !(write.who & ATOMIC)) {
@@ -94,12 +94,13 @@ static void before_write(Tracked& region, unsigned long cell, unsigned long offs
                   write.who & ATOMIC ? "has atomically changed" : "has written", {current_block(), current_thread()});
     }
   }
-  if (region.reads == nullptr) return;
-  Record& read = region.reads[cell];
+  if (region.reads.none()) return;
+  Record read = region.reads.get(cell);
+  if (read.time == 0) return;
   if (read.time >= floor && (!ordered(region, read) || !readers_ordered(region, read)))
     report_race(site, &region, offset, atomic ? "atomically changes" : "writes", read,
                 ordered(region, read) ? "or a neighbour has read" : "has read", {current_block(), current_thread()});
-  read.time = 0;
+  region.reads.set(cell, {0, 0, 0});
 }
 
 // Since the threads last met, this one has read here, or others that stand for it have.
@@ -112,7 +113,7 @@ static inline bool known_reader(const Record& read) {
 
 static inline void before_read(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site) {
   unsigned floor = region.shared ? block_time : 1;
-  const Record& write = region.writes[cell];
+  const Record write = region.writes.get(cell);
   if (write.time < floor) {
     if (!region.initialised)
       report_access("uninitialized", site, &region, "reads %u bytes at byte %lu, which nothing has written", size,
@@ -121,8 +122,8 @@ static inline void before_read(Tracked& region, unsigned long cell, unsigned lon
     report_race(site, &region, offset, "reads", write, write.who & ATOMIC ? "has atomically changed" : "has written",
                 {current_block(), current_thread()});
   }
-  if (region.reads == nullptr) return;
-  Record& read = region.reads[cell];
+  if (region.reads.none()) return;
+  Record read = region.reads.get(cell);
   if (known_reader(read)) return;
   unsigned who = current;
   if (read.time >= block_time) {
@@ -139,7 +140,7 @@ static inline void before_read(Tracked& region, unsigned long cell, unsigned lon
   } else if (read.time >= floor) {
     who |= OTHER_BLOCK;
   }
-  read = {now, static_cast<unsigned short>(site), static_cast<unsigned short>(who)};
+  region.reads.set(cell, {now, static_cast<unsigned short>(site), static_cast<unsigned short>(who)});
 }
 
 static void touch(Tracked& region, unsigned long offset, unsigned long size, bool is_write, unsigned site) {
@@ -159,7 +160,7 @@ static void touch(Tracked& region, unsigned long offset, unsigned long size, boo
   for (unsigned long cell = offset >> region.shift; cell <= last; ++cell) {
     if (is_write) {
       before_write(region, cell, offset, static_cast<unsigned>(size), site, false);
-      region.writes[cell] = {now, where, static_cast<unsigned short>(current)};
+      region.writes.set(cell, {now, where, static_cast<unsigned short>(current)});
     } else {
       before_read(region, cell, offset, static_cast<unsigned>(size), site);
     }
@@ -197,9 +198,9 @@ static inline __attribute__((always_inline)) bool nothing_new(const void* addres
   unsigned long offset = static_cast<unsigned long>(static_cast<const char*>(address) - region.base);
   if (cached.pc != pc || offset >= region.size || 1u << region.shift != SIZE) return false;
   if (offset % SIZE != 0 || reinterpret_cast<unsigned long>(address) % SIZE != 0) return false;
-  if (region.input || region.reads == nullptr) return false;
-  const Record& write = region.writes[offset / SIZE];
-  return write.time >= block_time && write.time < barrier_time && known_reader(region.reads[offset / SIZE]);
+  if (region.input || region.reads.none()) return false;
+  const Record write = region.writes.get(offset / SIZE);
+  return write.time >= block_time && write.time < barrier_time && known_reader(region.reads.get(offset / SIZE));
 }
 
 static void range(const void* address, unsigned long size, bool is_write, unsigned site) {
@@ -274,11 +275,11 @@ extern "C" void derive_rt_atomic(const volatile void* address, unsigned size, in
   atomic_order(plain);
   unsigned long last = (offset + size - 1) >> region->shift;
   for (unsigned long cell = offset >> region->shift; cell <= last; ++cell) {
-    if (kind & 1 && !region->initialised && region->writes[cell].time < (region->shared ? block_time : 1))
+    if (kind & 1 && !region->initialised && region->writes.get(cell).time < (region->shared ? block_time : 1))
       report_access("uninitialized", site, region, "atomically changes %u bytes at byte %lu, which nothing has written",
                     size, offset);
     before_write(*region, cell, offset, size, site, true);
-    region->writes[cell] = {now, static_cast<unsigned short>(site), static_cast<unsigned short>(current | ATOMIC)};
+    region->writes.set(cell, {now, static_cast<unsigned short>(site), static_cast<unsigned short>(current | ATOMIC)});
   }
 }
 

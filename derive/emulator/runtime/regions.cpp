@@ -1,6 +1,5 @@
 // The memory that a launch may touch, and the shadow of it.
 #include <stdlib.h>
-#include <sys/mman.h>
 
 #include "shadow.h"
 
@@ -14,34 +13,25 @@ static const Library* library;
 static char* arena_start;
 static unsigned long arena_size;
 
-static Record* new_records(unsigned long count) {
-  if (count == 0) return nullptr;
-  void* memory = mmap(nullptr, count * sizeof(Record), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-  return memory == MAP_FAILED ? nullptr : static_cast<Record*>(memory);
-}
-
 static unsigned long cell_count(const Tracked& region) {
   return (region.size + (1ul << region.shift) - 1) >> region.shift;
 }
 
 static void free_records(Tracked& region) {
-  unsigned long bytes = cell_count(region) * sizeof(Record);
-  if (region.writes != nullptr) munmap(region.writes, bytes);
-  if (region.reads != nullptr) munmap(region.reads, bytes);
-  region.writes = region.reads = nullptr;
+  region.writes.release();
+  region.reads.release();
 }
 
 static void new_shadow(Tracked& region) {
-  region.writes = new_records(cell_count(region));
-  region.reads = new_records(cell_count(region));
+  region.writes.allocate(cell_count(region), region.shift == 0);
+  region.reads.allocate(cell_count(region), region.shift == 0);
 }
 
 static void add_region(char* base, unsigned long size, const char* name, unsigned element, bool shared, bool input,
                        bool initialised) {
   Tracked& region = regions[region_count++];
   unsigned shift = element >= 8 ? 3 : element >= 4 ? 2 : element >= 2 ? 1 : 0;
-  region = {base, size, name, shift, shared, input, initialised, nullptr, nullptr};
+  region = {base, size, name, shift, shared, input, initialised, {}, {}};
   if (!input) new_shadow(region);  // what is only read needs no memory of its readers
 }
 
@@ -53,9 +43,9 @@ void refine(Tracked& region, unsigned shift) {
   unsigned factor = before.shift - shift;
   unsigned long count = cell_count(region);
   for (unsigned long i = 0; i < count; ++i) {
-    if (before.writes[i >> factor].time != 0) region.writes[i] = before.writes[i >> factor];
-    if (region.reads != nullptr && before.reads != nullptr && before.reads[i >> factor].time != 0)
-      region.reads[i] = before.reads[i >> factor];
+    Record write = before.writes.get(i >> factor), read = before.reads.get(i >> factor);
+    if (write.time != 0) region.writes.set(i, write);
+    if (read.time != 0) region.reads.set(i, read);
   }
   free_records(before);
 }

@@ -17,14 +17,47 @@ inline constexpr unsigned ATOMIC = 1 << 10;
 // Of reads: since the last barrier, another lane of the same warp, another warp, or another block read it too.
 inline constexpr unsigned OTHER_LANE = 1 << 11, OTHER_WARP = 1 << 12, OTHER_BLOCK = 1 << 13;
 
+// One record a cell, with time 0 before the first. Those of single bytes are kept by four: nearly always one line touched
+// them at one time, and they take half the memory; where that is not so, the four are kept apart.
+class Records {
+ public:
+  void allocate(unsigned long count, bool bytes);
+  void release();
+  bool none() const { return each_ == nullptr && groups_ == nullptr; }
+  Record get(unsigned long cell) const { return groups_ == nullptr ? each_[cell] : in_group(cell); }
+  void set(unsigned long cell, Record record) {
+    if (groups_ == nullptr)
+      each_[cell] = record;
+    else
+      set_in_group(cell, record);
+  }
+
+ private:
+  struct Group {
+    unsigned time;  // or which four of `apart_`
+    unsigned short site, who[4];
+    unsigned char touched;  // a bit for each cell, or APART
+  };
+  static constexpr unsigned char APART = 1 << 4;
+  Record in_group(unsigned long cell) const;
+  void set_in_group(unsigned long cell, Record record);
+  void take_apart(Group& group);
+  void put_together(Group& group);
+
+  unsigned long count_ = 0;
+  Record* each_ = nullptr;
+  Group* groups_ = nullptr;
+  Record* apart_ = nullptr;         // room for all groups; what is not used takes no memory
+  unsigned used_ = 0, given_back_ = 0;  // fours of it: how many were ever taken, and 1 + the first that is free again
+};
+
 struct Tracked {
   char* base;
   unsigned long size;
   const char* name;
   unsigned shift;  // a cell is 1 << shift bytes
   bool shared, input, initialised;
-  Record* writes;
-  Record* reads;
+  Records writes, reads;
 };
 
 struct Site {
