@@ -105,17 +105,19 @@ def test_an_operation_without_gradients() -> None:
     assert shown("adamw", "--size", "i=16384", "--pass", "forward")["total"]["ratio"] < 1.001
 
 
-def test_the_plan_is_the_one_asked_for() -> None:
-    """Atomics read and write the gradient once more; without tiles, scores pass through memory."""
-    sizes = ("--size", "v=64", "--size", "d=32", "--size", "b=4", "--size", "s=64")
-    atomic = shown("embedding", *sizes, "--scatter", "atomic")
+def test_a_scatter_by_atomics_reads_what_it_adds_to() -> None:
+    atomic = shown("embedding", "--size", "v=64", "--size", "d=32", "--size", "b=4", "--size", "s=64",
+                   "--scatter", "atomic")
     assert [k["name"] for k in atomic["kernels"]] == ["backward_dE_zeros", "backward_dE"]
     assert "backward_dE both reads and writes dE (8192 bytes)" in atomic["total"]["why"]
-    sizes = ("--size", "b=1", "--size", "h=2", "--size", "t=64", "--size", "s=64", "--size", "d=16")
-    fused, unfused = (shown("attention", *sizes, "--plan", plan) for plan in ("fused", "unfused"))
-    assert {k["plan"] for k in fused["kernels"]} >= {"attention"}
+
+
+@pytest.mark.slow
+def test_scores_that_pass_through_memory() -> None:
+    unfused = shown("attention", "--size", "b=1", "--size", "h=2", "--size", "t=64", "--size", "s=64", "--size", "d=16",
+                    "--plan", "unfused")
     assert "attention" not in {k["plan"] for k in unfused["kernels"]}
-    assert any("between kernels" in w and f"{2 * 4 * 2 * 64 * 64} bytes" in w for w in unfused["total"]["why"])
+    assert f"dP between kernels: {2 * 4 * 2 * 64 * 64} bytes" in unfused["total"]["why"]
 
 
 def test_table_and_errors() -> None:
