@@ -29,13 +29,13 @@ ITEM = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class KernelCost:
-    """One kernel: what it computes, its FLOPs (None where they cannot be told apart), its bytes."""
+    """One kernel: what it computes, its FLOPs, its bytes."""
 
     name: str
     direction: str
     plan: str
     computes: tuple[str, ...]
-    flops: Expr | None
+    flops: Expr
     reads: tuple[Buffer, ...]
     writes: tuple[Buffer, ...]
 
@@ -190,7 +190,7 @@ def _counted(op: Operation, plan: Plan, sizes: Mapping[str, int], gpu: str | Non
     d = op.derivation
     known = _sizes(op.program, sizes)
     kernels = tuple(
-        KernelCost(k.name, p.name, k.plan, k.computes, kernel_flops(k, d.forward), *_moved(k, p, d.forward))
+        KernelCost(k.name, p.name, k.plan, k.computes, kernel_flops(k), *_moved(k, p))
         for p in (plan.forward, plan.backward) if p for k in p.kernels)
     names: dict[str, int] = {}
     if known is not None:
@@ -202,10 +202,10 @@ def _counted(op: Operation, plan: Plan, sizes: Mapping[str, int], gpu: str | Non
     return Report(d.forward, plan, known, counted, kernels, jacobians, gpu, names)
 
 
-def _moved(k: Kernel, p: Pass, program: Program) -> tuple[tuple[Buffer, ...], tuple[Buffer, ...]]:
+def _moved(k: Kernel, p: Pass) -> tuple[tuple[Buffer, ...], tuple[Buffer, ...]]:
     """What a kernel reads and writes; of a buffer that it gathers from, the elements that it gathers."""
     sizes = {r.letter: r.name for r in p.sizes}
-    places = gathered(k, program)
+    places = gathered(k)
     reads, writes = moved(k)
     return tuple(replace(b, axes=tuple(sizes[e] for e in places[b.tensor]))
                  if b.tensor in places and all(e in sizes for e in places[b.tensor]) else b for b in reads), writes

@@ -55,6 +55,7 @@ def column_kernels(group: Group, context: Context, stored: set[str], name: str, 
         shape=Column(column, columns, row, rows, head, body, totals, (ir.If(alone, whole, apart),)),
         launch=Launch((f"blocks({columns}, {WIDTH}, 2**31)", chunks, "1"), (str(WIDTH), "8", "1")),
         accumulates=bool(accumulate & stored),
+        statements=tuple(t.statement for t in early),
     )
     last = context.namer.fresh(f"{name}_sum")
     more = f"{chunks} > 1"

@@ -95,6 +95,7 @@ def contraction_kernels(
             ("128" if element in NARROW else "256", "1", "1"),
         ),
         accumulates=bool(accumulate & stored),
+        statements=tuple(t.statement for t in group.tasks),
     )  # fmt: skip
     if partial is None:
         return [kernel]
@@ -226,4 +227,5 @@ def _chunks(
         sizes=(*context.used_sizes(used | set(count.split("*"))), f"chunks={chunks}"),
         shape=Chunks(counter, count, body),
         launch=Launch((f"blocks({count}, 256)", "1", "1"), ("256", "1", "1"), needed=chunks),
+        statements=(),
     )

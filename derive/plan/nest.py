@@ -48,6 +48,7 @@ def nest_kernels(group: Group, context: Context, stored: set[str], name: str, ac
             shape=shape,
             launch=Launch((f"blocks({count}, {THREADS * shape.lanes})", "1", "1"), (str(THREADS), "1", "1")),
             accumulates=bool(accumulate & stored),
+            statements=group.statements,
         )
     ]
 

@@ -1,10 +1,12 @@
-"""The plan: what `derive.emit` prints and `derive.run` drives.  Frozen records of ints and strings only."""
+"""The plan: what `derive.emit` prints and `derive.run` drives.  Frozen records of ints and strings, but for
+the statements that a kernel carries out."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 
 from derive.plan.ir import Block
+from derive.program import Statement
 
 #: A size expression in Python and C syntax over size names, as `size_b*size_s`.
 Text = str
@@ -60,6 +62,7 @@ class Kernel:
         shape: what its template needs beyond this.
         launch: grid and block.
         accumulates: whether it takes the flag that adds to its gradients.
+        statements: those of `computes` themselves, for who counts them; a kernel that adds up partial results has none.
     """
 
     name: str
@@ -71,6 +74,7 @@ class Kernel:
     shape: Shape
     launch: Launch
     accumulates: bool = False
+    statements: tuple[Statement, ...] = ()
 
 
 @dataclass(frozen=True)

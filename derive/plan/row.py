@@ -243,6 +243,7 @@ class _Rows:
                 shared if held else "0",
             ),
             accumulates=bool(self.accumulate & self.stored & {t.name for t in self.tasks}),
+            statements=tuple(t.statement for t in mine),
         )
 
     def _share(self) -> int:

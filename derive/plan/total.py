@@ -46,6 +46,7 @@ def total_kernels(group: Group, context: Context, stored: set[str], name: str, a
         shape=Total(element, count, head, body, totals, after),
         launch=Launch((chunks, "1", "1"), ("256", "1", "1")),
         accumulates=bool(accumulate & elements),
+        statements=tuple(t.statement for t in early),
     )
     last = context.namer.fresh(f"{name}_sum") if elements else name
     return [first, _combine(group, context, stored - elements, last, accumulate, partial, chunks)]

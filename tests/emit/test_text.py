@@ -1,5 +1,6 @@
 """Emitted text: literals, names, determinism, nothing unused."""
 
+import json
 import re
 import subprocess
 import sys
@@ -13,10 +14,12 @@ from derive.catalog import load
 from derive.emit import emit, sources
 from derive.emit.cuda import literal
 from derive.errors import FileError
+from derive.operation import parse
 from derive.pipeline import derive_text
 from derive.plan import make_plan
 from derive.plan.names import Namer, clean
 from derive.run import compile
+from derive.validate.kernels import plan_of
 from tests.emit.shadows import shadows
 
 
@@ -56,6 +59,7 @@ def test_formulas_with_words_of_cuda_and_python_run() -> None:
 
 SCRIPT = """
 from derive.emit import sources
+from derive.operation import parse
 from derive.pipeline import derive_text
 from derive.plan import make_plan
 d = derive_text("S[i,j] = sum(k, Q[i,k]*K[j,k])\\nP[i,j] = softmax(j, S[i,j])\\nO[i,e] = sum(j, P[i,j]*V[j,e])")
@@ -118,3 +122,12 @@ def test_no_name_hides_another() -> None:
     kernels = sorted(Path(__file__).parents[2].glob("generated/*/*.cu"))
     assert len(kernels) > 50
     assert not [f"{k.name}:{x}" for k in kernels for x in shadows(k.read_text(encoding="utf-8"))]
+
+
+def test_the_contract_says_what_its_types_are() -> None:
+    op = parse("Y[t,c] = E[ids[t],c]*w[c]", "op")
+    contract = json.loads(sources("op", plan_of(op, "bfloat16"))["contract.json"])
+    buffers = [b for p in contract["passes"] for what in ("arguments", "results", "temporaries") for b in p[what]]
+    assert {b["dtype"] for b in buffers} == set(contract["types"])
+    assert {"T": "bfloat16", "compute": "float32", "ids": "int32 or int64"}.items() <= contract["types"].items()
+    assert "4*size_t*size_c + 4*size_t*size_c" not in contract["bytes_backward"]

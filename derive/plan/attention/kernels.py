@@ -130,10 +130,12 @@ class _Builder:
         cut = "" if self.side == 64 else f", {self.side}"
         if wide:
             sizes = (*sizes, f"across=blocks({across}, {self.side}, 2**31)")
+        each, sums = self._pairs(), tuple(Statement(c.stored.name, c.stored.indices, c.whole) for c in self.sums)
+        lets = (f"{axis.name} = {term(e, names={i: letter(i) for i in e.free})}" for axis, e in unit.lets)
         return Kernel(
             name=self.name,
             plan="attention",
-            computes=self._computes(),
+            computes=(*map(statement, each), *lets, *map(statement, sums)),
             reads=context.reads(used, written),
             writes=tuple(b for b in context.buffers.values() if b.name in written),
             sizes=sizes,
@@ -165,6 +167,7 @@ class _Builder:
                 ("256", "1", "1"),
             ),
             accumulates=bool(self.accumulate & self.stored),
+            statements=(*each, *sums),
         )
 
     def _bounds(self) -> ir.Block:
@@ -319,18 +322,15 @@ class _Builder:
         scope.store(norm)
         return tuple(scope.stmts)
 
-    def _computes(self) -> tuple[str, ...]:
-        """The comment: what is made of each pair, then what is summed over."""
+    def _pairs(self) -> tuple[Statement, ...]:
+        """What is made of each pair."""
         site, unit = self.unit.site, self.unit
-        target = site.weights.target
-        lines = [statement(Statement(site.name, site.weights.indices, unit.weights))]
-        if unit.kind == ONLINE:
-            bound = Index("~key", site.key.extent)
-            soft = E.softmax((bound,), E.substitute(site.score, {site.key: bound}), (site.key,))
-            lines = [statement(Statement(site.name, target.subs, soft))]  # type: ignore[arg-type]
-            lines += [statement(unit.norm)] if unit.norm.name in self.stored else []
-        lines += [f"{axis.name} = {term(e, names={i: letter(i) for i in e.free})}" for axis, e in unit.lets]
-        return (*lines, *(statement(Statement(c.stored.name, c.stored.indices, c.whole)) for c in self.sums))
+        if unit.kind != ONLINE:
+            return (Statement(site.name, site.weights.indices, unit.weights),)
+        bound = Index("~key", site.key.extent)
+        soft = E.softmax((bound,), E.substitute(site.score, {site.key: bound}), (site.key,))
+        weights = Statement(site.name, site.weights.target.subs, soft)  # type: ignore[arg-type]
+        return (weights, unit.norm) if unit.norm.name in self.stored else (weights,)
 
 
 def _real(value: Fraction) -> Literal:

@@ -17,6 +17,7 @@ from derive.plan.lower import Scope
 from derive.plan.records import Buffer, Kernel, Launch, Nest
 from derive.plan.scatter.keys import Keys
 from derive.plan.spell import statement
+from derive.program import Statement
 
 THREADS = 256
 
@@ -65,7 +66,8 @@ def _additions(keys: Keys, group: Group, context: Context, totals: Buffer, name:
     text = f"{statement(group.tasks[0].statement)}, by atomics"
     text = text if totals.role != "scratch" else f"{totals.name}: {text}"
     reads = context.reads(ir.names_in(body), {totals.name})
-    return _nest(name, context, (domain, counter), body, (text,), reads, (totals,), False)
+    sums = (group.tasks[0].statement,)
+    return _nest(name, context, (domain, counter), body, (text,), reads, (totals,), False, sums)
 
 
 def _add(scope: Scope, keys: Keys, totals: str, offset: ir.Scalar) -> None:
@@ -103,7 +105,9 @@ def _maps(
     texts = (f"{head.name} from {totals.name}", *(statement(t.statement) for t in rest))
     reads = (totals, *context.reads(ir.names_in(body), written))
     writes = tuple(b for b in context.buffers.values() if b.name in written)
-    return _nest(name, context, (group.domain, counter), body, texts, reads, writes, bool(accumulate & stored))
+    adding = bool(accumulate & stored)
+    maps = tuple(t.statement for t in rest)
+    return _nest(name, context, (group.domain, counter), body, texts, reads, writes, adding, maps)
 
 
 def _nest(
@@ -115,6 +119,7 @@ def _nest(
     reads: tuple[Buffer, ...],
     writes: tuple[Buffer, ...],
     adding: bool,
+    statements: tuple[Statement, ...] = (),
 ) -> Kernel:
     count = context.count(loop[0])
     return Kernel(
@@ -127,4 +132,5 @@ def _nest(
         shape=Nest(loop[1], count, body),
         launch=Launch((f"blocks({count}, {THREADS})", "1", "1"), (str(THREADS), "1", "1")),
         accumulates=adding,
+        statements=statements,
     )

@@ -162,6 +162,7 @@ def _sums(
         ),
         launch=Launch((f"blocks({tiles}, 1)", "1", "1"), (str(SUMMERS), "1", "1")),
         accumulates=bool(accumulate & stored),
+        statements=tuple(t.statement for t in group.tasks),
     )
 
 
