@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 
 from derive.errors import EmitError
 from derive.plan import ir
 from derive.plan.ir import INT, REAL, Scalar, Stmt
-from derive.plan.records import Buffer, Kernel
+from derive.plan.records import Buffer, Kernel, Packed
 
 #: Storage and compute type of each dtype.
 STORAGE = {"float32": "float", "float64": "double", "float16": "__half", "bfloat16": "__nv_bfloat16"}
@@ -26,18 +26,25 @@ _UNARY, _ATOM = 7, 8
 class Printer:
     """Prints for one dtype; `buffers` tells the type of each array by name, `shares` which may be one array.
 
-    An element of one of `packs` at the counter `at` is a lane of a local.
+    An element of a buffer at an offset that is one of `packs` is a lane of a local.
     """
 
     dtype: str
     buffers: dict[str, Buffer]
-    packs: Mapping[str, str] = field(default_factory=dict)
-    at: str = ""
+    packs: Mapping[tuple[str, Scalar], str] = field(default_factory=dict)
     shares: frozenset[str] = frozenset()
 
     @property
     def compute(self) -> str:
         return "double" if self.dtype == "float64" else "float"
+
+    def packed(self, packs: tuple[Packed, ...]) -> Printer:
+        """One for a loop that has runs of some buffers in locals."""
+        return replace(self, packs={(x.buffer.name, x.offset): x.local for x in packs})
+
+    def start(self, x: Packed) -> str:
+        """Where the row begins that a loop has runs of."""
+        return x.buffer.name if x.start == ir.integer(0) else f"{x.buffer.name} + {self.scalar(x.start, 5)}"
 
     # ------------------------------------------------------------------------------------------ types
 
@@ -92,8 +99,8 @@ class Printer:
         raise EmitError(f"cannot print {type(s).__name__}")
 
     def element_at(self, buffer: str, offset: Scalar) -> str:
-        if buffer in self.packs and offset == ir.Local(INT, self.at):
-            return f"{self.packs[buffer]}.lane[lane]"
+        if (buffer, offset) in self.packs:
+            return f"{self.packs[buffer, offset]}.lane[lane]"
         return f"{buffer}[{self.scalar(offset)}]"
 
     def _load(self, s: ir.Load) -> str:

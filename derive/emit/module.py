@@ -74,6 +74,7 @@ def functions(k: Kernel) -> set[str]:
     shape = k.shape
     found = {"Sum"} if isinstance(shape, Scatter) else set()
     found |= _packs(k, shape) if isinstance(shape, Nest) and shape.packs else set()
+    found |= _runs(shape) if isinstance(shape, Row) else set()
     found |= tile_helpers([shape]) & {"Pack"} if isinstance(shape, Contraction) else set()
     for block in ir.blocks_in(shape):
         found |= ir.applied(block)
@@ -85,6 +86,13 @@ def _packs(k: Kernel, shape: Nest) -> set[str]:
     written = [b for b, _ in shape.packs if b in k.writes]
     loads = len(written) < len(shape.packs) or any(b.name in _adding(shape) for b in written)
     return {"Pack", *["load"] * loads, *["store"] * bool(written)}
+
+
+def _runs(shape: Row) -> set[str]:
+    """What moves the runs of a row kernel."""
+    packs = [x for phase in shape.phases for x in phase.packs]
+    loads = any(x.adds or not x.write for x in packs)
+    return {*["Pack"] * bool(packs), *["load"] * loads, *["store"] * any(x.write for x in packs)}
 
 
 def _adding(shape: Nest) -> set[str]:
@@ -121,7 +129,8 @@ def _kernel(k: Kernel, plan: Plan) -> str:
     buffers = {b.name: b for b in (*k.reads, *k.writes)}
     printer = kind(plan.dtype, buffers, shares=shares(k, plan.contract.in_place))
     if isinstance(k.shape, Nest) and k.shape.packs:
-        printer = replace(printer, packs={b.name: local for b, local in k.shape.packs}, at=k.shape.counter)
+        at = ir.Local(ir.INT, k.shape.counter)
+        printer = replace(printer, packs={(b.name, at): local for b, local in k.shape.packs})
     template = TEMPLATES[type(k.shape)]
     writes_rows = isinstance(k.shape, Row) and "writer" in set().union(*(ir.names_in(b) for b in ir.blocks_in(k.shape)))
     text = render(

@@ -30,6 +30,11 @@ class Context:
         """Bytes of a number that sums are kept in."""
         return 8 if self.dtype == "float64" else 4
 
+    @property
+    def lanes(self) -> int:
+        """How many elements of the dtype 16 bytes hold."""
+        return {"float64": 2, "float32": 4}.get(self.dtype, 8)
+
     def item(self, tensor: str) -> int:
         """Bytes of an element of a tensor's buffer."""
         narrow = 2 if self.dtype in ("float16", "bfloat16") else self.wide

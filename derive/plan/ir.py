@@ -7,6 +7,7 @@ of the compute type (float, or double for float64).
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 
@@ -210,6 +211,28 @@ def accesses(block: Block) -> dict[str, set[Scalar]]:
     for s in block:
         walk(s)
     return found
+
+
+def always(node: Stmt | Scalar, unless: str = "") -> Iterator[Load | Store]:
+    """The loads and stores that a node makes whatever its conditions say, or wherever the local `unless` is false."""
+    if isinstance(node, (Load, Store)):
+        yield node
+    parts = scalars(node)
+    if isinstance(node, Choose) and node.cond == Local(BOOL, unless):
+        parts = [node.other]
+    elif isinstance(node, Choose) or (isinstance(node, Binary) and node.op in ("&&", "||")):
+        parts = parts[:1]
+    for v in parts:
+        yield from always(v, unless)
+
+
+def before(offset: Scalar, element: Local) -> Scalar | None:
+    """`x` of an offset `x + element`; None when it is not of that form."""
+    if offset == element:
+        return integer(0)
+    if isinstance(offset, Binary) and offset.op == "+" and offset.right == element:
+        return offset.left
+    return None
 
 
 def applied(node: Stmt | Scalar | Block) -> set[str]:

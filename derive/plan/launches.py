@@ -36,21 +36,22 @@ def product_chunks(batches, rows, columns, length):
     return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8
-    elements, then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
 def row_chunks(rows, count, share):
@@ -59,10 +60,10 @@ def row_chunks(rows, count, share):
     return max(1, min(-(-rows // share), row_blocks(rows, count), 1024))
 
 
-def row_shared(count, kept):
+def row_shared(count, kept, lanes=1):
     """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
-    along, rows = row_threads(count, kept)
-    size = -(-count // along) * along * rows * kept
+    along, rows = row_threads(count, kept, lanes)
+    size = -(-count // (along * lanes)) * along * lanes * rows * kept
     return size if size <= 96 * 1024 else 0
 
 

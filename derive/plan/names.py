@@ -25,7 +25,7 @@ fabs expf logf log1pf expm1f tanhf sqrtf rsqrtf erff sinf cosf powf fmaxf fminf 
 """
 OURS = """
 add_into last peak score shrink index dtypes step into given total row_threads row_blocks column_chunks
-row_chunks row_shared total_chunks held shared slots kept threads
+row_chunks row_shared total_chunks held shared slots kept threads own
 product_chunks tiles Pack pack in_packs read whole_a whole_b pack_a pack_b Tile results split Cs As_rest Bs_rest start
 Order TENSOR_CORES
 nullcontext terms high low

@@ -14,7 +14,6 @@ from derive.plan.records import Kernel, Launch, Nest
 from derive.plan.spell import statement
 
 THREADS = 256
-LANES = {"float64": 2, "float32": 4, "float16": 8, "bfloat16": 8}  # of the storage type in 16 bytes
 
 
 def nest_kernels(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]) -> list[Kernel]:
@@ -61,4 +60,4 @@ def _packed(shape: Nest, context: Context, names: Namer) -> Nest:
         for b in context.buffers.values()
         if b.dtype != "ids" and ir.Local(ir.INT, shape.counter) in touched.get(b.name, ())
     )
-    return replace(shape, lanes=LANES[context.dtype], packs=packs) if packs else shape
+    return replace(shape, lanes=context.lanes, packs=packs) if packs else shape

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from derive.plan.ir import Block
+from derive.plan.ir import Block, Scalar
 from derive.program import Statement
 
 #: A size expression in Python and C syntax over size names, as `size_b*size_s`.
@@ -97,12 +97,29 @@ class Nest(Shape):
 
 
 @dataclass(frozen=True)
+class Packed:
+    """A buffer that a loop over a row reads or writes at `offset`, `start` and the element: a run stands in `local`.
+
+    `adds`: it may be added to what is there.  `again`: it is read where the row is not kept.
+    """
+
+    buffer: Buffer
+    start: Scalar
+    offset: Scalar
+    local: str
+    write: bool
+    adds: bool
+    again: bool
+
+
+@dataclass(frozen=True)
 class Phase:
     """One loop over a row: `body` adds to `totals` (local, op); `after` runs when the threads have combined."""
 
     totals: tuple[tuple[str, str], ...]
     body: Block
     after: Block
+    packs: tuple[Packed, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -110,6 +127,7 @@ class Row(Shape):
     """A row a group of threads: counter and number of rows, counter and number of elements, what comes before.
 
     Attributes:
+        lanes: neighbouring elements that a thread takes at a time.
         kept: (array in shared memory, what stands there) for each access to a row that several phases make.
         columns: (array in shared memory, op, buffer of partial results) for each sum over rows.
     """
@@ -122,6 +140,7 @@ class Row(Shape):
     phases: tuple[Phase, ...]
     kept: tuple[tuple[str, str], ...] = ()
     columns: tuple[tuple[str, str, str], ...] = ()
+    lanes: int = 1
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,8 @@
 A row is worked on by the threads of a warp or less, or of a block; each keeps its own running value, and the threads
 combine at the end of a phase.  A phase is one loop over the row: the reductions whose bodies are known by then, and
 the maps that can be stored by then.  What two phases read is read once and kept in shared memory, where each thread
-finds what it has put there itself; only a row that does not fit is read again.
+finds what it has put there itself; only a row that does not fit is read again.  A thread takes as many neighbours at
+a time as 16 bytes hold, and reads and writes them at once where the row lies so.
 
 Beside sums over rows (dgamma of a normalisation), each block goes over many rows and keeps a partial sum of each
 column; a second kernel adds these up.  Partial sums pass through memory twice, so a block takes as many rows as keep
@@ -23,7 +24,7 @@ from derive.plan.ir import BOOL, INT, REAL, Local
 from derive.plan.lower import Scope
 from derive.plan.merge import COLUMN, ELEMENT, ROW, level
 from derive.plan.partial import accumulate_into, combine, partial_buffers
-from derive.plan.records import Kernel, Launch, Phase, Row
+from derive.plan.records import Kernel, Launch, Packed, Phase, Row
 from derive.plan.settle import settle
 from derive.plan.spell import statement, term
 from derive.plan.terms import local_name
@@ -52,6 +53,7 @@ class _Rows:
         self.partial = partial_buffers(self.sums, context, self.chunks, self.count)
         self.scope = context.scope((group.domain, self.row), (group.inner, self.element))
         self.arrays: dict[Expr, str] = {}  # what is kept, and the array that holds it
+        self.runs: dict[tuple[str, ir.Scalar], str] = {}  # (buffer, offset) and the local of a run
         self.columns = {t.name: self.scope.namer.fresh(f"{t.name}_part") for t in self.sums}
 
     def kernels(self) -> list[Kernel]:
@@ -207,7 +209,7 @@ class _Rows:
         for p in reversed(phases):
             after = ir.prune(p.after, live)
             body = ir.prune(p.body, live | ir.names_in(after))
-            kept.append(Phase(p.totals, body, after))
+            kept.append(Phase(p.totals, body, after, self._packs(body)))
             live |= ir.names_in(after) | ir.names_in(body)
         head = ir.prune(head, live)
         used = live | ir.names_in(head)
@@ -216,8 +218,9 @@ class _Rows:
         sizes = context.used_sizes(set(used) | set(self.rows.split("*")) | set(self.count.split("*")))
         held = context.wide * (len(self.arrays) + len(self.sums))  # bytes kept an element
         names = {i: shown.name for i, shown in zip(group.space, presentable(group.space), strict=True)}
-        shared = f"row_shared({self.count}, {held})"
-        cut = f"{self.count}, {held}" if held else self.count
+        lanes = context.lanes if any(p.packs for p in kept) else 1
+        cut = ", ".join((self.count, *([str(held)] if held or lanes > 1 else []), *([str(lanes)] if lanes > 1 else [])))
+        shared = f"row_shared({cut})"
         return Kernel(
             name=self.name,
             plan="row",
@@ -236,6 +239,7 @@ class _Rows:
                 tuple(reversed(kept)),
                 tuple((array, term(x, names=names)) for x, array in self.arrays.items()),
                 tuple((self.columns[t.name], t.op or "", self.partial[t.name].name) for t in self.sums),
+                lanes,
             ),
             launch=Launch(
                 (self.chunks if self.sums else f"row_blocks({self.rows}, {cut})", "1", "1"),
@@ -245,6 +249,24 @@ class _Rows:
             accumulates=bool(self.accumulate & self.stored & {t.name for t in self.tasks}),
             statements=tuple(t.statement for t in mine),
         )
+
+    def _packs(self, body: ir.Block) -> tuple[Packed, ...]:
+        """What every element of a loop reads or writes in a row that lies in one piece."""
+        made = {s.name for s in body if isinstance(s, (ir.Let, ir.Declare))}
+        buffers = {b.name: b for b in self.context.buffers.values() if b.dtype in ("T", "compute")}
+        always = dict.fromkeys(x for s in body for x in ir.always(s))
+        again = dict.fromkeys(x for s in body for x in ir.always(s, unless="held") if x not in always)
+        found: dict[tuple[str, ir.Scalar], Packed] = {}
+        for x in (*always, *again):
+            start, place = ir.before(x.offset, Local(INT, self.element)), (x.buffer, x.offset)
+            if x.buffer not in buffers or start is None or ir.names_in(start) & {*made, self.element}:
+                continue
+            if place not in self.runs:
+                self.runs[place] = self.scope.namer.fresh(f"{x.buffer}_pack", ours=True)
+            write, adds = isinstance(x, ir.Store), isinstance(x, ir.Store) and x.accumulate
+            pack = Packed(buffers[x.buffer], start, x.offset, self.runs[place], write, adds, x in again)
+            found.setdefault(place, pack)
+        return tuple(found.values())
 
     def _share(self) -> int:
         """Rows a block, so that partial sums, written and read, move little beside the rows."""
