@@ -70,15 +70,19 @@ def unit_partial(s: Statement, parts: list[Contribution], indices: tuple[Index, 
     return sift(E.transform(E.add(*(c.expr for c in parts)), step))
 
 
-def cases(e: Expr, depth: int = 0) -> list[tuple[tuple[Expr, ...], Expr]]:
-    """(conditions, value): the equations of indices in `e` decided one after another."""
+def cases(e: Expr, kept: frozenset[Index] = frozenset(), depth: int = 0) -> list[tuple[tuple[Expr, ...], Expr]]:
+    """(conditions, value): the equations of indices in `e` decided one after another.
+
+    Args:
+        kept: letters that an equal one is written as.
+    """
     question = next((q for x in E.subterms(e) if isinstance(x, E.Where) and (q := _equation(x.cond)) is not None), None)
     if question is None or depth == 3:
         return [((), e)]
-    yes = _identified(_decided(e, question, True), question)
+    yes = _identified(_decided(e, question, True), question, kept)
     no = _decided(e, question, False)
-    return [((question, *c), v) for c, v in cases(yes, depth + 1)] + [
-        ((E.negate(question), *c), v) for c, v in cases(no, depth + 1)]
+    return [((question, *c), v) for c, v in cases(yes, kept, depth + 1)] + [
+        ((E.negate(question), *c), v) for c, v in cases(no, kept, depth + 1)]
 
 
 def _equation(c: Expr) -> Expr | None:
@@ -96,27 +100,34 @@ def _decided(e: Expr, question: Expr, answer: bool) -> Expr:
     return E.transform(e, lambda x: E.Truth(answer) if x is question else x)
 
 
-def _identified(e: Expr, question: Expr) -> Expr:
-    """Two indices that are equal are written as the first."""
+def _identified(e: Expr, question: Expr, kept: frozenset[Index]) -> Expr:
+    """Two indices that are equal are written as the one to keep, else as the first."""
     if isinstance(question, Cmp) and isinstance(question.left, Index) and isinstance(question.right, Index):
-        first, second = sorted((question.left, question.right), key=lambda i: i.name)
+        first, second = sorted((question.left, question.right), key=lambda i: (i not in kept, i.name))
         return E.substitute(e, {second: first})
     return e
 
 
-def case_latex(e: Expr, w: Writer) -> str:
-    """A term, its cases in a brace."""
-    found = cases(e)
+def case_latex(e: Expr, w: Writer, kept: frozenset[Index] = frozenset()) -> str:
+    """A term, its cases in a brace; of two letters that are equal there, the one to keep is written."""
+    found = cases(e, kept)
     if len(found) == 1:
         return w.term(found[0][1])
     merged: dict[Expr, list[str]] = {}
     for conditions, value in found:
-        merged.setdefault(value, []).append(r",\; ".join(w.condition(c) for c in conditions))
+        merged.setdefault(value, []).append(r",\; ".join(_equated(c, w, kept) for c in conditions))
     rows = [(w.term(v), c[0] if len(c) == 1 else r"\text{otherwise}") for v, c in merged.items()]
     rows.sort(key=lambda r: r[1].startswith(r"\text"))
     if len(rows) == 1:
         return rows[0][0]
     return r"\begin{cases} " + r" \\ ".join(f"{v} & {c}" for v, c in rows) + r" \end{cases}"
+
+
+def _equated(c: Expr, w: Writer, kept: frozenset[Index]) -> str:
+    """A condition; of an equation, the letter that is kept stands on the right."""
+    if isinstance(c, Cmp) and c.op in ("==", "!=") and c.left in kept and c.right not in kept:
+        return f"{w.term(c.right)} {'=' if c.op == '==' else chr(92) + 'ne'} {w.term(c.left)}"
+    return w.condition(c)
 
 
 # ---------------------------------------------------------------------------------------- matrices with dots

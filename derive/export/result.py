@@ -34,6 +34,7 @@ class Rule:
         shapes: (factor, shape, shape as the rule reads it) of each factor.
         shape, matrix_shape: of the result.
         explicit: the gradient with dots, for short entries.
+        batch: letters of the leading axes for each of which the matrix rule holds.
     """
 
     name: str
@@ -46,6 +47,7 @@ class Rule:
     shape: str
     matrix_shape: str
     explicit: str
+    batch: tuple[str, ...]
 
 
 def rule(g: Gradient, program: Program) -> Rule:
@@ -73,7 +75,8 @@ def rule(g: Gradient, program: Program) -> Rule:
     if all(matrix in ("", own_shape) for _, own_shape, matrix in shapes):
         own = ""  # read as they are
     return Rule(g.name, name_latex("d" + g.name), g.matrix_latex, g.latex, plain, shaped, shapes,
-                shape(extents("d" + g.name), w), own, _explicit(g.rule, w))
+                shape(extents("d" + g.name), w), own, _explicit(g.rule, w),
+                tuple(w.term(i) for i in g.rule.indices[:known[g.rule.name].batch]) if grouped and not plain else ())
 
 
 def shape(axes: tuple[str, ...], w: Writer) -> str:

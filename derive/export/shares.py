@@ -105,10 +105,11 @@ def _share(parts: list[Contribution], program: Program) -> Share:
     whole = isinstance(s.expr, E.Softmax)  # its Jacobian has two terms, and is best read as it stands
     inserted = (rf"{total}{cotangent}\,{w.term(partial, (*s.indices, *element), 1)}",) if whole else tuple(
         _inserted(c, program) for c in again)
+    by_cases = case_latex(partial, w, frozenset(s.indices))
     return Share(
-        name_latex(s.name), statement_latex(s, w.letters), head, f"{fraction} = {case_latex(partial, w)}",
+        name_latex(s.name), statement_latex(s, w.letters), head, f"{fraction} = {by_cases}",
         _jacobian(s, x, partial, w), rf"{head} = {total}{cotangent}\,{fraction}", inserted,
-        tuple(dict.fromkeys(e for c in again for e in _eliminations(c, program))),
+        tuple(dict.fromkeys(e for c in again for e in _eliminations(c, program, whole))),
         tuple(w.term(c.expr, element) for c in again), not s.indices, whole)
 
 
@@ -144,7 +145,8 @@ def _delta(d: Delta, w: Writer) -> str:
     return rf"\delta_{{{w.printer.subscripts((d.left, d.right), frozenset(i.name for i in d.right.free))}}}"
 
 
-def _eliminations(c: Contribution, program: Program) -> list[Elimination]:
+def _eliminations(c: Contribution, program: Program, whole: bool) -> list[Elimination]:
+    """What became of each delta, which is written as the inserted term has it."""
     w = Writer(program)
     values = plain_letters(c, w.letters)
     left = set(c.sifted.summed)
@@ -156,7 +158,10 @@ def _eliminations(c: Contribution, program: Program) -> list[Elimination]:
         left.update(gone[:1])
         letter = w.term(values[gone[0]]) if gone else ""
         equation = f"{w.term(right)} = {w.term(d.left)}"
-        out.append(Elimination(_delta(Delta(d.left, right), w), letter, equation, not gone))
+        delta = _delta(Delta(d.left, right), w)
+        if whole and isinstance(right, Index):
+            delta = w.term(E.indicator(E.compare("==", d.left, right)))
+        out.append(Elimination(delta, letter, equation, not gone))
     return out
 
 
