@@ -261,6 +261,19 @@ def test_front_matter_is_what_blogs_read(lang: str) -> None:
     assert not any(re.search(r"(?<!\\)(?:\\\\)(?!\\)", d) for d in display), "a row would end in one backslash only"
 
 
+def test_a_partial_keeps_to_the_letters_of_its_statement() -> None:
+    """Not X[b,j,d] where b = i and j = s: of two letters that are equal, the result's own is written."""
+    shown = rendered(made("layernorm"), "md", "en")
+    assert r"\left(X_{bsd} - M_{bs}\right)}{2\,\left(\varepsilon + V_{bs}\right)^{3/2}} & i = b,\; j = s" in shown
+    assert "X_{bjd}" not in shown
+
+
+def test_a_rule_of_batches_says_so() -> None:
+    assert "for each $b$ and $h$" in rendered(made("attention"), "md", "en")
+    assert "（对每一组 $b$ 和 $h$，" in rendered(made("attention"), "md", "zh")
+    assert "for each $" not in rendered(made("linear"), "md", "en")
+
+
 # What may stand in a sentence of any language: names of tools, options, types and kernels.
 NAMES = r"derive(?: doctor| validate)?|--check|NVRTC|CuPy|GPU|pip install '.*?'|float\d+|sm_\d+|d?[A-Z]\b|kernel_1"
 EXAMPLES = {"n": Count(3), "how": "to 50 digits", "why": "float32", "error": "1.0e-10", "names": ("dX", "dW"),
