@@ -33,7 +33,10 @@ LINK_FLAGS = ("-shared", "-Wl,-Bsymbolic")
 # -O3 of g++ vectorises register tiles badly: half the speed of -O2.
 KERNEL_FLAGS = (*_KERNEL_COMMON, "-O2", "-funroll-loops")
 # Line tables in the version that dwarf.py reads; aggregates whole, so that a float4 is one access.
-CHECK_FLAGS = (*_KERNEL_COMMON, "-O1", "-g1", "-gdwarf-4", "-fsanitize=thread", "-DDERIVE_CHECK")
+CHECK_FLAGS = (
+    *_KERNEL_COMMON, "-O1", "-g1", "-gdwarf-4", "-fsanitize=thread,alignment", "-fsanitize-recover=alignment",
+    "-DDERIVE_CHECK",
+)  # fmt: skip
 # Statics of templates would otherwise be shared by all loaded objects; and Zen's tuning avoids multiply-adds.
 _GNU_ONLY = ("-fno-gnu-unique", "--param=avoid-fma-max-bits=0")
 # Invariant motion keeps a place in a register for a whole loop: it reads what only one branch of the loop reads.

@@ -565,3 +565,43 @@ def test_launches_after_a_crash_that_findings_explain() -> None:
         assert found.value.reports[0].kind == "out-of-bounds"
         em.RawModule(code=code).get_function("near")((1,), (32,), (y,))
     assert (y == 1).all()
+
+
+STRUCTS = """
+struct Pair { float a, b; };
+struct Item { float4 v; int k; };
+extern "C" __global__ void k(float* y)
+{
+    __shared__ float s[64];
+    __shared__ double d[4];
+    __shared__ Item t[3];
+    for (int i = 0; i < 64; ++i) s[i] = i;
+    d[0] = 1;
+    const Pair p = *(Pair*)(s + 1);
+    *(Pair*)(s + 3) = p;
+    t[1].v = make_float4(1, 2, 3, 4);
+    t[1].k = 3;
+    t[2] = t[1];
+    const int4 w = ((int4*)s)[2];
+    y[0] = p.a + d[0] + t[2].v.w + ((double*)(s + 4))[1] + w.x + ((float2*)(s + 2))->x;
+    // HERE
+}
+"""
+
+
+@pytest.mark.parametrize("line", [
+    "", "y[1] = (*(float4*)&s[1]).w;", "float4 v = *reinterpret_cast<float4*>(s + 1); y[1] = v.x;",
+    "*(float4*)&s[1] = make_float4(1, 2, 3, 4);", "y[1] = ((const double*)(s + 1))[3];",
+    "((float4*)y)[1] = *(const float4*)(s + 2);", "*(float2*)(s + 5) = ((float2*)y)[1];",
+])  # fmt: skip
+def test_static_shared_memory_at_a_constant_place(line: str) -> None:
+    """The compiler knows that such an access is misaligned, and takes it apart; what needs no alignment is no finding."""
+    code = STRUCTS.replace("// HERE", line)
+    kernel, y = em.RawKernel(code, "k", check=True), np.zeros(64, F32)
+    if not line:
+        kernel(1, 1, (y,))
+        return
+    with pytest.raises(em.CheckError) as caught:
+        kernel(1, 1, (y,))
+    found = {(r.kind, r.line, r.variable) for r in caught.value.reports}
+    assert found == {("misaligned", 1 + code[: code.index(line)].count("\n"), "s")}

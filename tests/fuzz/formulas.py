@@ -258,6 +258,7 @@ def finished(w: _Writer, lines: list[str], outputs: list[str], seed: int) -> Sam
     called = {n: n for n in (*w.tensors, *w.integers, *w.made, *LETTERS)}
     if w.chance(10):
         odd = w.draw(st.lists(st.sampled_from(ODD), min_size=3, max_size=6, unique=True))
+        odd = [x for x in odd if not (x[0] == "d" and x[1:] in odd)]  # the name of a gradient is refused
         called |= dict(zip(w.draw(st.permutations([n for n in words if n in called])), odd))
         text = WORD.sub(lambda m: called.get(m[0], m[0]), text)
     arrays: dict[str, Any] = {called[n]: rng.standard_normal(s) for n, s in w.tensors.items() if n in words}

@@ -283,6 +283,26 @@ extern "C" void derive_rt_atomic(const volatile void* address, unsigned size, in
   }
 }
 
+// The compiler's own check of each typed access (-fsanitize=alignment). Where it knows the address, as of a place in a
+// static array, it takes a misaligned access apart, and the callbacks above see bytes without their type.
+struct Mismatch {
+  const char* file;
+  unsigned line, column;
+  const void* type;
+  unsigned char align_log2, kind;
+};
+static const unsigned char LOAD = 0, STORE = 1;  // of `kind`; others touch no memory
+
+extern "C" void __ubsan_handle_type_mismatch_v1(const Mismatch* found, const char* place) {
+  if (!checking || counting || found->kind > STORE) return;
+  Tracked* region = region_of(place, 1);
+  if (region == nullptr && !in_stacks(place)) return;  // out of bounds, which its access reports
+  unsigned long align = 1ul << found->align_log2;
+  unsigned long offset = region == nullptr ? 0 : static_cast<unsigned long>(place - region->base);
+  report_access("misaligned", site_of_pc(CALLER), region, "%s what must lie at a multiple of %lu at byte %lu",
+                found->kind == LOAD ? "reads" : "writes", align, offset);
+}
+
 extern "C" void derive_rt_matrix(const void* place, unsigned long pitch, int line) {
   if (!checking) return;
   const char* first = static_cast<const char*>(place);
