@@ -31,9 +31,11 @@ NAMED = {
     "rows": "rows far apart, some constant, few labels",
     "one-hot": "one-hot rows, one label",
     "subnormal": "subnormal numbers, no label in range",
+    "sparse": "every second entry 0, or hardly more where it must be positive",
 }  # what `scale` may be besides a factor
 FAR = ("logits", "masked", "rows", "heavy")  # of one input at a time: products would mean nothing
 LOGITS = 400.0
+LEAST = 2.0**-23  # a number that is hardly positive, in each type
 MULTIPLES = (1, 2, 4, 6, 12)  # what an index divided by a constant may ask of its extent
 
 
@@ -268,6 +270,8 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
     if kind == "unit":
         return rng.uniform(0.05, 0.95, shape)
     if kind == "positive":
+        if scale == "sparse":  # what a formula adds to keep a divisor from 0 then shows
+            return np.where(rng.integers(2, size=shape) > 0, np.exp(0.5 * x), LEAST)
         if scale in NAMED:
             return np.exp({"heavy": 1.5 * x, "rows": 0.5 * x + rows / 50}.get(scale, 0.5 * x))
         return np.exp(0.5 * x) * float(scale)
@@ -291,6 +295,8 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
             x = np.where(np.arange(x.size).reshape(shape) % 5 == 3, 3.0, 0.0)
         case "subnormal":
             x = x * 1e-40
+        case "sparse":
+            x = np.where(rng.integers(2, size=shape) > 0, x, 0.0)
         case _:
             x = x * float(scale)
     return x
