@@ -26,8 +26,8 @@ def latex(found: Iterable[Block]) -> str:
 
 
 def tex(text: str) -> str:
-    """Plain text for LaTeX; a dotted name may break after its dots and low lines."""
-    plain = "".join(TEX.get(c, c) for c in text)
+    """Plain text for LaTeX: hyphens make no dashes, and a dotted name may break after its dots and low lines."""
+    plain = "".join(TEX.get(c, c) for c in text).replace("--", "-{}-")
     return re.sub(r"(?<=[A-Za-z])(\.|\\_)(?=[A-Za-z])", r"\1\\allowbreak{}", plain)
 
 

@@ -297,6 +297,12 @@ def test_validation_speaks_each_language() -> None:
                 assert isinstance(value, (str, int)) or all(v in row for v in value)
 
 
+def test_an_option_keeps_its_hyphens_in_latex() -> None:
+    said = (("unasked", {}),)
+    shown = rendered(replace(made("relu"), validation=(Measured("check", "not run", spoken(said), said),)), "tex", "en")
+    assert "derive validate -{}-check" in shown
+
+
 def test_a_failure_is_told_in_its_own_words() -> None:
     shown = rendered(replace(made("relu"), validation=(Measured("rule", "fail", "dX is off by 3"),)), "md", "zh")
     assert "| 规则 | **未通过** | dX is off by 3 |" in shown
