@@ -11,7 +11,11 @@ import pytest
 
 import derive.emulator as em
 from tests.drive import command
-from tests.emulator.seeded import CASES, Case
+from tests.emulator.seeded import CASES as FIRST
+from tests.emulator.seeded import Case
+from tests.emulator.seeded_more import MORE
+
+CASES = [*FIRST, *MORE]
 
 # What a bug of one kind may bring with it: a value that another thread has yet to write, a meeting that fell apart.
 ALSO = {
