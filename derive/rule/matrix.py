@@ -202,8 +202,8 @@ class _MatrixPrinter:
         return Block(self.g.power(self.at(base, UNIT), e.exponent, self.at(exponent, SUM), bool(e.base.free)), r, c)
 
     def _where(self, e: Where, rows: Index | None, columns: Index | None, r: bool, c: bool) -> Block:
-        cond = self.g.bracketed(self._condition(e.cond, rows, columns))
-        if e.other is E.ZERO:
+        if e.other is E.ZERO and not _guards_a_pole(e):
+            cond = self.g.bracketed(self._condition(e.cond, rows, columns))
             if e.then is E.ONE:
                 return Block(cond, r, c)
             then = self.broadcast(self.block(e.then, rows, columns), r, c)
@@ -280,6 +280,19 @@ class _MatrixPrinter:
 
 def _times(parts: list[Expr]) -> Expr:
     return parts[0] if len(parts) == 1 else Mul(tuple(parts))
+
+
+def _guards_a_pole(e: Where) -> bool:
+    """Whether the condition looks at what a logarithm or a power is taken of: where it fails, 0 times that is no 0."""
+    looked_at = {x for x in E.subterms(e.cond) if isinstance(x, Get)}
+    poles = [x.base for x in E.subterms(e.then) if isinstance(x, Pow) and not _whole(x.exponent)]
+    poles += [x.args[0] for x in E.subterms(e.then) if isinstance(x, Call) and x.fn in ("log", "log1p")]
+    return any(x in looked_at for p in poles for x in E.subterms(p))
+
+
+def _whole(e: Expr) -> bool:
+    """Whether a power with this exponent is finite everywhere."""
+    return isinstance(e, Num) and e.value > 0
 
 
 def _negative(t: Expr) -> bool:

@@ -47,3 +47,10 @@ def test_a_wrong_sign_in_a_matrix_rule_is_seen() -> None:
     tensors = {t.name: t.axes for t in d.backward.inputs}
     read = MatrixReader(text, tensors, known, target_groups(g.rule.indices, known["dS"]), g.letters.letters).read()
     assert exact.same(read, g.rule.expr, g.rule.indices, d.named).equal is False
+
+
+def test_no_product_with_a_guard_at_a_pole() -> None:
+    """0 times log 0 is no 0: such a guard is written as a choice."""
+    power = derive.parse("Y[i] = X[i]**W[i]")
+    assert power.gradients["W"].matrix == "dW = where(0 ≠ X, Y ∘ dY ∘ log(X), 0)"
+    assert derive.parse("Y[i] = relu(X[i])").gradients["X"].matrix == "dX = dY ∘ [0 < X]"
