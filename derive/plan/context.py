@@ -24,6 +24,7 @@ class Context:
     buffers: dict[str, Buffer] = field(default_factory=dict)  # tensor -> buffer
     axes: dict[str, tuple[str, ...]] = field(default_factory=dict)  # tensor -> extent classes
     tensors: set[str] = field(default_factory=set)  # every name that a formula or we gave
+    derived: dict[str, str] = field(default_factory=dict)  # size name -> expression, for extents that no array has
 
     @property
     def wide(self) -> int:
@@ -46,6 +47,14 @@ class Context:
         if extent not in self.sizes:
             self.sizes[extent] = self.namer.fresh(f"size_{extent.replace('.', '_')}")
         return self.sizes[extent]
+
+    def greatest(self, i: Index, extents: tuple[str, ...]) -> Index:
+        """`i`, running over the greatest of several extents."""
+        joint = "|".join(extents)
+        if joint not in self.sizes:
+            self.sizes[joint] = self.namer.fresh(f"size_{letter(i)}")
+            self.derived[self.sizes[joint]] = f"max({', '.join(map(self.size, extents))})"
+        return Index(i.name, joint)
 
     def add(self, tensor: str, extents: tuple[str, ...], dtype: str, role: str) -> Buffer:
         if tensor not in self.buffers:
@@ -108,11 +117,14 @@ class Context:
 
     def count(self, indices: tuple[Index, ...]) -> str:
         """How many values `indices` take together, over size names."""
-        return "*".join(self.size(i.extent) for i in indices) or "1"
+        names = (self.size(i.extent) for i in indices)
+        return "*".join(self.derived.get(n, n) for n in names) or "1"
 
     def reads(self, names: set[str], written: set[str]) -> tuple[Buffer, ...]:
         """The buffers among `names` that a kernel reads, in order of definition."""
         return tuple(b for b in self.buffers.values() if b.name in names and b.name not in written)
 
     def used_sizes(self, names: set[str]) -> tuple[str, ...]:
-        return tuple(s for s in self.sizes.values() if s in names and not s.isdigit())
+        """Arguments of a kernel that uses `names`."""
+        used = (s for s in self.sizes.values() if s in names and not s.isdigit())
+        return tuple(f"{s}={self.derived[s]}" if s in self.derived else s for s in used)

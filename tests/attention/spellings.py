@@ -90,6 +90,13 @@ SPELLINGS = {
         "O[h,t,v] = sum(s, P[h,t,s]*V[h%2,s,v])",
         {"h": 4, "g": 2},
     ),
+    "some_heads": Variant(
+        "input K[g,s,d]\ninput V[g,s,v]\ninput U[g,s,v]\n"
+        "P[h,t,s] = softmax(s, 0.3*sum(d, Q[h,t,d]*K[h//2,s,d]))\n"
+        "O[h,t,v] = sum(s, where(h < 1, P[h,t,s]*V[h//2,s,v], 0))\n"
+        "N[h,t,v] = sum(s, P[h,t,s]*U[h//2,s,v])\noutput O, N",
+        {"h": 4, "g": 2},
+    ),
     "one_tensor": Variant(
         "P[h,t,s] = softmax(s, where(s <= t, 0.3*sum(d, X[t,0,h,d]*X[s,1,h,d]), -1e30))\n"
         "O[t,h,d] = sum(s, P[h,t,s]*X[s,2,h,d])",

@@ -71,6 +71,22 @@ def test_only_the_output_and_a_number_a_row_are_saved() -> None:
     ]
 
 
+def backward_writes(name: str) -> list[list[str]]:
+    backward = plan_of(ALL[name].text).backward
+    assert backward is not None
+    return [[b.name for b in k.writes] for k in backward.kernels if k.plan == "attention"]
+
+
+def test_groups_of_axes_that_nothing_ties_share_a_kernel() -> None:
+    """`K[h//2]` and `V[h//2]` may have different lengths; dK and dV still take the weights once."""
+    assert sorted(backward_writes("grouped_undeclared")) == [["dK", "dV"], ["dQ"]]
+
+
+def test_sums_over_other_heads_have_other_kernels() -> None:
+    """dV sums over the first head only, dK and dU over both of a group."""
+    assert sorted(backward_writes("some_heads"))[:3] == [["P_sum3"], ["dK", "dU"], ["dQ"]]
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_row_term_is_a_product_of_the_output(name: str) -> None:
     """No kernel has to sum P*dP over the keys: one for the rows and one for the keys are enough for the backward."""
@@ -149,6 +165,22 @@ def each(*quick: str) -> Any:
     """Every formula; those that are not named are slow."""
     slow = pytest.mark.slow
     return pytest.mark.parametrize("name", [n if n in quick else pytest.param(n, marks=slow) for n in ALL])
+
+
+def test_axes_that_a_kernel_shares_may_differ() -> None:
+    """The groups that no head reads have no gradient; the others have the same bits whatever there is beside them."""
+    loaded, op = kernels(ALL["grouped_undeclared"].text, check=True)
+    arrays = ALL["grouped_undeclared"].arrays(9, 11)
+    names = [b.tensor for b in (*op.plan.forward.results, *op.plan.backward.results)]
+    first = dict(zip(names, run(loaded, op, arrays), strict=True))
+    for keys, values in ((2, 5), (6, 2), (3, 4)):
+        wider = {n: np.concatenate([arrays[n], np.ones((count - 2, *arrays[n].shape[1:]))])
+                 for n, count in (("K", keys), ("V", values))}
+        found = dict(zip(names, run(loaded, op, {**arrays, **wider}), strict=True))
+        for n, a in found.items():
+            count = len(first[n])
+            assert a[:count].tobytes() == first[n].tobytes()
+            assert not a[count:].any()
 
 
 @each("causal", "grouped", "alibi")

@@ -46,9 +46,12 @@ class _Builder:
         self.sums = tuple(c for c in unit.sums if stored & set(c.makes))
         self.side = self._side()
         self.names = context.namer.child()
-        self.batch = context.counter(unit.batch, "batch", self.names)
-        self.outer = context.scope((unit.batch, self.batch))
-        context.decode(self.outer, unit.batch, self.batch)
+        self.leading = self._leading()
+        self.batch = context.counter(self.leading, "batch", self.names)
+        self.outer = context.scope((self.leading, self.batch))
+        context.decode(self.outer, self.leading, self.batch)
+        for i, j in (*zip(unit.batch, self.leading, strict=True), *unit.twins):
+            self.outer.places[i] = self.outer.places[j]
         self.own, self.other = (self._place(i) for i in (unit.own, unit.other))
         self.looped = self.outer.child()
         self.turn = context.counter(unit.turns, "turn", self.looped.namer) if unit.turns else ""
@@ -70,6 +73,14 @@ class _Builder:
         held += len({c.weight for c in self.sums}) + len(self.sums)
         words = 2 if self.context.dtype == "float64" else 1
         return next((s for s in SIDES if held*words*(s//16)**2 <= REGISTERS), SIDES[-1])
+
+    def _leading(self) -> tuple[Index, ...]:
+        """The indices of a block; one that has twins runs over the greatest of their extents."""
+        found = []
+        for i in self.unit.batch:
+            extents = tuple(dict.fromkeys((i.extent, *(t.extent for t, j in self.unit.twins if j is i))))
+            found.append(self.context.greatest(i, extents) if len(extents) > 1 else i)
+        return tuple(found)
 
     def _place(self, i: Index) -> str:
         name = self.outer.namer.fresh(letter(i))
@@ -113,7 +124,7 @@ class _Builder:
         head = ir.prune(tuple(self.outer.stmts), live)
         used = set(live | ir.names_in(head))
         counts = {
-            "batch": context.count(unit.batch),
+            "batch": context.count(self.leading),
             "rows": context.count((unit.own,)),
             "length": context.count((unit.other,)),
             "turns": context.count(unit.turns),
@@ -298,7 +309,15 @@ class _Builder:
         if c.copy in self.stored:
             scope.memo[Get(c.copy, c.stored.indices)] = scope.memo[c.stored.target]
             scope.store(Statement(c.copy, c.stored.indices, c.whole))
-        return ir.prune(tuple(scope.stmts))
+        return self._inside(c, ir.prune(tuple(scope.stmts)))
+
+    def _inside(self, c: TileSum, stmts: ir.Block) -> ir.Block:
+        """Statements that stay within a result whose axis is shorter than its twin's."""
+        twinned = {i for pair in self.unit.twins for i in pair if pair[0].extent != pair[1].extent}
+        for i in c.stored.indices:
+            if i in twinned:
+                stmts = (ir.If(ir.Binary(BOOL, "<", self.outer.places[i], self.outer.size(i.extent)), stmts),)
+        return stmts
 
     def _stores(self, pair: Scope) -> ir.Block:
         """Values of pairs that are results themselves."""

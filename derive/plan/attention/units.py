@@ -2,7 +2,8 @@
 
 The sums of the forward that are linear in P share one kernel, which also makes what normalises each row.  All
 others take `P = exp(S - lse)`: those over keys share kernels, those over queries share others, and one that needs
-another's result comes after it.
+another's result comes after it.  Results whose leading axes differ in extent only, as those of `K[h//2]` and `V[h//2]`
+with axes that nothing ties, share one too.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ class Unit:
         batch, turns: indices of a block, and of the loop inside it.
         lets: indices of the site that those determine, as `h = j + 2*i`.
         norm: what normalises a row: `lse[...] = logsumexp(s, S[..., s])`.
+        twins: indices of results that stand at the place of one of `batch`, but have an extent of their own.
     """
 
     site: Site
@@ -41,6 +43,7 @@ class Unit:
     turns: tuple[Index, ...]
     lets: tuple[tuple[Index, Expr], ...]
     norm: Statement
+    twins: tuple[tuple[Index, Index], ...] = ()
 
     @property
     def own(self) -> Index:
@@ -58,12 +61,32 @@ class Unit:
             weights = E.softmax((bound,), E.substitute(site.score, {site.key: bound}), (site.key,))
         else:
             weights = self.weights
-        back: dict[Expr, Expr] = {**dict(self.lets)}
         out = [self.norm] if self.kind == ONLINE else []
         for c in self.sums:
+            mine: dict[Expr, Expr] = {i: twin for twin, i in self.twins if twin in c.stored.indices}
+            back: dict[Expr, Expr] = {axis: E.substitute(e, mine) for axis, e in self.lets}
             whole = E.transform(c.whole, lambda x: self._written_out(x, weights))
             out += [Statement(name, c.stored.indices, E.substitute(whole, back)) for name in c.makes]
         return tuple(out)
+
+    @property
+    def guards(self) -> tuple[Expr, ...]:
+        """What holds for the turns that count, the same for every sum."""
+        return self.sums[0].guards if self.sums else ()
+
+    def joined(self, other: Unit) -> Unit | None:
+        """Both in one kernel; None where they differ in more than the extents of leading indices."""
+        twins = tuple((i, j) for i, j in zip(other.batch, self.batch) if i is not j)
+        same: dict[Expr, Expr] = {i: j for i, j in twins}  # noqa: C416
+        if (other.kind, len(other.batch), other.turns) != (self.kind, len(self.batch), self.turns):
+            return None
+        if tuple((axis, E.substitute(e, same)) for axis, e in other.lets) != self.lets:
+            return None
+        # Places past the shorter extent are those of no row: the guard, which holds for rows only, keeps reads out.
+        told = {i for _, e in self.lets for i in e.free}
+        if set(other.guards) != set(self.guards) or (twins and not (self.guards and {j for _, j in twins} <= told)):
+            return None
+        return replace(self, sums=(*self.sums, *other.sums), twins=tuple(dict.fromkeys((*self.twins, *twins))))
 
     @property
     def weights(self) -> Expr:
@@ -133,14 +156,15 @@ def _units(
         row = c.kind != KEY
         alone = _lettered(site, c, norm)
         linear = forward and row and c.kind != PAIR and linear_in(c.weight, c.access) is not None
-        if linear and not needs[c.stored.name] & {n for s in (online.sums if online else ()) for n in s.makes}:
-            online = Unit(site, ONLINE, (*(online.sums if online else ()), *alone.sums), alone.batch, (), (), norm)
+        beside = online.sums if online else ()
+        alike = all(set(s.guards) == set(alone.guards) for s in beside)
+        if linear and alike and not needs[c.stored.name] & {n for s in beside for n in s.makes}:
+            online = Unit(site, ONLINE, (*beside, *alone.sums), alone.batch, (), (), norm)
             continue
         for n, u in enumerate(units):
-            if (u.kind, u.batch, u.turns, u.lets) == (alone.kind, alone.batch, alone.turns, alone.lets) and not any(
-                needs[c.stored.name] & {name for s in v.sums for name in s.makes} for v in units[n:]
-            ):
-                units[n] = replace(u, sums=(*u.sums, *alone.sums))
+            both = u.joined(alone)
+            if both and not any(needs[c.stored.name] & {x for s in v.sums for x in s.makes} for v in units[n:]):
+                units[n] = both
                 break
         else:
             units.append(alone)
