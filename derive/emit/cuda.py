@@ -46,6 +46,10 @@ class Printer:
         """Where the row begins that a loop has runs of."""
         return x.buffer.name if x.start == ir.integer(0) else f"{x.buffer.name} + {self.scalar(x.start, 5)}"
 
+    def gap(self, lanes: int) -> int:
+        """How far apart runs must begin in shared memory for a warp's accesses across them to fall in as many banks."""
+        return (16 if self.compute == "double" else 32) // lanes
+
     # ------------------------------------------------------------------------------------------ types
 
     def element(self, b: Buffer) -> str:

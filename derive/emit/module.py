@@ -74,7 +74,7 @@ def functions(k: Kernel) -> set[str]:
     shape = k.shape
     found = {"Sum"} if isinstance(shape, Scatter) else set()
     found |= _packs(k, shape) if isinstance(shape, Nest) and shape.packs else set()
-    found |= _runs(shape) if isinstance(shape, Row) else set()
+    found |= _runs(shape) if isinstance(shape, (Row, Column, Total)) else set()
     found |= tile_helpers([shape]) & {"Pack"} if isinstance(shape, Contraction) else set()
     for block in ir.blocks_in(shape):
         found |= ir.applied(block)
@@ -88,9 +88,9 @@ def _packs(k: Kernel, shape: Nest) -> set[str]:
     return {"Pack", *["load"] * loads, *["store"] * bool(written)}
 
 
-def _runs(shape: Row) -> set[str]:
-    """What moves the runs of a row kernel."""
-    packs = [x for phase in shape.phases for x in phase.packs]
+def _runs(shape: Row | Column | Total) -> set[str]:
+    """What moves the runs of a kernel's loops."""
+    packs = [x for loop in (shape.phases if isinstance(shape, Row) else (shape,)) for x in loop.packs]
     loads = any(x.adds or not x.write for x in packs)
     return {*["Pack"] * bool(packs), *["load"] * loads, *["store"] * any(x.write for x in packs)}
 

@@ -29,20 +29,34 @@ def accumulate_into(inner: Scope, body: Expr, local: str, op: str) -> None:
         inner.stmts.append(join(local, op, inner.real(body)))
 
 
-def reduce_early(group: Group, scope: Scope, inner: Scope, stored: set[str], accumulate: set[str]) -> list[Running]:
+def reduce_early(
+    group: Group,
+    scope: Scope,
+    inner: Scope,
+    stored: set[str],
+    accumulate: set[str],
+    parts: dict[str, str] | None = None,
+) -> list[Running]:
     """What a thread does at each element, into `inner`: maps are stored, each reduction adds to a running value of
-    `scope`.  The reductions, each with its running value and op."""
+    `scope`.  The reductions, each with its running value and op.
+
+    Args:
+        parts: filled with an array for each running value, which has one for each of the thread's neighbours.
+    """
     early = first_tasks(group)
     inner.share([*(t.body for t in early), *(t.statement.target for t in early if t.op is None)])
     for t in early:
         settle(scope, t.body, frozenset(group.inner))
     running = {t.name: (t, scope.namer.fresh(local_name(t.name, t.name in stored)), t.op) for t in early if t.op}
+    if parts is not None:
+        parts.update((name, scope.namer.fresh(f"{name}_part", ours=True)) for name in running)
     inner.namer.reserve(scope.namer.taken)  # all that stands before the loop has its name before anything in it
     for t in early:
         if t.op is None:
             inner.define(t.statement, t.name in stored, t.name in accumulate)
         else:
-            accumulate_into(inner, t.body, running[t.name][1], t.op)
+            local = running[t.name][1] if parts is None else f"{parts[t.name]}[lane]"
+            accumulate_into(inner, t.body, local, t.op)
     return list(running.values())
 
 

@@ -98,7 +98,7 @@ class Nest(Shape):
 
 @dataclass(frozen=True)
 class Packed:
-    """A buffer that a loop over a row reads or writes at `offset`, `start` and the element: a run stands in `local`.
+    """A buffer that a loop over neighbours reads or writes at `offset`, `start` and the element: `local` holds a run.
 
     `adds`: it may be added to what is there.  `again`: it is read where the row is not kept.
     """
@@ -145,7 +145,10 @@ class Row(Shape):
 
 @dataclass(frozen=True)
 class Column(Shape):
-    """Columns: each chunk of rows is reduced by a block; `after` runs when its threads have combined."""
+    """Columns: each chunk of rows is reduced by a block; `after` runs when its threads have combined.
+
+    A thread takes `lanes` neighbouring columns; where these are several, `parts` are its arrays of running values.
+    """
 
     column: str
     columns: Text
@@ -155,11 +158,15 @@ class Column(Shape):
     body: Block
     totals: tuple[tuple[str, str], ...]  # (local, op)
     after: Block
+    lanes: int = 1
+    packs: tuple[Packed, ...] = ()
+    parts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Total(Shape):
-    """Everything: threads stride over the elements; `after` runs once a block, when its threads have combined."""
+    """Everything: threads stride over the elements, `lanes` neighbours at a time; `after` runs once a block, when its
+    threads have combined."""
 
     element: str
     count: Text
@@ -167,6 +174,8 @@ class Total(Shape):
     body: Block
     totals: tuple[tuple[str, str], ...]
     after: Block
+    lanes: int = 1
+    packs: tuple[Packed, ...] = ()
 
 
 @dataclass(frozen=True)

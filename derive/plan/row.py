@@ -23,8 +23,9 @@ from derive.plan.group import Group, Task
 from derive.plan.ir import BOOL, INT, REAL, Local
 from derive.plan.lower import Scope
 from derive.plan.merge import COLUMN, ELEMENT, ROW, level
+from derive.plan.packs import packs
 from derive.plan.partial import accumulate_into, combine, partial_buffers
-from derive.plan.records import Kernel, Launch, Packed, Phase, Row
+from derive.plan.records import Kernel, Launch, Phase, Row
 from derive.plan.settle import settle
 from derive.plan.spell import statement, term
 from derive.plan.terms import local_name
@@ -209,7 +210,7 @@ class _Rows:
         for p in reversed(phases):
             after = ir.prune(p.after, live)
             body = ir.prune(p.body, live | ir.names_in(after))
-            kept.append(Phase(p.totals, body, after, self._packs(body)))
+            kept.append(Phase(p.totals, body, after, packs(body, self.element, context, self.scope.namer, self.runs)))
             live |= ir.names_in(after) | ir.names_in(body)
         head = ir.prune(head, live)
         used = live | ir.names_in(head)
@@ -249,24 +250,6 @@ class _Rows:
             accumulates=bool(self.accumulate & self.stored & {t.name for t in self.tasks}),
             statements=tuple(t.statement for t in mine),
         )
-
-    def _packs(self, body: ir.Block) -> tuple[Packed, ...]:
-        """What every element of a loop reads or writes in a row that lies in one piece."""
-        made = {s.name for s in body if isinstance(s, (ir.Let, ir.Declare))}
-        buffers = {b.name: b for b in self.context.buffers.values() if b.dtype in ("T", "compute")}
-        always = dict.fromkeys(x for s in body for x in ir.always(s))
-        again = dict.fromkeys(x for s in body for x in ir.always(s, unless="held") if x not in always)
-        found: dict[tuple[str, ir.Scalar], Packed] = {}
-        for x in (*always, *again):
-            start, place = ir.before(x.offset, Local(INT, self.element)), (x.buffer, x.offset)
-            if x.buffer not in buffers or start is None or ir.names_in(start) & {*made, self.element}:
-                continue
-            if place not in self.runs:
-                self.runs[place] = self.scope.namer.fresh(f"{x.buffer}_pack", ours=True)
-            write, adds = isinstance(x, ir.Store), isinstance(x, ir.Store) and x.accumulate
-            pack = Packed(buffers[x.buffer], start, x.offset, self.runs[place], write, adds, x in again)
-            found.setdefault(place, pack)
-        return tuple(found.values())
 
     def _share(self) -> int:
         """Rows a block, so that partial sums, written and read, move little beside the rows."""

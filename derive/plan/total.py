@@ -1,6 +1,7 @@
 """Plan total: sums over everything, and the maps that read the same elements.
 
 A grid of blocks strides over the elements, each block keeps its partial results, and one more block adds these up.
+A thread takes as many neighbours at a time as 16 bytes hold, and moves them at once where memory is aligned.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from derive.plan.context import Context
 from derive.plan.group import Group
 from derive.plan.ir import INT, REAL, Local
 from derive.plan.merge import COLUMN, level
+from derive.plan.packs import packs
 from derive.plan.partial import finish, first_tasks, join, partial_buffers, reduce_early
 from derive.plan.records import Buffer, Kernel, Launch, Total
 from derive.plan.spell import statement
@@ -33,6 +35,7 @@ def total_kernels(group: Group, context: Context, stored: set[str], name: str, a
     after = tuple(ir.Store(partial[t.name].name, place, Local(REAL, local)) for t, local, _ in running)
     body = ir.prune(tuple(inner.stmts))
     head = ir.prune(tuple(scope.stmts), frozenset(ir.names_in(body)))
+    runs = packs(body, element, context, inner.namer, {})
     used = ir.names_in(body) | ir.names_in(head)
     elements = {t.name for t in early if t.op is None} & stored
     written = {context.buffers[n].name for n in elements}
@@ -43,7 +46,7 @@ def total_kernels(group: Group, context: Context, stored: set[str], name: str, a
         reads=context.reads(used, written),
         writes=(*(b for b in context.buffers.values() if b.name in written), *partial.values()),
         sizes=context.used_sizes(used | set(count.split("*"))),
-        shape=Total(element, count, head, body, totals, after),
+        shape=Total(element, count, head, body, totals, after, context.lanes if runs else 1, runs),
         launch=Launch((chunks, "1", "1"), ("256", "1", "1")),
         accumulates=bool(accumulate & elements),
         statements=tuple(t.statement for t in early),
