@@ -17,7 +17,7 @@ STORAGE = {"float32": "float", "float64": "double", "float16": "__half", "bfloat
 WIDEN = {"float16": "__half2float", "bfloat16": "__bfloat162float"}
 NARROW = {"float16": "__float2half", "bfloat16": "__float2bfloat16"}
 #: Functions whose float version ends in f; the others are ours or the same for both types.
-LIBM = frozenset("exp log log1p expm1 tanh sqrt rsqrt erf sin cos pow fmax fmin ceil".split())
+LIBM = frozenset("exp log log1p expm1 tanh sqrt rsqrt erf sin cos pow fmax ceil".split())
 _LEVEL = {"||": 1, "&&": 2, "==": 3, "!=": 3, "<": 4, "<=": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
 _UNARY, _ATOM = 7, 8
 
@@ -151,7 +151,7 @@ class Printer:
             case ir.Accumulate():
                 if s.op == "sum":
                     return [f"{s.name}.add({self.scalar(s.value)});"]
-                return [f"{s.name} = {self.pick(s.op)}({s.name}, {self.scalar(s.value)});"]
+                return [f"{s.name} = {ir.EXTREMUM[s.op]}({s.name}, {self.scalar(s.value)});"]
             case ir.For():
                 i, one = s.index, s.step == ir.integer(1)
                 step = f"++{i}" if one else f"{i} += {self.scalar(s.step)}"
@@ -187,12 +187,9 @@ class Printer:
     def type(self, kind: str) -> str:
         return {"int": "INDEX", "bool": "bool"}.get(kind, self.compute)
 
-    def pick(self, op: str) -> str:
-        return ("fmax" if op == "max" else "fmin") + ("f" if self.compute == "float" else "")
-
     def join(self, op: str, left: str, right: str) -> str:
         """The statement that adds `right` to a running value."""
-        return f"{left} += {right}" if op == "sum" else f"{left} = {self.pick(op)}({left}, {right})"
+        return f"{left} += {right}" if op == "sum" else f"{left} = {ir.EXTREMUM[op]}({left}, {right})"
 
     def signature(self, k: Kernel) -> list[str]:
         """The parameters, one a line with its comment apart."""

@@ -52,7 +52,7 @@ def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> st
         used=used,
         real=plan.compute,
         f="f" if plan.compute == "float" else "",
-        combine=_combine(kernels, plan),
+        combine=_combine(kernels),
         infinite=any("INFINITY" in t for t in texts),
         kernels=texts,
         storage=STORAGE[plan.dtype],
@@ -60,12 +60,11 @@ def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> st
     )
 
 
-def _combine(kernels: list[Kernel], plan: Plan) -> list[tuple[str, str]]:
+def _combine(kernels: list[Kernel]) -> list[tuple[str, str]]:
     """The reductions over the threads of a row, and how each joins two values."""
-    f = "f" if plan.compute == "float" else ""
     ops = {op for k in kernels if isinstance(k.shape, Row) for phase in k.shape.phases for _, op in phase.totals}
     ops |= {op for k in kernels if isinstance(k.shape, Total) for _, op in k.shape.totals}
-    joins = {"sum": "x + other", "max": f"fmax{f}(x, other)", "min": f"fmin{f}(x, other)"}
+    joins = {"sum": "x + other", **{op: f"{fn}(x, other)" for op, fn in ir.EXTREMUM.items()}}
     return [(op, joins[op]) for op in ("sum", "max", "min") if op in ops]
 
 

@@ -235,15 +235,19 @@ def before(offset: Scalar, element: Local) -> Scalar | None:
     return None
 
 
+#: The function that joins two values of an extremum: NaN if one of them is.
+EXTREMUM = {"max": "greater", "min": "lesser"}
+
+
 def applied(node: Stmt | Scalar | Block) -> set[str]:
-    """Every function that a node applies, and `sum` where it keeps a running sum."""
+    """Every function that a node applies, and what joins the values of its running reductions."""
     if isinstance(node, tuple):
         return set().union(*(applied(s) for s in node)) if node else set()
     found = (
         {node.fn}
         if isinstance(node, Apply)
-        else {"Sum"}
-        if isinstance(node, Accumulator) and node.op == "sum"
+        else {EXTREMUM.get(node.op, "Sum")}
+        if isinstance(node, Accumulator)
         else set()
     )
     for v in scalars(node):

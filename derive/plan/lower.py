@@ -128,9 +128,8 @@ class Scope:
             case Pow():
                 return self._power(e)
             case Call():
-                return Apply(
-                    REAL, {"maximum": "fmax", "minimum": "fmin"}.get(e.fn, e.fn), tuple(self.real(a) for a in e.args)
-                )
+                fn = {"maximum": "greater", "minimum": "lesser"}.get(e.fn, e.fn)
+                return Apply(REAL, fn, tuple(self.real(a) for a in e.args))
             case Where():
                 return self._where(e)
             case Reduce():

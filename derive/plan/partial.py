@@ -147,4 +147,4 @@ def join(local: str, op: str, value: Scalar) -> ir.Assign:
     """`local = local + value`, or the greater, or the lesser."""
     if op == "sum":
         return ir.Assign(local, ir.Binary(REAL, "+", Local(REAL, local), value))
-    return ir.Assign(local, ir.Apply(REAL, "fmax" if op == "max" else "fmin", (Local(REAL, local), value)))
+    return ir.Assign(local, ir.Apply(REAL, ir.EXTREMUM[op], (Local(REAL, local), value)))
