@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import replace
 from fractions import Fraction
+from functools import partial
 
 from derive import expr as E
 from derive.errors import DerivationError
@@ -258,24 +259,25 @@ class NumPyPrinter(AccessPrinter):
 
 # --------------------------------------------------------------------------------------------------- statements
 
-def numpy_program(program: Program, given: Program | None = None) -> list[str]:
+def numpy_program(program: Program, given: Program | None = None, masked: Collection[str] = ()) -> list[str]:
     """Statements of `program` as NumPy source, in order.
 
     Args:
         program: forward or backward.
         given: the forward program, when `program` is the backward one: its inputs give the sizes of unlettered axes.
+        masked: inputs that may hold the -1e30 of a mask themselves.
 
     Raises:
         DerivationError: no NumPy form, or a tensor is called `size_<letter>` and the rule needs that extent.
     """
-    return apart(program, given, _printed)
+    return apart(program, given, partial(_printed, masked))
 
 
-def _printed(program: Program, given: Program | None, moved: dict[str, str]) -> list[str]:
+def _printed(masked: Collection[str], program: Program, given: Program | None, moved: dict[str, str]) -> list[str]:
     names = program.names | (given.names if given else set())
     printer = NumPyPrinter(program, names, Places(given or program), moved)
     printer.given = given.inputs if given else ()
-    printer.masked = _masked(*(p.statements for p in (given, program) if p))
+    printer.masked = _masked({moved.get(n, n) for n in masked}, *(p.statements for p in (given, program) if p))
     return [line for s in program.statements for line in _statement(printer, s)]
 
 
@@ -327,9 +329,8 @@ def _masks(e: Expr, masked: Collection[str]) -> bool:
     return any(_masks(x, masked) for x in e.children)
 
 
-def _masked(*parts: tuple[Statement, ...]) -> frozenset[str]:
-    """The statements whose values may stand for minus infinity."""
-    found: set[str] = set()
+def _masked(found: set[str], *parts: tuple[Statement, ...]) -> frozenset[str]:
+    """The tensors whose values may stand for minus infinity, besides those `found` before."""
     for s in (s for part in parts for s in part):
         if _masks(s.expr, found):
             found.add(s.name)

@@ -24,14 +24,16 @@ ROUND = (8, 64, 16, 32, 4, 2, 8)
 LONG = 257
 BUDGET = 1 << 18  # terms of the largest statement at one size
 LABELS = ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG))  # least integer drawn, and of which part of what it may address
+HARDLY = "every second row or element hardly different from 0"
 NAMED = {
     "logits": "logits ±200",
-    "masked": "some entries masked by -1e30",
+    "masked": "some entries masked by -1e30, and a whole row",
     "heavy": "heavy tails",
     "rows": "rows far apart, some constant, few labels",
     "one-hot": "one-hot rows, one label",
     "subnormal": "subnormal numbers, no label in range",
     "sparse": "every second entry 0, or hardly more where it must be positive",
+    "least": HARDLY,
 }  # what `scale` may be besides a factor
 FAR = ("logits", "masked", "rows", "heavy")  # of one input at a time: products would mean nothing
 LOGITS = 400.0
@@ -272,6 +274,8 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
     if kind == "positive":
         if scale == "sparse":  # what a formula adds to keep a divisor from 0 then shows
             return np.where(rng.integers(2, size=shape) > 0, np.exp(0.5 * x), LEAST)
+        if scale == "least":
+            return np.exp(0.5 * x) * hardly(shape)
         if scale in NAMED:
             return np.exp({"heavy": 1.5 * x, "rows": 0.5 * x + rows / 50}.get(scale, 0.5 * x))
         return np.exp(0.5 * x) * float(scale)
@@ -280,8 +284,10 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
             x = rng.uniform(-200, 200, shape)
             x.flat[:2] = (200.0, -200.0)[: x.size]
         case "masked":
-            odd = np.indices(shape).sum(0) % 2 == 1  # each row and column keeps every second entry
-            x = np.where(odd & (rng.integers(3, size=shape) > 0), -1e30, x) if min(shape, default=0) > 1 else x
+            odd = np.indices(shape).sum(0) % 2 == 1  # rows and columns keep every second entry
+            if min(shape, default=0) > 1:
+                x = np.where(odd & (rng.integers(3, size=shape) > 0), -1e30, x)
+                x[(0,) * (x.ndim - 1)] = -1e30  # and one row nothing
         case "heavy":
             x = np.clip(x * np.exp(2.5 * rng.standard_normal(shape)), -99, 99)
             if x.size:  # the ends of each row lie all over it: evenly, by the golden ratio
@@ -297,9 +303,17 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
             x = x * 1e-40
         case "sparse":
             x = np.where(rng.integers(2, size=shape) > 0, x, 0.0)
+        case "least":
+            x = x * hardly(shape)
         case _:
             x = x * float(scale)
     return x
+
+
+def hardly(shape: tuple[int, ...]) -> Array:
+    """1 and `LEAST` in turn, row by row, or element by element of what has no rows."""
+    lines = np.indices(shape[:-1] if len(shape) > 1 else shape).sum(0)
+    return np.broadcast_to(np.where(lines % 2 == 1, LEAST, 1.0)[(..., None) if len(shape) > 1 else ...], shape)
 
 
 def draw_labels(rng: np.random.Generator, shape: tuple[int, ...], scale: str, low: int, top: int) -> Array:

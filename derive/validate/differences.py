@@ -33,21 +33,32 @@ def gradient(
     wrt: str,
     sizes: Mapping[str, int] | None = None,
     step: float = STEP,
+    near: bool = False,
 ) -> Array:
-    """The gradient with respect to every element of `wrt`, two evaluations an element."""
+    """The gradient with respect to every element of `wrt`, two evaluations an element.
+
+    Args:
+        near: whether an element hardly different from 0 is moved by a part of itself.
+    """
     f = read(formula) if isinstance(formula, str) else formula
     x = np.array(arrays[wrt], dtype=np.float64)
     result = np.zeros_like(x)
+    h = steps(x, step, near)
     for i in np.ndindex(x.shape):
-        h = step * max(1.0, abs(float(x[i])))
         sides = []
-        for y in (x[i] + h, x[i] - h):
+        for y in (x[i] + h[i], x[i] - h[i]):
             moved = x.copy()
             moved[i] = y
             sides.append((float(y), pairing(f, {**arrays, wrt: moved}, cotangents, sizes)))
         (right, up), (left, down) = sides
         result[i] = (up - down) / (right - left)
     return result
+
+
+def steps(x: Array, step: float, near: bool) -> Array:
+    """How far each element is moved: by that part of 1, or of itself if it is larger, or if it is `near` 0."""
+    size = np.abs(x)
+    return step * (np.where(size > 0, size, 1.0) if near else np.maximum(size, 1.0))
 
 
 def directional(

@@ -27,7 +27,6 @@ SMALLEST = {"float64": 1e-300, "float32": 1e-37, "float16": 6e-5, "bfloat16": 1e
 TELLING = {"float64": 1e-7, "float32": 2e-3, "float16": 0.1, "bfloat16": 0.3}  # a bound that tells right from wrong
 SCALES = ("1e-3", "30", "heavy", "rows", "one-hot", "subnormal", "sparse")  # besides 1
 NO_COMPILER: Said = ("no compiler", {})
-CHECKED = 1 << 14  # threads that check mode runs at one size: it takes its time
 SPARSE = 1 << 14  # terms
 FEW = 2  # blocks, so that threads have to stride
 
@@ -100,9 +99,10 @@ class Comparison:
 
     def __init__(self, op: Operation, drawer: Drawer, dtype: str, base: Any, long_axes: bool = True):
         self.op, self.drawer, self.dtype, self.long_axes = op, drawer, dtype, long_axes
-        plan = plan_of(op, dtype)
-        self.program = Runnable.of(op)
-        self.rough = Runnable.of(recomputed(op, plan.contract.saved))
+        self.plan = plan = plan_of(op, dtype)
+        masked = normalised(drawer.f)
+        self.program = Runnable.of(recomputed(op, (), masked))
+        self.rough = Runnable.of(recomputed(op, plan.contract.saved, masked))
         self.tally = Tally()
         self.launches = Launches(op, plan, drawer, base)
         self.invariants = Invariants(drawer)
@@ -213,9 +213,8 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
         texts: files to judge instead of the plan's own.
         compare: of an earlier call for the same operation and type, to draw and evaluate nothing again.
     """
-    plan = plan_of(op, dtype)
     compare = compare or Comparison(op, drawer, dtype, base)
-    compare.tally = Tally()
+    compare.tally, plan = Tally(), compare.plan
     forward = op.derivation.forward
     emulated = hasattr(base, "EmulatorError")
     shuffled = Poisoned(base, order="random", seed=1) if emulated else Poisoned(base)
@@ -289,22 +288,25 @@ def _adding(emitted: Emitted, sample: Sample, got: Mapping[str, Array], compare:
     return None
 
 
-def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping[str, str] | None = None) -> Result:
+def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping[str, str] | None = None,
+            launches: Launches | None = None) -> Result:
     """Level 5: bounds, uninitialised reads, races, divergence, at small, awkward sizes.
 
     Args:
         base: the emulator.
         texts: files to judge instead of the plan's own.
+        launches: of an earlier call for the same operation and type, to look for sizes no second time.
     """
-    plan = plan_of(op, dtype)
+    launches = launches or Launches(op, plan_of(op, dtype), drawer, base)
+    plan = launches.plan
     passes = [p for p in (plan.forward, plan.backward) if p is not None]
     made = {b.name for p in passes for b in (*p.results, *p.temporaries)}
     emitted = Emitted(op.name, op.derivation.forward, plan,
                       Unpoisoned(base, check=True, uninitialized=tuple(sorted(made))), texts)
     runs = 0
     try:
-        for n, sizes in enumerate(Launches(op, plan, drawer, base).fewest(CHECKED)):
-            emitted.run(drawer.sample(sizes, "1", n))
+        for sample in launches.checked:
+            emitted.run(sample)
             runs += 1
     except base.CheckError as e:
         first = f"{e.reports[0].kind} at line {e.reports[0].line}: {e.reports[0].what}"
@@ -313,8 +315,8 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
         return Result.of("check", NOT_RUN, NO_COMPILER)
     except base.EmulatorError as e:
         return Result("check", FAIL, f"{type(e).__name__}: {_short(str(e))}", runs)
-    launches = sum(len(p.kernels) for p in passes)
-    return Result.of("check", PASS, ("clean", {"n": Count(launches), "sizes": runs}), cases=runs)
+    count = sum(len(p.kernels) for p in passes)
+    return Result.of("check", PASS, ("clean", {"n": Count(count), "sizes": runs}), cases=runs)
 
 
 class Unpoisoned(Poisoned):

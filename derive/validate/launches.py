@@ -13,11 +13,12 @@ from typing import Any
 from derive.errors import ShapeError
 from derive.operation import Operation
 from derive.plan import Plan
-from derive.validate.data import BUDGET, Drawer, Sizes
+from derive.validate.data import BUDGET, Drawer, Sample, Sizes
 from derive.validate.drive import Emitted, Poisoned
 
 LENGTHS = (256, 521, 1031, 2053, 4099, 16411, 32771, 131101)
 MOST = 1 << 17  # threads of all launches together: a longer axis may mean work by its square
+CHECKED = 1 << 14  # threads that check mode runs at one size: it takes its time
 
 
 class Noting(Poisoned):
@@ -64,7 +65,7 @@ class Launches:
     """
 
     def __init__(self, op: Operation, plan: Plan, drawer: Drawer, base: Any):
-        self.drawer = drawer
+        self.drawer, self.plan = drawer, plan
         self.notes = Noting(base)
         self.emitted = Emitted(op.name, op.derivation.forward, plan, self.notes)
 
@@ -88,10 +89,12 @@ class Launches:
         found = (self._longer(letter, n) for letter in self.drawer.classes() for n in LENGTHS)
         return [s for s in found if s is not None]
 
-    def fewest(self, threads: int) -> list[Sizes]:
-        """Those of all sizes that need no more threads; the sweep's first whatever it needs."""
+    @cached_property
+    def checked(self) -> list[Sample]:
+        """Samples of all sizes that need few threads, and of the sweep's first whatever it needs."""
         rest = [*self.plain[1:], *self.longer]
-        return [*self.plain[:1], *(s for s in rest if self.threads(s) <= threads)]
+        sizes = [*self.plain[:1], *(s for s in rest if self.threads(s) <= CHECKED)]
+        return [self.drawer.sample(s, "1", n) for n, s in enumerate(sizes)]
 
     def _longer(self, letter: str, length: int) -> Sizes | None:
         for rest in (17, 5, 2, 1):  # of each other axis

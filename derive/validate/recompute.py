@@ -20,14 +20,18 @@ from derive.rule.numpy import numpy_program
 MASK = E.num(-(10**30) // 2)  # a score below this is a mask
 
 
-def recomputed(op: Operation, saved: Collection[str]) -> Operation:
-    """`op`, with `P = exp(S - P_lse)` in its NumPy forward wherever `P_lse` is saved; `op` itself if none is."""
+def recomputed(op: Operation, saved: Collection[str], masked: Collection[str] = ()) -> Operation:
+    """`op` with `P = exp(S - P_lse)` in its NumPy forward wherever `P_lse` is saved; `op` itself if nothing changes.
+
+    Args:
+        masked: inputs that hold the -1e30 of a mask, so that a row may be masked whole.
+    """
     forward = op.derivation.forward
     lines = [new for s in forward.statements for new in _apart(s, saved)]
-    if len(lines) == len(forward.statements):
+    if len(lines) == len(forward.statements) and not masked:
         return op
     other = copy.copy(op)
-    other.__dict__["forward_numpy"] = numpy_program(replace(forward, statements=tuple(lines)))
+    other.__dict__["forward_numpy"] = numpy_program(replace(forward, statements=tuple(lines)), masked=masked)
     return other
 
 

@@ -10,13 +10,11 @@ import numpy as np
 from derive.operation import Operation
 from derive.simplify.check import check_steps
 from derive.validate.data import Drawer, Sample, exponentiates
-from derive.validate.differences import STEP, direction, directional, gradient
 from derive.validate.program import Runnable, cancels, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said
+from derive.validate.truth import RELATIVE, Truth
 
-RELATIVE = 1e-6  # of the largest entry: what central differences of step 1e-5 leave
 ROUGH = 0.05  # of the largest entry: what a rule in float32 may lose at logits of ±200
-EVERY = 600  # an input of more elements is moved along one direction instead
 
 
 def rewrites(op: Operation) -> Result:
@@ -40,29 +38,34 @@ def rewrites(op: Operation) -> Result:
     return Result.of("rewrite", PASS if ways else NOT_RUN, *said, cases=len(found) - len(open_))
 
 
-def rule(op: Operation, drawer: Drawer) -> Result:
-    """Level 2: each gradient, every element at a small size, one random direction at a larger one."""
+def rule(op: Operation, drawer: Drawer, truth: Truth | None = None) -> Result:
+    """Level 2: each gradient, every element at a small size, one random direction at a larger one.
+
+    Args:
+        truth: of an earlier call with the same drawer, to evaluate the formula no second time.
+    """
     if not op.gradients:
         return Result.of("rule", NOT_RUN, ("no gradient", {}))
+    truth = truth or Truth(drawer)
     program = Runnable.of(op)
     worst, cases, place, empty = 0.0, 0, "", dict.fromkeys(op.gradients, True)
-    for sizes in (drawer.small(), drawer.medium(1 << 16)):
-        for scale in ("1", "0.1"):
-            error, here = np.inf, ""
-            for number in range(3):  # beside a kink differences mean nothing: a wrong rule is wrong elsewhere too
-                sample = drawer.sample(sizes, scale, number)
-                error, here, live = _compare(op, program, drawer, sample)
-                empty = {n: empty[n] and n not in live for n in empty}
-                if error <= 1:
-                    break
-            cases += len(op.gradients)
-            if not error <= worst:
-                worst, place = error, here
-            if not worst <= 1:
-                return Result("rule", FAIL, place, cases, worst)
+    for sizes, scale in ((s, x) for s in (drawer.small(), drawer.medium(1 << 16)) for x in ("1", "0.1", "least")):
+        if scale == "least" and not truth.every(truth.sample(sizes, scale, 0), op.gradients):
+            continue  # a step that is small beside each element is no direction
+        error, here = np.inf, ""
+        for number in range(3):  # beside a kink differences mean nothing: a wrong rule is wrong elsewhere too
+            error, here, live = _compare(op, program, truth, truth.sample(sizes, scale, number))
+            empty = {n: empty[n] and n not in live for n in empty}
+            if error <= 1:
+                break
+        cases += len(op.gradients)
+        if not error <= worst:
+            worst, place = error, here
+        if not worst <= 1:
+            return Result("rule", FAIL, place, cases, worst)
     if exponentiates(drawer.f):
         for number in range(len(drawer.reals)):
-            if wrong := _unstable(program, drawer, drawer.sample(drawer.small(), "logits", number)):
+            if wrong := _unstable(program, truth.sample(drawer.small(), "logits", number)):
                 return Result("rule", FAIL, wrong, cases, worst)
     said: list[Said] = [("gradients", {"n": Count(len(op.gradients)), "error": f"{worst * RELATIVE:.1e}"})]
     if nothing := tuple("d" + n for n, e in empty.items() if e):
@@ -70,41 +73,31 @@ def rule(op: Operation, drawer: Drawer) -> Result:
     return Result.of("rule", PASS, *said, cases=cases, worst=worst)
 
 
-def _compare(op: Operation, program: Runnable, drawer: Drawer, sample: Sample) -> tuple[float, str, set[str]]:
+def _compare(op: Operation, program: Runnable, truth: Truth, sample: Sample) -> tuple[float, str, set[str]]:
     """The largest error over its bound, where it is, and which gradients are not 0."""
     values = program.run(sample)
-    expected = drawer.interpret(sample)
     worst, place = 0.0, ""
     live: set[str] = set()
-    weight = 0.0  # of the sum that is differentiated: what rounding moves it by bounds what differences can tell
-    for o, d in sample.cotangents.items():
-        weight += float(np.sum(np.abs(d * expected[o])))
-    if wrong := _forward(values, expected, sample):
+    if wrong := _forward(values, truth.values(sample), sample):
         return np.inf, wrong, live
-    noise = 4 * np.finfo(float).eps * weight / STEP
-    total = sum(sample.arrays[n].size for n in op.gradients)
-    free = drawer.free(sample)
-    if total <= EVERY:
-        pairs = [(n, values["d" + n], gradient(drawer.f, sample.arrays, sample.cotangents, n, free))
-                 for n in op.gradients]
-    else:
-        pairs = []
-        for k, n in enumerate(op.gradients):
-            v = direction(sample.arrays[n].shape, k)
-            slope = directional(drawer.f, sample.arrays, sample.cotangents, {n: v}, free)
-            pairs.append((n, np.asarray(np.sum(values["d" + n] * v)), np.asarray(slope)))
-    for n, got, true in pairs:
-        if got.shape != true.shape or not np.isfinite(got).all():
+    for n in op.gradients:
+        full, x = values["d" + n], sample.arrays[n]
+        if full.shape != x.shape or not np.isfinite(full).all():
             return np.inf, f"d{n} is not finite or of the wrong shape at {sample.where}", live
-        size = float(np.max(np.abs(values["d" + n]), initial=0.0)) * (1 if got.shape else sample.arrays[n].size ** 0.5)
-        size = max(size, float(np.max(np.abs(true), initial=0.0)))
-        bound = RELATIVE * size + noise
-        if size > 10 * bound:
+    for n, slopes in truth.slopes(sample, op.gradients).items():
+        full, x = values["d" + n], sample.arrays[n]
+        got, spread = (full, 1.0) if slopes.along is None else (np.asarray(np.sum(full * slopes.along)), x.size ** 0.5)
+        size = float(np.max(np.abs(full), initial=0.0)) * spread
+        size = max(size, float(np.max(np.abs(slopes.value), initial=0.0)))
+        bound = RELATIVE * size + slopes.noise
+        if size > 10 * np.min(bound, initial=np.inf):
             live.add(n)
-        error = float(np.max(np.abs(got - true), initial=0.0)) / bound if bound else float(np.any(got != true))
+        off = np.abs(got - slopes.value)
+        error = float(np.max(np.where(bound > 0, off / np.where(bound > 0, bound, 1.0), off > 0), initial=0.0))
         if not error <= worst:
             worst = error
-            place = f"d{n} is {error * bound:.1e} of {size:.1e} away from differences of the formula, at {sample.where}"
+            off_by = float(np.max(off, initial=0.0))
+            place = f"d{n} is {off_by:.1e} of {size:.1e} away from differences of the formula, at {sample.where}"
     return worst, place, live
 
 
@@ -117,7 +110,7 @@ def _forward(values: Mapping[str, Any], expected: Mapping[str, Any], sample: Sam
     return None
 
 
-def _unstable(program: Runnable, drawer: Drawer, sample: Sample) -> str | None:
+def _unstable(program: Runnable, sample: Sample) -> str | None:
     """Where the rule in float32 is not finite, or far from the rule in float64, though that fits into float32.
 
     A gradient that is 0 but for rounding has nothing to be far from.

@@ -23,7 +23,9 @@ MATHS = frozenset("exp log log1p expm1 tanh sqrt rsqrt erf sin cos fabs square".
 BARRIERS = ("__syncthreads", "__syncwarp", "__threadfence")
 NARROW = """struct Narrow {
     float value;
-    __device__ Narrow(float x = 0) : value(__int_as_float(__float_as_int(x) & 0xffffe000)) {}
+    Narrow() = default;
+    __device__ explicit Narrow(float x) : value(__int_as_float(__float_as_int(x) & 0xffffe000)) {}
+    __device__ Narrow& operator=(float x) { return *this = Narrow(x); }
     __device__ operator float() const { return value; }
     __device__ Narrow& operator+=(float x) { return *this = Narrow(value + x); }
     __device__ Narrow& operator*=(float x) { return *this = Narrow(value * x); }
@@ -284,12 +286,27 @@ def part_of_the_data(b: Body) -> Iterator[Edit]:
 def narrow_sum(b: Body) -> Iterator[Edit]:
     """A sum is kept in fewer bits: float for double, 10 bits of fraction for float."""
     for n, t in b:
-        if t.text in ("float", "double") and b.text(n - 1) not in ("const", "(", "<", "__shared__"):
-            names = {b.text(k) for k in range(n, b.forward(n, ";")) if b.all[k].kind == "word"}
+        if t.text in ("float", "double") and b.text(n - 1) not in ("const", "(", "<") and b.text(n + 1) != "*":
+            end = b.forward(n, ";")
+            names = {b.text(k) for k in range(n, end) if b.all[k].kind == "word"}
             changed = {b.text(s) for s in range(n, b.last)
                        if b.all[s].kind == "word" and b.text(s + 1) in ("=", "+=", "[")}
             if names & changed:
-                yield b.cut(n, n, "Narrow" if t.text == "float" else "float")
+                yield b.cut(n, end, narrowed(b, n, end)) if t.text == "float" else b.cut(n, n, "float")
+
+
+def narrowed(b: Body, n: int, end: int) -> str:
+    """The declaration from token n on with its values made narrow: `Narrow` takes no number unasked, since a choice
+    between it and a number would have two meanings."""
+    words, k = ["Narrow"], n + 1
+    while k <= end:
+        words.append(b.text(k))
+        if b.text(k) == "=" and b.text(k + 1) != "{":
+            last = b.forward(k + 1, {",", ";"})
+            words.append("Narrow" + code_of(b, k + 1, last))
+            k = last
+        k += 1
+    return " ".join(words)
 
 
 def wrong_constant(b: Body) -> Iterator[Edit]:

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,14 @@ from derive import emulator
 from derive.emit import sources
 from derive.operation import Operation
 from derive.plan.names import clean
-from derive.validate.data import Drawer
+from derive.validate.data import Drawer, Sample, normalised
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.formula import read
 from derive.validate.kernels import FEW, Case, Comparison, Wanted, checked, kernels, plan_of
 from derive.validate.program import Runnable
 from derive.validate.records import PASS
 from derive.validate.rule import rule
+from derive.validate.truth import Truth
 from tests.mutation import cuda, rules
 from tests.mutation.cuda import Mutant
 from tests.mutation.rules import Fault
@@ -38,6 +40,8 @@ from tests.mutation.tokens import only
 Array = np.ndarray[Any, Any]
 SECONDS = "5"  # that a launch may take: a mutant may never end
 ROUNDING = 20.0  # times the original's own error: a sum in another order, a maximum that only shifts
+
+MORE = ("heavy", "one-hot", "sparse", "least")  # scales on which what survives is run once more
 
 RULE, KERNEL, CHECK, BROKEN = "rule level", "kernel level", "check level", "does not compile"
 SAME, ROUNDED, SURVIVED = "same bits", "rounding only", "SURVIVED"
@@ -69,11 +73,15 @@ class Apart:
 class _Apart:
     def __init__(self, code: str, options: Mapping[str, Any]):
         self.code, self.options = code, options
+        self.found: dict[str, Any] = {}
 
     def get_function(self, name: str) -> Any:
-        code = only(self.code, name)
-        blank = tuple(n for n in self.options.get("uninitialized", ()) if n in code)
-        return emulator.RawModule(code=code, **{**self.options, "uninitialized": blank}).get_function(name)
+        if name not in self.found:
+            code = only(self.code, name)
+            blank = tuple(n for n in self.options.get("uninitialized", ()) if n in code)
+            module = emulator.RawModule(code=code, **{**self.options, "uninitialized": blank})
+            self.found[name] = module.get_function(name)
+        return self.found[name]
 
 
 @contextmanager
@@ -116,7 +124,7 @@ class Gate:
         found = kernels(self.op, self.drawer, self.dtype, Apart(), texts=texts, compare=self.compare)
         if found.status != PASS:
             return Fate(mutant, BROKEN if found.detail.startswith("CompileError") else KERNEL, found.detail)
-        found = checked(self.op, self.drawer, self.dtype, Apart(), texts)
+        found = checked(self.op, self.drawer, self.dtype, Apart(), texts, self.compare.launches)
         if found.status != PASS:
             return Fate(mutant, CHECK, found.detail)
         return Fate(mutant, *self.difference(texts))
@@ -157,7 +165,7 @@ class Gate:
     def originals(self) -> list[tuple[Case, list[dict[str, Array]]]]:
         if self._originals is None:
             other = Drawer(read(self.op.text), self.drawer.kinds, {}, seed=11)
-            cases = [*self.compare.cases(), *Comparison(self.op, other, self.dtype, emulator).cases()]
+            cases = [*self.compare.cases(), *Comparison(self.op, other, self.dtype, emulator, long_axes=False).cases()]
             runs = self.emitted(self.texts)
             self._originals = [(c, [r.run(c.sample) for r in runs]) for c in cases]
         return self._originals
@@ -180,6 +188,7 @@ class RuleGate:
     def __init__(self, op: Operation, data: Mapping[str, str]):
         self.op = op
         self.drawer = Drawer(read(op.text), data, {})
+        self.truth = Truth(self.drawer)
         self.texts = {n: list(getattr(op, n)) for n in ("forward_numpy", "backward_numpy")}
 
     def mutants(self) -> list[tuple[str, Fault]]:
@@ -194,15 +203,25 @@ class RuleGate:
     def fate(self, which: str, fault: Fault) -> str:
         op = self.with_lines(which, list(fault.lines))
         try:
-            if rule(op, self.drawer).status != PASS:
+            if rule(op, self.drawer, self.truth).status != PASS:
                 return RULE
         except (ValueError, IndexError, TypeError, NameError, ZeroDivisionError, AttributeError, KeyError):
             return RULE  # shapes that do not fit: the text does not run
+        program = Runnable.of(op)
+        for sample, true in self.samples:
+            got = program.run(sample)
+            if not all(np.allclose(got[x], true[x], 1e-9, 1e-12, equal_nan=True) for x in true):
+                return SURVIVED
+        return SAME
+
+    @cached_property
+    def samples(self) -> list[tuple[Sample, dict[str, Array]]]:
+        """More data than the validator's, and what the rule gives on them."""
+        program, found = Runnable.of(self.op), []
         for seed in (11, 12):
             other = Drawer(read(self.op.text), self.drawer.kinds, {}, seed)
-            for n, sizes in enumerate(other.sweep()):
-                sample = other.sample(sizes, "1", n)
-                a, b = Runnable.of(self.op).run(sample), Runnable.of(op).run(sample)
-                if not all(np.allclose(a[x], b[x], 1e-9, 1e-12, equal_nan=True) for x in a):
-                    return SURVIVED
-        return SAME
+            found += [other.sample(sizes, "1", n) for n, sizes in enumerate(other.sweep())]
+            scales = [(s, n) for s in MORE for n in range(max(1, len(other.reals)))]
+            scales += [("masked", other.reals.index(name)) for name in normalised(other.f)]
+            found += [other.sample(other.small(), s, n) for s, n in scales]
+        return [(s, program.run(s)) for s in found]

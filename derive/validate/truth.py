@@ -1,0 +1,84 @@
+"""What a formula says of the samples that rules are judged on, evaluated once however many rules are.
+
+Values come from the interpreter, gradients from central differences of these: every element of every input at small
+sizes, one random direction of each at larger ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from derive.validate.data import HARDLY, Drawer, Sample, Sizes
+from derive.validate.differences import STEP, direction, directional, gradient, steps
+
+Array = np.ndarray[Any, Any]
+
+RELATIVE = 1e-6  # of the largest entry: what central differences of step 1e-5 leave
+EVERY = 600  # inputs of more elements together are moved along one direction instead
+
+
+@dataclass(frozen=True)
+class Slopes:
+    """Differences of the formula with respect to one input.
+
+    Attributes:
+        along: the direction; None if every element was moved in turn.
+        value: one number, or one for each element.
+        noise: what rounding of the sum that is differentiated makes of each.
+    """
+
+    along: Array | None
+    value: Array
+    noise: Array
+
+
+class Truth:
+    """The samples of one drawer, and what the formula gives on them."""
+
+    def __init__(self, drawer: Drawer):
+        self.drawer = drawer
+        self._samples: dict[Any, Sample] = {}
+        self._values: dict[int, dict[str, Array]] = {}
+        self._slopes: dict[tuple[int, str], Slopes] = {}
+
+    def sample(self, sizes: Sizes, scale: str, number: int) -> Sample:
+        key = (tuple(sorted(sizes.items())), scale, number)
+        if key not in self._samples:
+            self._samples[key] = self.drawer.sample(sizes, scale, number)
+        return self._samples[key]
+
+    def values(self, sample: Sample) -> dict[str, Array]:
+        """The value of every statement."""
+        if id(sample) not in self._values:
+            self._values[id(sample)] = self.drawer.interpret(sample)
+        return self._values[id(sample)]
+
+    @staticmethod
+    def every(sample: Sample, names: Collection[str]) -> bool:
+        """Whether these inputs are few enough together to move every element in turn."""
+        return sum(sample.arrays[n].size for n in names) <= EVERY
+
+    def slopes(self, sample: Sample, names: Collection[str]) -> dict[str, Slopes]:
+        """Differences with respect to each of these inputs."""
+        every = self.every(sample, names)
+        return {n: self._slope(sample, n, None if every else direction(sample.arrays[n].shape, k))
+                for k, n in enumerate(names)}
+
+    def _slope(self, sample: Sample, name: str, along: Array | None) -> Slopes:
+        if (id(sample), name) not in self._slopes:
+            f, free, near = self.drawer.f, self.drawer.free(sample), sample.scale == HARDLY
+            values = self.values(sample)
+            weight = sum(float(np.sum(np.abs(d * values[o]))) for o, d in sample.cotangents.items())
+            noise = 4*np.finfo(float).eps*weight/np.asarray(STEP)
+            if along is None:
+                value = gradient(f, sample.arrays, sample.cotangents, name, free, near=near)
+                if near:
+                    noise = noise*STEP/steps(sample.arrays[name], STEP, near)
+            else:
+                value = np.asarray(directional(f, sample.arrays, sample.cotangents, {name: along}, free))
+            self._slopes[id(sample), name] = Slopes(along, value, noise)
+        return self._slopes[id(sample), name]
