@@ -348,7 +348,7 @@ def _softmax(p: NumPyPrinter, s: Statement, e: Softmax) -> list[str]:
         value = f"np.where({u} <= -5e29, 0.0, {value})"
     total = f"np.sum({s.name}, axis={axis}, keepdims=True)"
     if masked:
-        total = f"np.maximum({total}, 1e-300)"
+        total = f"np.maximum({total}, 1)"  # the largest score counts 1: only a row masked whole has less
     return [*lines, f"{s.name} = {value}", f"{s.name} = {s.name}/{total}"]
 
 
