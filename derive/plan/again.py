@@ -38,6 +38,10 @@ class Again:
             return self.out(E.substitute(s.expr, dict(zip(s.indices, x.subs, strict=True))))
         return x
 
+    def without(self, names: Collection[str]) -> Again:
+        """All but `names`, which are read where they stand."""
+        return Again({n: s for n, s in self.maps.items() if n not in names})
+
     def written(self, s: Statement) -> Statement:
         return Statement(s.name, s.indices, self.out(s.expr), s.line)
 

@@ -10,7 +10,7 @@ from derive import expr as E
 from derive.errors import PlanError
 from derive.expr import Index
 from derive.plan.again import Again
-from derive.plan.attention import Fused, fuse_attention
+from derive.plan.attention import Fused, fuse_attention, scored
 from derive.plan.classify import classify
 from derive.plan.context import Context
 from derive.plan.contract import contract
@@ -82,11 +82,12 @@ def make_plan(
         behind = replace(backward, statements=_single(after[len(maps) :], backward, context), params=forward.params)
     fused = Fused()
     if attention == "fused" and menu:
-        ahead, whole, fused = _fused(forward, _written(behind, again), context)
+        absent = again.without(scored(forward.statements))  # what scores are made of is saved, and read anyway
+        ahead, whole, fused = _fused(forward, _written(behind, absent), context)
         if fused.groups:
-            forward, behind = ahead, _names_kept(whole, behind, again)
+            forward, behind = ahead, _names_kept(whole, behind, absent)
             kept = tuple(s.name for s in forward.statements if whole and s.name in _read(whole))
-            recomputed = (*recomputed, *(n for n in fused.recomputed if n not in recomputed))
+            recomputed = tuple(dict.fromkeys(n for n in (*recomputed, *fused.recomputed) if n not in kept))
     if not menu:
         behind, again = _written(behind, again), Again()
     for e in _extents(forward, behind):

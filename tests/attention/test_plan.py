@@ -87,6 +87,15 @@ def test_sums_over_other_heads_have_other_kernels() -> None:
     assert sorted(backward_writes("some_heads"))[:3] == [["P_sum3"], ["dK", "dU"], ["dQ"]]
 
 
+def test_sides_that_are_saved_are_read() -> None:
+    """Rotated queries and keys are kept for the scores; the products of the gradients read them too."""
+    plan = plan_of(ALL["rotary"].text)
+    assert plan.backward is not None
+    tiles = [k for k in plan.backward.kernels if k.plan == "attention"]
+    assert [{b.tensor for b in k.reads} for k in tiles] == [{"R", "T", "V", "P_lse", "dO", "P_row"}]*2
+    assert not {"R", "T"} & set(plan.contract.recomputed)
+
+
 @pytest.mark.parametrize("name", VARIANTS)
 def test_the_row_term_is_a_product_of_the_output(name: str) -> None:
     """No kernel has to sum P*dP over the keys: one for the rows and one for the keys are enough for the backward."""

@@ -12,5 +12,6 @@ The forward keeps a running maximum and a running sum a row and saves their log-
 """
 
 from derive.plan.attention.rewrite import Fused, fuse_attention
+from derive.plan.attention.site import scored
 
-__all__ = ["Fused", "fuse_attention"]
+__all__ = ["Fused", "fuse_attention", "scored"]

@@ -5,7 +5,7 @@ Structure decides, not names.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from derive import expr as E
@@ -60,6 +60,13 @@ def find_site(s: Statement, made: Mapping[str, Statement]) -> Site | None:
         if products and all(sides(p, query, key) is not None for p in products):
             return Site(s, query, key, score, opened)
     return None
+
+
+def scored(statements: Iterable[Statement]) -> set[str]:
+    """Tensors that the scores of a forward's sites are made of: the backward reads them to compute P again."""
+    made = {s.name: s for s in statements}
+    sites = (find_site(s, made) for s in made.values())
+    return {t for site in sites if site is not None for t in E.tensors(site.score)}
 
 
 def open_pairs(e: Expr, query: Index, key: Index, made: Mapping[str, Statement]) -> tuple[Expr, tuple[str, ...]]:
