@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from fractions import Fraction
 
 from derive import expr as E
@@ -10,12 +11,13 @@ from derive.program import Statement
 from derive.simplify.names import presentable
 
 LOOSE, SUM, PRODUCT, POWER = range(4)
+Letters = Mapping[str, tuple[str, ...]]  # extent -> what its indices had better be called
 
 
-def statement(s: Statement) -> str:
+def statement(s: Statement, letters: Letters | None = None) -> str:
     """`Y[i,j] = sum(k, X[i,k]*W[k,j])`"""
     names = {i: shown.name for i, shown in zip(s.indices, presentable(s.indices), strict=True)}
-    code = term(s.expr, names={i: names.get(i, i.name) for i in s.expr.free})
+    code = term(s.expr, LOOSE, {i: names.get(i, i.name) for i in s.expr.free}, letters)
     return f"{s.name}[{','.join(names.values())}] = {code}" if s.indices else f"{s.name} = {code}"
 
 
@@ -27,14 +29,16 @@ def number(v: Fraction) -> str:
     return short if Fraction(short) == v else f"{v.numerator}/{v.denominator}"
 
 
-def term(e: Expr, tight: int = LOOSE, names: dict[Index, str] | None = None) -> str:
-    text, level = _spell(e, names or {i: i.name for i in e.free})
+def term(
+    e: Expr, tight: int = LOOSE, names: dict[Index, str] | None = None, letters: Letters | None = None
+) -> str:
+    text, level = _spell(e, names or {i: i.name for i in e.free}, letters or {})
     return f"({text})" if level < tight else text
 
 
-def _spell(e: Expr, names: dict[Index, str]) -> tuple[str, int]:
+def _spell(e: Expr, names: dict[Index, str], letters: Letters) -> tuple[str, int]:
     def sub(x: Expr, tight: int = LOOSE) -> str:
-        text, level = _spell(x, names)
+        text, level = _spell(x, names, letters)
         return f"({text})" if level < tight else text
 
     match e:
@@ -82,11 +86,13 @@ def _spell(e: Expr, names: dict[Index, str]) -> tuple[str, int]:
             return f"where({sub(e.cond)}, {sub(e.then)}, {sub(e.other)})", POWER + 1
         case E.Reduce() | E.Softmax():
             inner = dict(names)
-            for i in e.indices:
-                inner[i] = _letter(i.extent, set(inner.values()))
-            letters = ", ".join(inner[i] for i in e.indices)
+            for n, i in enumerate(e.indices):
+                at = e.at[n] if isinstance(e, E.Softmax) else None  # softmax(s, S[t,s]) is at s what it is over s
+                same = isinstance(at, Index) and at in names and at not in e.body.free
+                inner[i] = names[at] if same else _letter(i.extent, set(inner.values()), letters)  # type: ignore[index]
+            bound = ", ".join(inner[i] for i in e.indices)
             fn = e.op if isinstance(e, E.Reduce) else "softmax"
-            return f"{fn}({letters}, {_spell(e.body, inner)[0]})", POWER + 1
+            return f"{fn}({bound}, {_spell(e.body, inner, letters)[0]})", POWER + 1
     return repr(e), LOOSE
 
 
@@ -106,8 +112,11 @@ def _product(e: E.Mul, sub: object) -> tuple[str, int]:
     return sign + text + "".join("/" + u for u in under), SUM if sign else PRODUCT
 
 
-def _letter(extent: str, taken: set[str]) -> str:
-    """A name for a bound index: its extent's; a letter where the extent is a number, as `=2`."""
+def _letter(extent: str, taken: set[str], letters: Letters) -> str:
+    """A name for a bound index: one of `letters`, or its extent's; a letter where the extent is a number, as `=2`."""
+    wish = next((x for x in letters.get(extent, ()) if x not in taken), None)
+    if wish is not None:
+        return wish
     base = next((x for x in "rqpuwz" if x not in taken), "r") if extent.startswith("=") else extent.replace(".", "_")
     name, n = base, 1
     while name in taken:

@@ -142,11 +142,18 @@ class _Builder:
         if wide:
             sizes = (*sizes, f"across=blocks({across}, {self.side}, 2**31)")
         each, sums = self._pairs(), tuple(Statement(c.stored.name, c.stored.indices, c.whole) for c in self.sums)
+        letters: dict[str, tuple[str, ...]] = {}
+        for i in (*unit.turns, *unit.site.weights.indices):
+            letters[i.extent] = (*letters.get(i.extent, ()), letter(i))
         lets = (f"{axis.name} = {term(e, names={i: letter(i) for i in e.free})}" for axis, e in unit.lets)
         return Kernel(
             name=self.name,
             plan="attention",
-            computes=(*map(statement, each), *lets, *map(statement, sums)),
+            computes=(
+                *(statement(s, letters) for s in each),
+                *lets,
+                *(statement(s, letters) for s in sums),
+            ),
             reads=context.reads(used, written),
             writes=tuple(b for b in context.buffers.values() if b.name in written),
             sizes=sizes,

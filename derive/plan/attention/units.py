@@ -19,6 +19,7 @@ from derive.plan.group import Group, Task
 from derive.program import Statement
 
 ONLINE = "online"
+TURNS = "rqpuwz"  # letters for the heads of a group, which the formula has none for
 
 
 @dataclass(frozen=True)
@@ -178,11 +179,14 @@ def _lettered(site: Site, c: TileSum, norm: Statement) -> Unit:
     for axis, sub in zip(axes, c.access.subs, strict=True):
         if isinstance(sub, Index) and names.setdefault(sub, axis) is not axis:
             raise NotFusedError(f"{site.name} is read on a diagonal")
-    taken = {i.name for i in axes}
     own = dict.fromkeys(i for x in c.access.subs for i in sorted(x.free, key=lambda i: i.key))
-    for i in (*own, *c.turns, *c.statement.indices):
+    every = dict.fromkeys((*own, *c.turns, *c.statement.indices))
+    taken = {i.name for i in axes}
+    given = taken | {i.name for i in every}
+    for i in every:
         if i not in names:
-            names[i] = Index(_free_name(i.name, taken), i.extent)
+            wish = i.name if i.name.isidentifier() else next((x for x in TURNS if x not in given), i.name)
+            names[i] = Index(_free_name(wish, taken), i.extent)
             taken.add(names[i].name)
     renaming: dict[Expr, Expr] = {i: j for i, j in names.items()}  # noqa: C416
     lets = tuple(
