@@ -171,8 +171,7 @@ def _pass(
     program = replace(program, statements=tuple(again.suited(s, menu) for s in program.statements))
     statements = ready(program, context.fresh_tensor, fused.units)
     if menu:
-        statements = in_pairs(statements, context.fresh_tensor, fused.units)
-        statements = [again.suited(s, menu) for s in statements]  # a part of a product may suit another kind
+        statements = in_pairs(statements, context.fresh_tensor, fused.units, again.written)
     statements, aliases = _without_aliases(statements, given, results)
     gradients = set(results) if name == "backward" else set()
     statements = write_scalars(statements, menu, fused.units, results)

@@ -28,11 +28,21 @@ MOST = 8  # factors of a product whose order is looked for
 Indices = frozenset[Index]
 
 
-def in_pairs(statements: list[Statement], fresh: Callable[[str], str], apart: Collection[str] = ()) -> list[Statement]:
-    """`statements` with products of many tensors in steps; equal steps are taken once, those of `apart` stay."""
+def in_pairs(
+    statements: list[Statement],
+    fresh: Callable[[str], str],
+    apart: Collection[str] = (),
+    written: Callable[[Statement], Statement] = lambda s: s,
+) -> list[Statement]:
+    """`statements` with products of many tensors in steps; equal steps are taken once, those of `apart` stay.
+
+    `written` gives a statement with every factor in sight; one that is not cut stays as it is.
+    """
     steps = _Steps(fresh)
     for s in statements:
-        steps.out.append(s if s.name in apart else steps.taken(s))
+        whole = written(s)
+        last = whole if s.name in apart else steps.taken(whole)
+        steps.out.append(s if last is whole else last)
     return steps.out
 
 
