@@ -275,13 +275,12 @@ def prune(block: Block, live: frozenset[str] = frozenset()) -> Block:
 
 
 def blocks_in(record: object) -> list[Block]:
-    """Every block that a record of a plan holds, in its tuples of records too."""
+    """Every block that a record of a plan holds, in its tuples of records, or of names and blocks, too."""
     found: list[Block] = []
-    for value in vars(record).values():
+    for value in record if isinstance(record, tuple) else vars(record).values():
         if isinstance(value, tuple) and value and all(isinstance(v, Stmt) for v in value):
             found.append(value)
         elif isinstance(value, tuple):
-            found += [
-                b for v in value if hasattr(v, "__dict__") and not isinstance(v, (Stmt, Scalar)) for b in blocks_in(v)
-            ]
+            inside = (v for v in value if isinstance(v, tuple) or hasattr(v, "__dict__"))
+            found += [b for v in inside if not isinstance(v, (Stmt, Scalar)) for b in blocks_in(v)]
     return found

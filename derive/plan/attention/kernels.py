@@ -20,7 +20,7 @@ from derive.plan.context import Context
 from derive.plan.group import Group
 from derive.plan.ir import BOOL, INT, REAL, Literal, Local
 from derive.plan.lower import Scope
-from derive.plan.records import Kernel, Launch
+from derive.plan.records import Kernel, Launch, Text
 from derive.plan.spell import statement, term
 from derive.plan.terms import letter, local_name, runs_along
 from derive.program import Statement
@@ -99,6 +99,33 @@ class _Builder:
     # ------------------------------------------------------------------------------------------ parts
 
     def kernel(self) -> Kernel:
+        context, shape = self.context, self._shape()
+        used = {n for b in ir.blocks_in(shape) for n in ir.names_in(b)}
+        lengths = (shape.rows, shape.length, shape.turns, *(p.length for p in shape.products))
+        for text in (*lengths, *(o.columns for o in shape.outputs)):  # how many batches, the grid alone says
+            used |= set(text.split("*"))
+        written = {context.buffers[s].name for s in self.stored}
+        across = self._across(shape)
+        cut = "" if self.side == 64 else f", {self.side}"
+        each, sums = self._pairs(), tuple(Statement(c.stored.name, c.stored.indices, c.whole) for c in self.sums)
+        return Kernel(
+            name=self.name,
+            plan="attention",
+            computes=self._spelled(each, sums),
+            reads=context.reads(used, written),
+            writes=tuple(b for b in context.buffers.values() if b.name in written),
+            sizes=(
+                *context.used_sizes(used),
+                *((f"across=blocks({across}, {self.side}, 2**31)",) if shape.wide else ()),
+            ),
+            shape=shape,
+            launch=Launch((f"tiles({shape.batches}, {shape.rows}, {across}{cut})", "1", "1"), ("256", "1", "1")),
+            accumulates=bool(self.accumulate & self.stored),
+            statements=(*each, *sums),
+        )
+
+    def _shape(self) -> Attention:
+        """The parts of the template, each without what nothing reads."""
         unit, context = self.unit, self.context
         bounds = self._bounds()
         pair = self.looped.child()
@@ -106,7 +133,6 @@ class _Builder:
         self._weights_of_pairs(pair)
         weights = self._weights(pair)
         stores = self._stores(pair)
-        shared = tuple(pair.stmts)
         norm = self._norm()
         parts: list[ir.Block] = [
             bounds,
@@ -117,76 +143,48 @@ class _Builder:
             *(b for w in weights for o in w.outputs for b in (o.operand, o.after)),
         ]
         live = frozenset(n for b in parts for n in ir.names_in(b))
-        shared = ir.prune(shared, live | {"score"})
+        shared = ir.prune(tuple(pair.stmts), live | {"score"})
         live |= ir.names_in(shared)
         inner = ir.prune(tuple(self.looped.stmts), live | {self.guard})
-        live |= ir.names_in(inner)
-        head = ir.prune(tuple(self.outer.stmts), live)
-        used = set(live | ir.names_in(head))
-        counts = {
-            "batch": context.count(self.leading),
-            "rows": context.count((unit.own,)),
-            "length": context.count((unit.other,)),
-            "turns": context.count(unit.turns),
-        }
-        columns = tuple(dict.fromkeys(o.columns for w in weights for o in w.outputs))
-        inside = [text for what, text in counts.items() if what != "batch"]  # how many batches, the grid alone says
-        used |= {s for text in (*inside, *columns, *(p.length for p in products)) for s in text.split("*")}
-        across = (f"max({', '.join(columns)}, 1)" if len(columns) > 1 else f"max({columns[0]}, 1)") if columns else "1"
-        written = {context.buffers[s].name for s in self.stored}
-        sizes = context.used_sizes(used)
-        if unit.kind == PAIR:
-            across = f"max({counts['length']}, 1)"
-        wide = bool(columns) or unit.kind == PAIR
-        cut = "" if self.side == 64 else f", {self.side}"
-        if wide:
-            sizes = (*sizes, f"across=blocks({across}, {self.side}, 2**31)")
-        each, sums = self._pairs(), tuple(Statement(c.stored.name, c.stored.indices, c.whole) for c in self.sums)
-        letters: dict[str, tuple[str, ...]] = {}
-        for i in (*unit.turns, *unit.site.weights.indices):
-            letters[i.extent] = (*letters.get(i.extent, ()), letter(i))
-        lets = (f"{axis.name} = {term(e, names={i: letter(i) for i in e.free})}" for axis, e in unit.lets)
-        return Kernel(
-            name=self.name,
-            plan="attention",
-            computes=(
-                *(statement(s, letters) for s in each),
-                *lets,
-                *(statement(s, letters) for s in sums),
-            ),
-            reads=context.reads(used, written),
-            writes=tuple(b for b in context.buffers.values() if b.name in written),
-            sizes=sizes,
-            shape=Attention(
-                self.side,
-                self.batch,
-                counts["batch"],
-                self.own,
-                counts["rows"],
-                self.other,
-                counts["length"],
-                head,
-                self.turn,
-                counts["turns"],
-                inner,
-                self.guard,
-                bounds,
-                products,
-                shared,
-                weights,
-                unit.kind == ONLINE,
-                norm,
-                self.norm,
-                stores,
-                wide,
-            ),
-            launch=Launch(
-                (f"tiles({counts['batch']}, {counts['rows']}, {across}{cut})", "1", "1"),
-                ("256", "1", "1"),
-            ),
-            accumulates=bool(self.accumulate & self.stored),
-            statements=(*each, *sums),
+        head = ir.prune(tuple(self.outer.stmts), live | ir.names_in(inner))
+        return Attention(
+            side=self.side,
+            batch=self.batch,
+            batches=context.count(self.leading),
+            own=self.own,
+            rows=context.count((unit.own,)),
+            other=self.other,
+            length=context.count((unit.other,)),
+            head=head,
+            turn=self.turn,
+            turns=context.count(unit.turns),
+            inner=inner,
+            guard=self.guard,
+            bounds=bounds,
+            products=products,
+            pair=shared,
+            weights=weights,
+            online=unit.kind == ONLINE,
+            norm=norm,
+            lse=self.norm,
+            stores=stores,
+            wide=unit.kind == PAIR or any(w.outputs for w in weights),
         )
+
+    def _across(self, shape: Attention) -> Text:
+        """How many columns, or places of the other side, blocks share between them."""
+        if self.unit.kind == PAIR:
+            return f"max({shape.length}, 1)"
+        columns = dict.fromkeys(o.columns for o in shape.outputs)
+        return f"max({', '.join(columns)}, 1)" if columns else "1"
+
+    def _spelled(self, each: tuple[Statement, ...], sums: tuple[Statement, ...]) -> tuple[str, ...]:
+        """What the kernel computes, in the letters of the site."""
+        letters: dict[str, tuple[str, ...]] = {}
+        for i in (*self.unit.turns, *self.unit.site.weights.indices):
+            letters[i.extent] = (*letters.get(i.extent, ()), letter(i))
+        lets = (f"{axis.name} = {term(e, names={i: letter(i) for i in e.free})}" for axis, e in self.unit.lets)
+        return (*(statement(s, letters) for s in each), *lets, *(statement(s, letters) for s in sums))
 
     def _bounds(self) -> ir.Block:
         """Narrowed only where a place that is left out adds nothing."""
