@@ -145,8 +145,7 @@ def _side(outer: Scope, context: Context, e: Expr, roles: _Roles, which: int, pa
         run = Run(context.buffers[found[0].tensor].name, scope.offset(found[0]))
         body = ir.prune(tuple(scope.stmts), frozenset(ir.names_in(run.offset)))
     else:
-        scope.share([e])
-        scope.stmts.append(ir.Assign("value", scope.real(e)))
+        scope.give(e)
         body = ir.prune(tuple(scope.stmts))
     tile, first, limit = (("As", "top", "rows"), ("Bs", "left", "columns"))[which - 1]
     along = found[1] if found is not None and run else runs_along(e, inner)

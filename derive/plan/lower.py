@@ -191,6 +191,12 @@ class Scope:
         self.stmts.append(ir.If(cond, then, other))
         return Local(REAL, name)
 
+    def give(self, e: Expr) -> None:
+        """`value = e`, for a template that declares `value` around it: no local of ours may hide that one."""
+        self.namer.reserve(("value",))
+        self.share([e])
+        self.stmts.append(ir.Assign("value", self.real(e)))
+
     # ------------------------------------------------------------------------------------------ reductions
 
     def _reduce(self, e: Reduce) -> Scalar:

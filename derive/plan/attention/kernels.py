@@ -230,13 +230,13 @@ class _Builder:
         """Statements that end in `value = ...`, an element of a tile."""
         scope = self.looped.child()
         self.context.decode(scope, run, counter)
-        scope.share([e])
-        scope.stmts.append(ir.Assign("value", scope.real(e)))
+        scope.give(e)
         return ir.prune(tuple(scope.stmts))
 
     def _weights_of_pairs(self, pair: Scope) -> None:
         """The scores, and P from them where the log-sum-exp is given."""
         site, unit = self.unit.site, self.unit
+        pair.namer.reserve(("value",))  # the template's own
         pair.share([site.score, *(c.weight for c in self.sums)])
         score = pair.real(site.score)
         if unit.kind == ONLINE:
@@ -266,8 +266,7 @@ class _Builder:
                 assert rest is not None
                 if rest is not E.ONE:
                     scope.memo.update({x: v for x, v in pair.memo.items() if isinstance(x, Reduce)})
-                    scope.share([rest])
-                    scope.stmts.append(ir.Assign("value", scope.real(rest)))
+                    scope.give(rest)
             else:
                 scope.stmts.append(ir.Assign("value", scope.real(w)))
             outputs: list[Output] = []
