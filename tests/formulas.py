@@ -491,6 +491,25 @@ add("unused_input_part", "Y[i] = X[i,0]*2 + X[i,2]", "i=3; i=1")
 add("zero_gradient", "Y[i] = X[i]*0 + Z[i]", "i=3; i=1")
 add("deep_chain", "\n".join(["A0[i] = X[i]*w[i]", *(f"A{n}[i] = tanh(A{n-1}[i]*w[i] + X[i])" for n in range(1, 7))]), "i=5; i=1")
 
+# ---- found by formulas of people
+
+add("weights_beside_a_sink", """
+S[t,s] = sum(d, Q[t,d]*K[s,d])/sqrt(size(d))
+M[t] = logsumexp(s, where(s <= t, S[t,s], -1e30))
+Z[t] = M[t] + log1p(exp(sink - M[t]))
+O[t,v] = sum(s, where(s <= t, exp(S[t,s] - Z[t]), 0)*V[s,v])""", TSDV)
+add("low_rank_scaled", "Y[n,o] = sum(i, X[n,i]*W[i,o]) + sum(r, sum(i, X[n,i]*A[i,r])*B[r,o])*s + b[o]",
+    "n=3 i=5 o=4 r=2; n=1 i=7 o=1 r=1")
+add("latent_attention", """
+C[s,r] = sum(c, X[s,c]*Wc[c,r])
+K[h,s,d] = sum(r, C[s,r]*Uk[h,r,d])
+V[h,s,d] = sum(r, C[s,r]*Uv[h,r,d])
+Q[h,t,d] = sum(c, X[t,c]*Wq[h,c,d])
+P[h,t,s] = softmax(s, where(s <= t, (sum(d, Q[h,t,d]*K[h,s,d]) + sum(j, Qr[h,t,j]*Kr[s,j]))/sqrt(size(d) + size(j)), -1e30))
+Y[t,c] = sum(h, d, sum(s, P[h,t,s]*V[h,s,d])*Wo[h,d,c])""", "t=5 s=5 c=3 r=2 h=2 d=3 j=2; t=1 s=1 c=2 r=1 h=1 d=1 j=3")
+add("retention", """
+O[t,v] = sum(s, where(s <= t, sum(d, Q[t,d]*K[s,d])*exp(-g*(t - s)), 0)*V[s,v])""", TSDV, kinds={"g": "positive"})
+
 # The formulas whose kernels every test run compiles and executes: one or two of each kind of plan and each trap.
 # `pytest --corpus all` takes every formula.
 CORE = """
@@ -504,6 +523,7 @@ rope_pairs rope_interleaved embedding embedding_two gather_masked graph_convolut
 attention_causal attention_multihead attention_alibi attention_padding attention_grouped
 conv1d conv1d_stride conv1d_causal conv2d conv_transposed max_pool_overlapping_ties reverse constant_index
 lstm mixture_of_experts where_chain fully_masked_row outputs_scalar_and_tensor cpp_words kernel_words zero_gradient
+weights_beside_a_sink latent_attention
 """.split()
 assert set(CORE) <= {e.name for e in ENTRIES}, sorted(set(CORE) - {e.name for e in ENTRIES})
 

@@ -45,6 +45,7 @@ def test_rule(case: Case) -> None:
         ("conv2d", 9),
         ("upsample", 3),
         ("max_pool", 11),
+        ("low_rank_scaled", 13),
     ],
 )
 def test_rule_is_small(name: str, limit: int) -> None:

@@ -6,7 +6,8 @@ After this pass the right side of a statement is one of
   that comparing it with the extremum finds the same entries wherever it is computed again; or
 - a pointwise expression in accesses and sums, linear in the sums, whose bodies are of the same form.
 
-So a partial derivative never contains an unnamed reduction of the forward formula.
+So a partial derivative never contains an unnamed reduction of the forward formula.  In `(X A) B` the product `X A` has
+a name too: its adjoint `dY Bᵀ` is then taken once, and in the order that the formula chose.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from __future__ import annotations
 from derive import expr as E
 from derive.expr import Add, Call, Expr, Get, Index, Mul, Pow, Reduce, Softmax, Where
 from derive.program import Program, Statement
+from derive.simplify.inline import multiplies
 from derive.simplify.names import presentable
 
 
@@ -54,22 +56,24 @@ class _Hoist:
         """`e` with each reduction that it is not linear in replaced by a name."""
         return self._linear(e, ())
 
-    def _linear(self, e: Expr, guards: tuple[Expr, ...]) -> Expr:
+    def _linear(self, e: Expr, guards: tuple[Expr, ...], factor: bool = False) -> Expr:
+        """`e` with names for what it is not linear in, and for a matrix product that is a factor of another one."""
         if not _reduces(e):
             return e
         if isinstance(e, Add):
-            return E.add(*(self._linear(a, guards) for a in e.args))
+            return E.add(*(self._linear(a, guards, factor) for a in e.args))
         if isinstance(e, Mul):
             heavy = [f for f in e.args if _reduces(f)]
             if len(heavy) == 1:
-                return E.mul(*(self._linear(f, guards) if f is heavy[0] else f for f in e.args))
-        if isinstance(e, Reduce) and e.op == "sum":
+                return E.mul(*(self._linear(f, guards, factor) if f is heavy[0] else f for f in e.args))
+        if isinstance(e, Reduce) and e.op == "sum" and not (factor and multiplies(e)):
             around = {i for g in guards for i in g.free}
             indices, body = E.open_binder(e, avoid=(*self.statement.indices, *around))
-            return E.summation(indices, self._linear(body, guards))
+            others = [f for f in E.factors(body) if not _reduces(f)]
+            return E.summation(indices, self._linear(body, guards, any(f.free & set(indices) for f in others)))
         if isinstance(e, Where):
-            return E.where(self._name_all(e.cond, guards), self._linear(e.then, (*guards, e.cond)),
-                           self._linear(e.other, (*guards, E.negate(e.cond))))
+            return E.where(self._name_all(e.cond, guards), self._linear(e.then, (*guards, e.cond), factor),
+                           self._linear(e.other, (*guards, E.negate(e.cond)), factor))
         return self._name_all(e, guards)
 
     def _name_all(self, e: Expr, guards: tuple[Expr, ...]) -> Expr:
