@@ -29,6 +29,8 @@ from derive.rule.numpy import numpy_program, value_of
 from derive.rule.shown import shown
 from derive.rule.text import program_text, statement_text
 
+RAISED = str.maketrans(dict.fromkeys("ᵀ⁰¹²³⁴⁵⁶⁷⁸⁹⁻ᐟ", " "))  # what may follow a name, and counts as a letter
+
 
 def parse(text: str, name: str = "op") -> Operation:
     """Read a formula.
@@ -80,7 +82,7 @@ class Operation:
         defined: list[str] = []
         for d in reversed(list(dict.fromkeys(d for g in self.gradients.values() for d in g.definitions))):
             name = re.split(r"\W", d)[0]
-            if name not in made and re.search(rf"\b{name}\b", " ".join([*rules, *defined])):
+            if name not in made and re.search(rf"\b{name}\b", " ".join([*rules, *defined]).translate(RAISED)):
                 defined.insert(0, d)
         return (*rules, "where", *defined) if defined else tuple(rules)
 

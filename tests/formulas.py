@@ -509,6 +509,9 @@ P[h,t,s] = softmax(s, where(s <= t, (sum(d, Q[h,t,d]*K[h,s,d]) + sum(j, Qr[h,t,j
 Y[t,c] = sum(h, d, sum(s, P[h,t,s]*V[h,s,d])*Wo[h,d,c])""", "t=5 s=5 c=3 r=2 h=2 d=3 j=2; t=1 s=1 c=2 r=1 h=1 d=1 j=3")
 add("retention", """
 O[t,v] = sum(s, where(s <= t, sum(d, Q[t,d]*K[s,d])*exp(-g*(t - s)), 0)*V[s,v])""", TSDV, kinds={"g": "positive"})
+add("covariance", """
+m[b,i] = mean(t, X[b,t,i])
+C[b,i,j] = mean(t, (X[b,t,i] - m[b,i])*(X[b,t,j] - m[b,j]))""", "b=2 t=3 i=5 j=5; b=1 t=1 i=2 j=2")
 
 # The formulas whose kernels every test run compiles and executes: one or two of each kind of plan and each trap.
 # `pytest --corpus all` takes every formula.

@@ -157,6 +157,7 @@ ARRAYS = {
     "label too large where it counts": (GUARDED, {"E": E, "ids": IDS + 1}, [], ["ids", "4"]),
     "size against array": (MATMUL, {"A": A, "B": B}, ["--size", "k=7"], ["k", "7", "2"]),
     "size of no index": (MATMUL, {"A": A, "B": B}, ["--size", "q=7"], ["q"]),
+    "two sizes": (MATMUL, {"A": A, "B": B}, ["--size", "k=2", "--size", "k=3"], ["k", "2", "3"]),
     "size no number": (MATMUL, {"A": A, "B": B}, ["--size", "k=x"], ["k=x"]),
     "size negative": ("Y[t] = X[t+1]", {"X": A[:, 0]}, ["--size", "t=-1"], ["t"]),
     "size too large": ("Y[t] = X[t+1]", {"X": A[:, 0]}, ["--size", "t=3"], ["X", "range"]),

@@ -5,6 +5,7 @@ import ast
 import numpy as np
 import pytest
 
+from derive.operation import parse
 from tests.corpus import CASES, Case, error
 from tests.drive import command, count_nodes, rule_json, run_program
 from tests.formulas import ENTRIES
@@ -46,11 +47,17 @@ def test_rule(case: Case) -> None:
         ("upsample", 3),
         ("max_pool", 11),
         ("low_rank_scaled", 13),
+        ("covariance", 4),
     ],
 )
 def test_rule_is_small(name: str, limit: int) -> None:
     program = rule_json(TEXTS[name])["program"]
     assert count_nodes(program["backward"]) <= limit, "\n".join(program["backward"])
+
+
+def test_a_name_that_is_read_transposed_is_defined() -> None:
+    rules = parse(TEXTS["covariance"]).rules
+    assert rules[:3] == ("dX = cᵀ dC_sum + cᵀ dC_sumᵀ", "where", "c[b,j,t] = X[b,t,j] - m[b,j]")
 
 
 @pytest.mark.parametrize("name", ["attention_multihead", "layernorm", "lstm", "cross_entropy_ignore", "embedding_two"])

@@ -96,5 +96,7 @@ def sizes(pairs: tuple[str, ...]) -> dict[str, int]:
         letter, _, number = pair.partition("=")
         if not letter.strip().isidentifier() or not number.strip().isdigit():
             raise NotationError("a size is written LETTER=NUMBER", value=f"--size {pair}", hint="as in --size t=5")
-        found[letter.strip()] = int(number)
+        if found.setdefault(letter.strip(), int(number)) != int(number):
+            raise NotationError(f"index {letter.strip()} has two sizes, {found[letter.strip()]} and {int(number)}",
+                                value=f"--size {pair}", hint="give it once")
     return found

@@ -6,6 +6,7 @@ pointwise values replaced by their definitions), split over its terms, and each 
     Σ_k (a + b)  ->  Σ_k a + Σ_k b       when that makes the term smaller
     Σ_k u_k      ->  c⁻¹ · T             when a statement says T = c · Σ_k u_k, c free of indices
     Σ_j P_j      ->  1                   when P = softmax(j, ...) without a mask
+    Σ_jk u_j v_k ->  0                   when Σ_j u_j is 0
 """
 
 from __future__ import annotations
@@ -56,6 +57,11 @@ class KnownSums:
         ix, opened = E.open_binder(total)
         if isinstance(opened, Add):
             return E.add(*(self._value(ix, t) for t in opened.args))
+        parts = E.factors(opened)
+        for i in ix if len(parts) > 1 else ():  # Σ_t Σ_j c_tj d_j = Σ_j d_j Σ_t c_tj, which is 0 where c is centred
+            own = [f for f in parts if i in f.free]
+            if len(own) == 1 and isinstance(own[0], Add) and self._value((i,), own[0]) is E.ZERO:
+                return E.ZERO
         return total
 
     def _lookup(self, x: Expr) -> Expr:
