@@ -309,7 +309,7 @@ A[e] = E[e]/sum(f, where(dst[f] == dst[e], E[f], 0))
 Y[n] = sum(e, where(dst[e] == n, A[e]*X[src[e]], 0))""", "e=11 f=11 n=4; e=1 f=1 n=1",
     ints={"src": (0, "n"), "dst": (0, "n")}, axes={"X": "n", "Z": "n"}, give="n")
 add("segment_sum_by_numbers", "Y[s,c] = sum(n, where(seg[n] == s, X[n,c], 0))*v[c]", "n=7 s=2 c=2; n=1 s=1 c=1",
-    kinds={"seg": "ties"}, fixed="seg", give="s")
+    ints={"seg": (-1, "s")}, give="s")
 add("segment_sum_by_reals", "Y[s] = sum(n, where(seg[n] == s, X[n], 0)) + X[s]*seg[s]", "n=7 s=7; n=1 s=1", fixed="seg")
 add("segment_sum_out_of_range", "Y[s] = sum(n, where(seg[n] == s, X[n], 0)) + where(seg[s] >= 0, w[seg[s]], 0)",
     "n=7 s=7 m=9; n=1 s=1 m=4", ints={"seg": (-3, "m")}, axes={"w": "m"})
