@@ -8,6 +8,9 @@ from derive.validate.formula import read
 from derive.validate.invariants import Invariants
 
 SOFTMAX = "P[i,j] = softmax(j, S[i,j])"
+CLIPPED = """
+C[t] = old[t] + minimum(maximum(V[t] - old[t], -0.2), 0.2)
+L = 0.5*mean(t, maximum((V[t] - R[t])**2, (C[t] - R[t])**2))"""
 IGNORED = "L[b] = where(t[b] >= 0, logsumexp(v, X[b,v]) - X[b,t[b]], 0)"
 
 
@@ -17,6 +20,7 @@ IGNORED = "L[b] = where(t[b] >= 0, logsumexp(v, X[b,v]) - X[b,t[b]], 0)"
     ("Y[i,j] = X[i,j] - mean(a, b, X[a,b])", {("X", (0, 1))}),
     ("Y[i] = A[i] - B[i]", set()),
     ("Y[i,j] = X[i,j]**2", set()),
+    (CLIPPED, set()),
 ])  # fmt: skip
 def test_sums_that_vanish(text: str, sums: set[tuple[str, tuple[int, ...]]]) -> None:
     assert set(Invariants(Drawer(read(text), {}, {})).sums) == sums
