@@ -16,6 +16,17 @@
 //     deta = −(dW_newᵀ (decay W + g ∘ m_newhat))
 //     dc1 = g5 (gᵀ g2)
 //     dc2 = −0.5 eta sum(g7) / c2
+//     where
+//     root[i] = sqrt(V_new[i]/c2)
+//     g4[i] = eps + root[i]
+//     g[i] = 1/g4[i]
+//     g5 = eta/c1
+//     dM_new_total[i] = dM_new[i] - dW_new[i]*g[i]*g5
+//     m_newhat[i] = M_new[i]/c1
+//     g1[i] = 1/g4[i]**2
+//     g2[i] = dW_new[i]*m_newhat[i]
+//     g7[i] = g1[i]*g2[i]*root[i]
+//     dV_new_total[i] = dV_new[i] + 0.5*eta*g7[i]/V_new[i]
 //
 // Saved for the backward: nothing beyond inputs and outputs.  Computed again: m_newhat, root.
 // Sums are kept in float32; the same bits at every run.
@@ -41,6 +52,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -166,29 +178,54 @@ extern "C" __global__ void backward_deta_dM_dG(
     float deta_sum = 0;
     float dc1_sum = 0;
     float dc2_sum = 0;
-    for (INDEX i = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; i < count; i += (INDEX)gridDim.x*blockDim.x) {
-        const float m_newhat = M_new[i] / c1_value;
-        const float v_new = V_new[i];
-        const float root = sqrtf(v_new / c2_value);
-        const float g4 = 1e-8f + root;
-        const float g1 = 1.0f / square(g4);
-        const float g = 1.0f / g4;
-        const float dw_new = dW_new[i];
-        deta_sum += dw_new*(0.01f*W[i] + g*m_newhat);
-        const float g2 = dw_new*m_newhat;
-        const float g7 = g1*g2*root;
-        const float dv_new_total = dV_new[i] + 0.5f*eta_value*g7 / v_new;
-        const float dm_new_total = dM_new[i] - scale*(dw_new*g);
-        const float dm = 0.9f*dm_new_total;
-        dM[i] = accumulate ? dM[i] + dm : dm;
-        const float dg = 0.1f*dm_new_total + 0.002f*G[i]*dv_new_total;
-        dG[i] = accumulate ? dG[i] + dg : dg;
-        const float dv = 0.999f*dv_new_total;
-        dV[i] = accumulate ? dV[i] + dv : dv;
-        const float dw = dw_new*scale_;
-        dW[i] = accumulate ? dW[i] + dw : dw;
-        dc1_sum += g*g2;
-        dc2_sum += g7;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto M_new_pack = load<4>(M_new, first, count);
+        const auto V_new_pack = load<4>(V_new, first, count);
+        const auto dW_new_pack = load<4>(dW_new, first, count);
+        const auto W_pack = load<4>(W, first, count);
+        const auto dV_new_pack = load<4>(dV_new, first, count);
+        const auto dM_new_pack = load<4>(dM_new, first, count);
+        Pack<float, 4> dM_pack;
+        if (accumulate) dM_pack = load<4>(dM, first, count);
+        const auto G_pack = load<4>(G, first, count);
+        Pack<float, 4> dG_pack;
+        if (accumulate) dG_pack = load<4>(dG, first, count);
+        Pack<float, 4> dV_pack;
+        if (accumulate) dV_pack = load<4>(dV, first, count);
+        Pack<float, 4> dW_pack;
+        if (accumulate) dW_pack = load<4>(dW, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX i = first + lane;
+            if (i < count) {
+                const float m_newhat = M_new_pack.lane[lane] / c1_value;
+                const float v_new = V_new_pack.lane[lane];
+                const float root = sqrtf(v_new / c2_value);
+                const float g4 = 1e-8f + root;
+                const float g1 = 1.0f / square(g4);
+                const float g = 1.0f / g4;
+                const float dw_new = dW_new_pack.lane[lane];
+                deta_sum += dw_new*(0.01f*W_pack.lane[lane] + g*m_newhat);
+                const float g2 = dw_new*m_newhat;
+                const float g7 = g1*g2*root;
+                const float dv_new_total = dV_new_pack.lane[lane] + 0.5f*eta_value*g7 / v_new;
+                const float dm_new_total = dM_new_pack.lane[lane] - scale*(dw_new*g);
+                const float dm = 0.9f*dm_new_total;
+                dM_pack.lane[lane] = accumulate ? dM_pack.lane[lane] + dm : dm;
+                const float dg = 0.1f*dm_new_total + 0.002f*G_pack.lane[lane]*dv_new_total;
+                dG_pack.lane[lane] = accumulate ? dG_pack.lane[lane] + dg : dg;
+                const float dv = 0.999f*dv_new_total;
+                dV_pack.lane[lane] = accumulate ? dV_pack.lane[lane] + dv : dv;
+                const float dw = dw_new*scale_;
+                dW_pack.lane[lane] = accumulate ? dW_pack.lane[lane] + dw : dw;
+                dc1_sum += g*g2;
+                dc2_sum += g7;
+            }
+        }
+        store(dM, first, count, dM_pack);
+        store(dG, first, count, dG_pack);
+        store(dV, first, count, dV_pack);
+        store(dW, first, count, dW_pack);
     }
     __shared__ float part[3][32];
     deta_sum = row_sum(deta_sum, part[0]);

@@ -16,6 +16,17 @@
     deta = −(dW_newᵀ (decay W + g ∘ m_newhat))
     dc1 = g5 (gᵀ g2)
     dc2 = −0.5 eta sum(g7) / c2
+    where
+    root[i] = sqrt(V_new[i]/c2)
+    g4[i] = eps + root[i]
+    g[i] = 1/g4[i]
+    g5 = eta/c1
+    dM_new_total[i] = dM_new[i] - dW_new[i]*g[i]*g5
+    m_newhat[i] = M_new[i]/c1
+    g1[i] = 1/g4[i]**2
+    g2[i] = dW_new[i]*m_newhat[i]
+    g7[i] = g1[i]*g2[i]*root[i]
+    dV_new_total[i] = dV_new[i] + 0.5*eta*g7[i]/V_new[i]
 
 Saved for the backward: nothing beyond inputs and outputs.  Computed again: m_newhat, root.
 Sums are kept in float32; the same bits at every run.
@@ -24,7 +35,7 @@ Made by `derive emit adamw -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("adamw.cu")
@@ -87,15 +98,16 @@ class Kernels:
         self.check("c1", c1, "T", ())
         self.check("c2", c2, "T", ())
         with stream or nullcontext():
-            module, index = self.module(max(1, size_i), ())
+            launch = partial(self.launch, *self.module(size_i, ()))
             W_new = cp.empty((size_i,), dtypes["T"])
             M_new = cp.empty((size_i,), dtypes["T"])
             V_new = cp.empty((size_i,), dtypes["T"])
-            self.launch(module, "forward_M_new_V_new_W_new", (blocks(size_i, 1024), 1, 1), (256, 1, 1),
-                        (M, G, V, W, eta, c1, c2, W_new, M_new, V_new, index(size_i),))
+            launch("forward_M_new_V_new_W_new", (blocks(size_i, 1024),), (256,),
+                   (M, G, V, W, eta, c1, c2, W_new, M_new, V_new), (size_i,))
         return W_new, M_new, V_new
 
-    def adamw_backward(self, dW_new, dM_new, dV_new, G, W, eta, c1, c2, M_new, V_new, *, out=None, accumulate=False, stream=None):
+    def adamw_backward(self, dW_new, dM_new, dV_new, G, W, eta, c1, c2, M_new, V_new, *, out=None,
+                       accumulate=False, stream=None):
         """The gradients of adamw.
 
         Args:
@@ -133,7 +145,9 @@ class Kernels:
         self.check("M_new", M_new, "T", (size_i,))
         self.check("V_new", V_new, "T", (size_i,))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_i, total_chunks(size_i)), ())
+            chunks = total_chunks(size_i)
+            count = max(size_i, chunks)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -153,13 +167,15 @@ class Kernels:
                 self.check("deta", deta, "T", ())
                 self.check("dc1", dc1, "T", ())
                 self.check("dc2", dc2, "T", ())
-            deta_sum_partial = cp.empty((total_chunks(size_i),), dtypes["compute"])
-            dc1_sum_partial = cp.empty((total_chunks(size_i),), dtypes["compute"])
-            dc2_sum_partial = cp.empty((total_chunks(size_i),), dtypes["compute"])
-            self.launch(module, "backward_deta_dM_dG", (total_chunks(size_i), 1, 1), (256, 1, 1),
-                        (G, W, eta, c1, c2, M_new, V_new, dW_new, dM_new, dV_new, dM, dG, dV, dW, deta_sum_partial, dc1_sum_partial, dc2_sum_partial, index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_deta_dM_dG_sum", (1, 1, 1), (256, 1, 1),
-                        (deta_sum_partial, dc1_sum_partial, dc2_sum_partial, eta, c1, c2, deta, dc1, dc2, index(total_chunks(size_i)), cp.int32(accumulate),))
+            deta_sum_partial = cp.empty((chunks,), dtypes["compute"])
+            dc1_sum_partial = cp.empty((chunks,), dtypes["compute"])
+            dc2_sum_partial = cp.empty((chunks,), dtypes["compute"])
+            launch("backward_deta_dM_dG", (chunks,), (256,),
+                   (G, W, eta, c1, c2, M_new, V_new, dW_new, dM_new, dV_new, dM, dG, dV, dW,
+                    deta_sum_partial, dc1_sum_partial, dc2_sum_partial), (size_i,), accumulate=accumulate)
+            launch("backward_deta_dM_dG_sum", (1,), (256,),
+                   (deta_sum_partial, dc1_sum_partial, dc2_sum_partial, eta, c1, c2, deta, dc1, dc2),
+                   (chunks,), accumulate=accumulate)
         return dM, dG, dV, dW, deta, dc1, dc2
 
     def module(self, count, ids):
@@ -173,13 +189,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

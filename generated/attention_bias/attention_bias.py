@@ -8,6 +8,9 @@
     dK = dSᵀ Q / √|d|
     dB = dSᵀ 1
     dV = Pᵀ dO
+    where
+    dP[b,h,t,s] = sum(v, V[b,h,s,v]*dO[b,h,t,v])
+    dS[b,h,t,s] = P[b,h,t,s]*(dP[b,h,t,s] - sum(v, O[b,h,t,v]*dO[b,h,t,v]))
 
 Saved for the backward: P_lse.  Computed again: P, S, dS.
 Sums are kept in float32; the same bits at every run.
@@ -16,7 +19,7 @@ Made by `derive emit attention_bias -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("attention_bias.cu")
@@ -34,21 +37,27 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def tiles(batches, rows, columns, side=64):
+    """Blocks of `side` by `side` results each."""
+    return batches * -(-rows // side) * -(-columns // side)
+
+
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
 class Kernels:
@@ -84,11 +93,14 @@ class Kernels:
         self.check("B", B, "T", (size_h, size_t, size_s))
         _, _, _, size_v = self.check("V", V, "T", (size_b, size_h, size_s, None))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_b*size_h*size_s*size_d, size_b*size_h*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_h*size_t*size_s), ())
+            count = max(size_b*size_h*size_s*size_d, size_b*size_h*size_s*size_v, size_b*size_h*size_t,
+                        size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_h*size_t*size_s)
+            launch = partial(self.launch, *self.module(count, ()))
             O = cp.empty((size_b, size_h, size_t, size_v), dtypes["T"])
             P_lse = cp.empty((size_b, size_h, size_t), dtypes["compute"])
-            self.launch(module, "forward_P_lse_O", (blocks(size_t, 64, 2**31)*blocks(max(size_v, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, B, V, O, P_lse, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(blocks(max(size_v, 1), 64, 2**31)),))
+            launch("forward_P_lse_O", (tiles(size_b*size_h, size_t, max(size_v, 1)),), (256,),
+                   (Q, K, B, V, O, P_lse),
+                   (size_h, size_t, size_s, size_d, size_v, blocks(max(size_v, 1), 64, 2**31)))
         return O, P_lse
 
     def attention_bias_backward(self, dO, Q, K, B, V, O, P_lse, *, out=None, accumulate=False, stream=None):
@@ -120,7 +132,10 @@ class Kernels:
         self.check("O", O, "T", (size_b, size_h, size_t, size_v))
         self.check("P_lse", P_lse, "compute", (size_b, size_h, size_t))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_b*size_h*size_s*size_d, size_b*size_h*size_s*size_v, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_h*size_t*size_s, size_v), ())
+            count = max(size_b*size_h*size_s*size_d, size_b*size_h*size_s*size_v, size_b*size_h*size_t,
+                        size_b*size_h*size_t*size_d, size_b*size_h*size_t*size_v, size_h*size_t*size_s,
+                        size_v)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -134,15 +149,25 @@ class Kernels:
                 self.check("dK", dK, "T", (size_b, size_h, size_s, size_d))
                 self.check("dB", dB, "T", (size_h, size_t, size_s))
                 self.check("dV", dV, "T", (size_b, size_h, size_s, size_v))
+
             P_row = cp.empty((size_b, size_h, size_t), dtypes["compute"])
-            self.launch(module, "backward_P_row", (row_blocks(size_b*size_h*size_t, size_v), 1, 1), (*row_threads(size_v), 1),
-                        (O, dO, P_row, index(size_b), index(size_h), index(size_t), index(size_v),))
-            self.launch(module, "backward_dQ", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, B, V, P_lse, dO, P_row, dQ, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(blocks(max(size_d, 1), 64, 2**31)), cp.int32(accumulate),))
-            self.launch(module, "backward_dK_dV", (blocks(size_s, 64, 2**31)*blocks(max(size_d, size_v, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, B, V, P_lse, dO, P_row, dK, dV, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(blocks(max(size_d, size_v, 1), 64, 2**31)), cp.int32(accumulate),))
-            self.launch(module, "backward_dB", (blocks(size_t, 64, 2**31)*blocks(max(size_s, 1), 64, 2**31)*(size_h), 1, 1), (256, 1, 1),
-                        (Q, K, B, V, P_lse, dO, P_row, dB, index(size_b), index(size_h), index(size_t), index(size_s), index(size_d), index(size_v), index(blocks(max(size_s, 1), 64, 2**31)), cp.int32(accumulate),))
+            launch("backward_P_row", (row_blocks(size_b*size_h*size_t, size_v, 0, 4),),
+                   row_threads(size_v, 0, 4), (O, dO, P_row), (size_b, size_h, size_t, size_v))
+
+            launch("backward_dQ", (tiles(size_b*size_h, size_t, max(size_d, 1)),), (256,),
+                   (Q, K, B, V, P_lse, dO, P_row, dQ),
+                   (size_h, size_t, size_s, size_d, size_v, blocks(max(size_d, 1), 64, 2**31)),
+                   accumulate=accumulate)
+
+            launch("backward_dK_dV", (tiles(size_b*size_h, size_s, max(size_d, size_v, 1)),), (256,),
+                   (Q, K, B, V, P_lse, dO, P_row, dK, dV),
+                   (size_h, size_t, size_s, size_d, size_v, blocks(max(size_d, size_v, 1), 64, 2**31)),
+                   accumulate=accumulate)
+
+            launch("backward_dB", (tiles(size_h, size_t, max(size_s, 1)),), (256,),
+                   (Q, K, B, V, P_lse, dO, P_row, dB),
+                   (size_b, size_h, size_t, size_s, size_d, size_v, blocks(max(size_s, 1), 64, 2**31)),
+                   accumulate=accumulate)
         return dQ, dK, dB, dV
 
     def module(self, count, ids):
@@ -156,13 +181,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

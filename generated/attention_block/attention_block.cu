@@ -13,11 +13,18 @@
 //     dwk = einsum(btc,bhtd->hdc; X, dK)
 //     dwv = einsum(btc,bhtd->hdc; X, dV)
 //     dwo = einsum(bhtd,btc->chd; O, dY)
+//     where
+//     dO[b,h,t,d] = sum(c, dY[b,t,c]*wo[c,h,d])
+//     dP[b,h,t,s] = sum(d, V[b,h,s,d]*dO[b,h,t,d])
+//     dS_sum[b,h,t,s] = P[b,h,t,s]*(dP[b,h,t,s] - sum(d, O[b,h,t,d]*dO[b,h,t,d]))/sqrt(size(d))
+//     dV[b,h,t,d] = sum(s, P[b,h,s,t]*dO[b,h,s,d])
+//     dK[b,h,t,d] = sum(s, Q[b,h,s,d]*dS_sum[b,h,s,t])
+//     dQ[b,h,t,d] = sum(s, K[b,h,s,d]*dS_sum[b,h,t,s])
 //
 // Saved for the backward: Q, K, V, P_lse, O.  Computed again: P, S, S_sum, dS_sum.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dX over dY, dwq over wq, dwq over wk, dwq over wv, dwo over wo.
-// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+// A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -43,6 +50,20 @@ struct Sum {
 
 // Neighbours of an array, moved 16 bytes at once.
 template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
 
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
@@ -153,6 +174,7 @@ extern "C" __global__ void forward_Q(
 }
 
 // Q[b,h,t,d] = sum(c, X[b,t,c]*wq[h,d,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Q_chunks(
     const float* __restrict__ Q_partial,  // [chunks, b*t, h*d]
     float* __restrict__ Q,  // [b, h, t, d]
@@ -253,6 +275,7 @@ extern "C" __global__ void forward_K(
 }
 
 // K[b,h,t,d] = sum(c, X[b,t,c]*wk[h,d,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void forward_K_chunks(
     const float* __restrict__ K_partial,  // [chunks, b*t, h*d]
     float* __restrict__ K,  // [b, h, t, d]
@@ -353,6 +376,7 @@ extern "C" __global__ void forward_V(
 }
 
 // V[b,h,t,d] = sum(c, X[b,t,c]*wv[h,d,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void forward_V_chunks(
     const float* __restrict__ V_partial,  // [chunks, b*t, h*d]
     float* __restrict__ V,  // [b, h, t, d]
@@ -377,17 +401,15 @@ extern "C" __global__ void forward_V_chunks(
     }
 }
 
-// P[b,h,t,s] = softmax(t2, where(t2 <= t, rsqrt(size(d))*sum(d, K[b,h,t2,d]*Q[b,h,t,d]), -1e+30))
-// P_lse[b,h,t] = logsumexp(t2, where(t2 <= t, rsqrt(size(d))*sum(d, K[b,h,t2,d]*Q[b,h,t,d]), -1e+30))
-// O[b,h,t,d] = sum(t2, P[b,h,t,t2]*V[b,h,t2,d])
+// P[b,h,t,s] = softmax(s, where(s <= t, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30))
+// P_lse[b,h,t] = logsumexp(s, where(s <= t, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30))
+// O[b,h,t,d] = sum(s, P[b,h,t,s]*V[b,h,s,d])
 extern "C" __global__ void forward_P_lse_O(
     const float* __restrict__ Q,  // [b, h, t, d]
     const float* __restrict__ K,  // [b, h, t, d]
     const float* __restrict__ V,  // [b, h, t, d]
     float* __restrict__ P_lse,  // [b, h, t]
     float* __restrict__ O,  // [b, h, t, d]
-    INDEX size_b,
-    INDEX size_h,
     INDEX size_t,
     INDEX size_d,
     INDEX across
@@ -403,10 +425,10 @@ extern "C" __global__ void forward_P_lse_O(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float o_tile[4][4] = {};  // [t, d_]
     float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
-    INDEX begin = 0, stop = length;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -450,7 +472,7 @@ extern "C" __global__ void forward_P_lse_O(
                 float value = -INFINITY;
                 if (t < rows && s < length) {
                     value = s <= t ? rsqrtf((float)size_d)*score_tile[over][along] : -1e30f;
-                    if (value <= -5e29f) value = -INFINITY;
+                    if (value <= -5e29f) value = -INFINITY;  // masked: in a formula, -1e30 stands for it
                 }
                 score_tile[over][along] = value;
                 peak[over] = fmaxf(peak[over], value);
@@ -474,18 +496,10 @@ extern "C" __global__ void forward_P_lse_O(
             }
         }
         __syncthreads();
-        float weight_tile[4][4];
-#pragma unroll
-        for (int over = 0; over < 4; ++over) {
-#pragma unroll
-            for (int along = 0; along < 4; ++along) {
-                weight_tile[over][along] = score_tile[over][along];
-            }
-        }
 #pragma unroll
         for (int along = 0; along < 4; ++along) {
 #pragma unroll
-            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = score_tile[over][along];
         }
         for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -615,6 +629,7 @@ extern "C" __global__ void forward_Y(
 }
 
 // Y[b,t,c] = sum(h, d, O[b,h,t,d]*wo[c,h,d]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Y_chunks(
     const float* __restrict__ Y_partial,  // [chunks, b*t, c]
     float* __restrict__ Y,  // [b, t, c]
@@ -710,6 +725,7 @@ extern "C" __global__ void backward_dO(
 }
 
 // dO[b,h,t,d] = sum(c, dY[b,t,c]*wo[c,h,d]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dO_chunks(
     const float* __restrict__ dO_partial,  // [chunks, b*t, h*d]
     float* __restrict__ dO,  // [b, h, t, d]
@@ -754,8 +770,16 @@ extern "C" __global__ void backward_P_row(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        p_row += O[row*size_d + d]*dO[row*size_d + d];
+    for (INDEX first = threadIdx.x*4; first < stop; first += blockDim.x*4) {
+        const auto O_pack = load<4>(O + row*size_d, first, count);
+        const auto dO_pack = load<4>(dO + row*size_d, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane;
+            if (d < count) {
+                p_row += O_pack.lane[lane]*dO_pack.lane[lane];
+            }
+        }
     }
     p_row = row_sum(p_row, part[0]);
     if (writer) P_row[row] = p_row;
@@ -837,6 +861,7 @@ extern "C" __global__ void backward_dwo(
 }
 
 // dwo[c,h,d] = sum(b, t, O[b,h,t,d]*dY[b,t,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwo_chunks(
     const float* __restrict__ dwo_partial,  // [chunks, c, h*d]
     float* __restrict__ dwo,  // [c, h, d]
@@ -870,8 +895,6 @@ extern "C" __global__ void backward_dV_dK(
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dV,  // [b, h, t, d]
     float* __restrict__ dK,  // [b, h, t, d]
-    INDEX size_b,
-    INDEX size_h,
     INDEX size_t,
     INDEX size_d,
     INDEX across
@@ -886,10 +909,10 @@ extern "C" __global__ void backward_dV_dK(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dv_tile[4][4] = {};  // [s, d_2]
     float dk_tile[4][4] = {};  // [s, d_3]
-    INDEX begin = 0, stop = length;
+    INDEX begin = 0;
     const INDEX limit = top;
     if (begin < limit) begin = limit - limit%64;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = begin; first < length; first += 64) {
         float score_tile[4][4] = {};  // [s, t]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -1140,6 +1163,7 @@ extern "C" __global__ void backward_dwk(
 }
 
 // dwk[h,d,c] = sum(b, t, X[b,t,c]*dK[b,h,t,d]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwk_chunks(
     const float* __restrict__ dwk_partial,  // [chunks, h*d, c]
     float* __restrict__ dwk,  // [h, d, c]
@@ -1237,6 +1261,7 @@ extern "C" __global__ void backward_dwv(
 }
 
 // dwv[h,d,c] = sum(b, t, X[b,t,c]*dV[b,h,t,d]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwv_chunks(
     const float* __restrict__ dwv_partial,  // [chunks, h*d, c]
     float* __restrict__ dwv,  // [h, d, c]
@@ -1259,7 +1284,7 @@ extern "C" __global__ void backward_dwv_chunks(
 }
 
 // P[b,h,t,s] = exp(where(s <= t, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
-// dQ[b,h,t,d] = rsqrt(size(d))*sum(t2, K[b,h,t2,d]*P[b,h,t,t2]*(sum(d2, V[b,h,t2,d2]*dO[b,h,t,d2]) - P_row[b,h,t]))
+// dQ[b,h,t,d] = rsqrt(size(d))*sum(s, K[b,h,s,d]*P[b,h,t,s]*(sum(d2, V[b,h,s,d2]*dO[b,h,t,d2]) - P_row[b,h,t]))
 extern "C" __global__ void backward_dQ(
     const float* __restrict__ Q,  // [b, h, t, d]
     const float* __restrict__ K,  // [b, h, t, d]
@@ -1268,8 +1293,6 @@ extern "C" __global__ void backward_dQ(
     const float* __restrict__ dO,  // [b, h, t, d]
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dQ,  // [b, h, t, d]
-    INDEX size_b,
-    INDEX size_h,
     INDEX size_t,
     INDEX size_d,
     INDEX across
@@ -1284,10 +1307,10 @@ extern "C" __global__ void backward_dQ(
     const INDEX last = (top + 64 < rows ? top + 64 : rows) - 1;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dq_tile[4][4] = {};  // [t, d_2]
-    INDEX begin = 0, stop = length;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -1493,6 +1516,7 @@ extern "C" __global__ void backward_dX_sum(
 }
 
 // dX_sum[b,t,c] = sum(h, d, dK[b,h,t,d]*wk[h,d,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dX_sum_chunks(
     const float* __restrict__ dX_sum_partial,  // [chunks, b*t, c]
     float* __restrict__ dX_sum,  // [b, t, c]
@@ -1587,6 +1611,7 @@ extern "C" __global__ void backward_dX_sum2(
 }
 
 // dX_sum2[b,t,c] = sum(h, d, dQ[b,h,t,d]*wq[h,d,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dX_sum2_chunks(
     const float* __restrict__ dX_sum2_partial,  // [chunks, b*t, c]
     float* __restrict__ dX_sum2,  // [b, t, c]
@@ -1687,6 +1712,7 @@ extern "C" __global__ void backward_dX(
 
 // dX_sum3[b,t,c] = sum(h, d, dV[b,h,t,d]*wv[h,d,c]), from chunks of the sum
 // dX[b,t,c] = dX_sum[b,t,c] + dX_sum2[b,t,c] + dX_sum3[b,t,c]
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dX_chunks(
     const float* __restrict__ dX_sum3_partial,  // [chunks, b*t, c]
     const float* __restrict__ dX_sum,  // [b, t, c]
@@ -1787,6 +1813,7 @@ extern "C" __global__ void backward_dwq(
 }
 
 // dwq[h,d,c] = sum(b, t, X[b,t,c]*dQ[b,h,t,d]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwq_chunks(
     const float* __restrict__ dwq_partial,  // [chunks, h*d, c]
     float* __restrict__ dwq,  // [h, d, c]

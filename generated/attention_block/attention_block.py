@@ -13,17 +13,24 @@
     dwk = einsum(btc,bhtd->hdc; X, dK)
     dwv = einsum(btc,bhtd->hdc; X, dV)
     dwo = einsum(bhtd,btc->chd; O, dY)
+    where
+    dO[b,h,t,d] = sum(c, dY[b,t,c]*wo[c,h,d])
+    dP[b,h,t,s] = sum(d, V[b,h,s,d]*dO[b,h,t,d])
+    dS_sum[b,h,t,s] = P[b,h,t,s]*(dP[b,h,t,s] - sum(d, O[b,h,t,d]*dO[b,h,t,d]))/sqrt(size(d))
+    dV[b,h,t,d] = sum(s, P[b,h,s,t]*dO[b,h,s,d])
+    dK[b,h,t,d] = sum(s, Q[b,h,s,d]*dS_sum[b,h,s,t])
+    dQ[b,h,t,d] = sum(s, K[b,h,s,d]*dS_sum[b,h,t,s])
 
 Saved for the backward: Q, K, V, P_lse, O.  Computed again: P, S, S_sum, dS_sum.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dX over dY, dwq over wq, dwq over wk, dwq over wv, dwo over wo.
-A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 Made by `derive emit attention_block -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("attention_block.cu")
@@ -36,38 +43,50 @@ def load(cp=None):
     return Kernels(cp)
 
 
+SHORT = 1024  # a sum of fewer terms is never split
+
+
 def blocks(count, threads, most=65535):
     """How many blocks cover `count` elements; the kernels stride over what is left."""
     return min(-(-count // threads), most)
 
 
+def tiles(batches, rows, columns, side=64):
+    """Blocks of `side` by `side` results each."""
+    return batches * -(-rows // side) * -(-columns // side)
+
+
 def product_chunks(batches, rows, columns, length):
-    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
-    tiles = batches * -(-rows // 64) * -(-columns // 64)
-    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+    """Chunks that a sum of `length` terms is split into where its tiles are too few for a GPU; 0: it is not."""
+    count = tiles(batches, rows, columns)
+    return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
 class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -103,38 +122,56 @@ class Kernels:
         self.check("wv", wv, "T", (size_h, size_d, size_c))
         self.check("wo", wo, "T", (size_c, size_h, size_d))
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(1, size_b*size_t, size_c, size_h*size_d)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_h*size_d, size_c)*size_b*size_t*size_h*size_d, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_t*size_c, size_b*size_t*size_h*size_d, size_c*size_h*size_d, size_h*size_d*size_c), ())
+            Q_chunks = product_chunks(1, size_b*size_t, size_h*size_d, size_c)
+            Y_chunks = product_chunks(1, size_b*size_t, size_c, size_h*size_d)
+            count = max(Y_chunks*size_b*size_t*size_c, Q_chunks*size_b*size_t*size_h*size_d,
+                        size_b*size_h*size_t, size_b*size_t*size_h*size_d, size_b*size_t*size_c,
+                        size_h*size_d*size_c)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_t, size_c), dtypes["T"])
             Q = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
             K = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
             V = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
             P_lse = cp.empty((size_b, size_h, size_t), dtypes["compute"])
             O = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
-            Q_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
-            K_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
-            V_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
-            Y_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
-            self.launch(module, "forward_Q", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
-                        (X, wq, Q, Q_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
-            self.launch(module, "forward_Q_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
-                        (Q_partial, Q, index(size_b), index(size_h), index(size_t), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
-            self.launch(module, "forward_K", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
-                        (X, wk, K, K_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
-            self.launch(module, "forward_K_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
-                        (K_partial, K, index(size_b), index(size_h), index(size_t), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
-            self.launch(module, "forward_V", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
-                        (X, wv, V, V_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
-            self.launch(module, "forward_V_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
-                        (V_partial, V, index(size_b), index(size_h), index(size_t), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
-            self.launch(module, "forward_P_lse_O", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, V, P_lse, O, index(size_b), index(size_h), index(size_t), index(size_d), index(blocks(max(size_d, 1), 64, 2**31)),))
-            self.launch(module, "forward_Y", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
-                        (wo, O, Y, Y_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
-            self.launch(module, "forward_Y_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
-                        (Y_partial, Y, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
+
+            Q_partial = cp.empty((Q_chunks, size_b*size_t, size_h*size_d), dtypes["compute"])
+            launch("forward_Q", (tiles(1, size_b*size_t, size_h*size_d), max(Q_chunks, 1)), (256,),
+                   (X, wq, Q, Q_partial), (size_b, size_h, size_t, size_d, size_c))
+            if Q_chunks:  # the sum was split: add up its parts
+                launch("forward_Q_chunks", (blocks(size_b*size_t*size_h*size_d, 256),), (256,),
+                       (Q_partial, Q), (size_b, size_h, size_t, size_d, Q_chunks))
+            del Q_partial
+
+            K_partial = cp.empty((Q_chunks, size_b*size_t, size_h*size_d), dtypes["compute"])
+            launch("forward_K", (tiles(1, size_b*size_t, size_h*size_d), max(Q_chunks, 1)), (256,),
+                   (X, wk, K, K_partial), (size_b, size_h, size_t, size_d, size_c))
+            if Q_chunks:  # the sum was split: add up its parts
+                launch("forward_K_chunks", (blocks(size_b*size_t*size_h*size_d, 256),), (256,),
+                       (K_partial, K), (size_b, size_h, size_t, size_d, Q_chunks))
+            del K_partial
+
+            V_partial = cp.empty((Q_chunks, size_b*size_t, size_h*size_d), dtypes["compute"])
+            launch("forward_V", (tiles(1, size_b*size_t, size_h*size_d), max(Q_chunks, 1)), (256,),
+                   (X, wv, V, V_partial), (size_b, size_h, size_t, size_d, size_c))
+            if Q_chunks:  # the sum was split: add up its parts
+                launch("forward_V_chunks", (blocks(size_b*size_t*size_h*size_d, 256),), (256,),
+                       (V_partial, V), (size_b, size_h, size_t, size_d, Q_chunks))
+            del V_partial
+
+            launch("forward_P_lse_O", (tiles(size_b*size_h, size_t, max(size_d, 1)),), (256,),
+                   (Q, K, V, P_lse, O), (size_t, size_d, blocks(max(size_d, 1), 64, 2**31)))
+
+            Y_partial = cp.empty((Y_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("forward_Y", (tiles(1, size_b*size_t, size_c), max(Y_chunks, 1)), (256,),
+                   (wo, O, Y, Y_partial), (size_b, size_h, size_t, size_d, size_c))
+            if Y_chunks:  # the sum was split: add up its parts
+                launch("forward_Y_chunks", (blocks(size_b*size_t*size_c, 256),), (256,), (Y_partial, Y),
+                       (size_b, size_t, size_c, Y_chunks))
         return Y, Q, K, V, P_lse, O
 
-    def attention_block_backward(self, dY, X, wq, wk, wv, wo, Q, K, V, P_lse, O, *, out=None, accumulate=False, stream=None):
+    def attention_block_backward(self, dY, X, wq, wk, wv, wo, Q, K, V, P_lse, O, *, out=None,
+                                 accumulate=False, stream=None):
         """The gradients of attention_block.
 
         Args:
@@ -172,7 +209,15 @@ class Kernels:
         self.check("P_lse", P_lse, "compute", (size_b, size_h, size_t))
         self.check("O", O, "compute", (size_b, size_h, size_t, size_d))
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(1, size_b*size_t, size_c, size_h*size_d)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_h*size_d, size_c)*size_b*size_t*size_h*size_d, product_chunks(1, size_c, size_h*size_d, size_b*size_t)*size_c*size_h*size_d, product_chunks(1, size_h*size_d, size_c, size_b*size_t)*size_h*size_d*size_c, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_t*size_c, size_b*size_t*size_h*size_d, size_c*size_h*size_d, size_d, size_h*size_d*size_c), ())
+            dO_chunks = product_chunks(1, size_b*size_t, size_h*size_d, size_c)
+            dwo_chunks = product_chunks(1, size_c, size_h*size_d, size_b*size_t)
+            dwk_chunks = product_chunks(1, size_h*size_d, size_c, size_b*size_t)
+            dX_sum_chunks = product_chunks(1, size_b*size_t, size_c, size_h*size_d)
+            count = max(dX_sum_chunks*size_b*size_t*size_c, dO_chunks*size_b*size_t*size_h*size_d,
+                        dwo_chunks*size_c*size_h*size_d, dwk_chunks*size_h*size_d*size_c,
+                        size_b*size_h*size_t, size_b*size_t*size_h*size_d, size_b*size_t*size_c,
+                        size_h*size_d*size_c, size_d)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -188,59 +233,91 @@ class Kernels:
                 self.check("dwk", dwk, "T", (size_h, size_d, size_c))
                 self.check("dwv", dwv, "T", (size_h, size_d, size_c))
                 self.check("dwo", dwo, "T", (size_c, size_h, size_d))
+
             dO = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            dO_partial = cp.empty((dO_chunks, size_b*size_t, size_h*size_d), dtypes["compute"])
+            launch("backward_dO", (tiles(1, size_b*size_t, size_h*size_d), max(dO_chunks, 1)), (256,),
+                   (wo, dY, dO, dO_partial), (size_b, size_h, size_t, size_d, size_c))
+            if dO_chunks:  # the sum was split: add up its parts
+                launch("backward_dO_chunks", (blocks(size_b*size_t*size_h*size_d, 256),), (256,),
+                       (dO_partial, dO), (size_b, size_h, size_t, size_d, dO_chunks))
+            del dO_partial
+
             P_row = cp.empty((size_b, size_h, size_t), dtypes["compute"])
+            launch("backward_P_row", (row_blocks(size_b*size_h*size_t, size_d, 0, 4),),
+                   row_threads(size_d, 0, 4), (O, dO, P_row), (size_b, size_h, size_t, size_d))
+
+            dwo_partial = cp.empty((dwo_chunks, size_c, size_h*size_d), dtypes["compute"])
+            launch("backward_dwo", (tiles(1, size_c, size_h*size_d), max(dwo_chunks, 1)), (256,),
+                   (O, dY, dwo, dwo_partial), (size_b, size_h, size_t, size_d, size_c), accumulate=accumulate)
+            if dwo_chunks:  # the sum was split: add up its parts
+                launch("backward_dwo_chunks", (blocks(size_c*size_h*size_d, 256),), (256,),
+                       (dwo_partial, dwo), (size_h, size_d, size_c, dwo_chunks), accumulate=accumulate)
+            del dwo_partial
+
             dV = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
             dK = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            launch("backward_dV_dK", (tiles(size_b*size_h, size_t, max(size_d, 1)),), (256,),
+                   (Q, K, V, P_lse, dO, P_row, dV, dK), (size_t, size_d, blocks(max(size_d, 1), 64, 2**31)))
+
+            dwk_partial = cp.empty((dwk_chunks, size_h*size_d, size_c), dtypes["compute"])
+            launch("backward_dwk", (tiles(1, size_h*size_d, size_c), max(dwk_chunks, 1)), (256,),
+                   (X, dK, dwk, dwk_partial), (size_b, size_h, size_t, size_d, size_c), accumulate=accumulate)
+            if dwk_chunks:  # the sum was split: add up its parts
+                launch("backward_dwk_chunks", (blocks(size_h*size_d*size_c, 256),), (256,),
+                       (dwk_partial, dwk), (size_h, size_d, size_c, dwk_chunks), accumulate=accumulate)
+            del dwk_partial
+
+            dwv_partial = cp.empty((dwk_chunks, size_h*size_d, size_c), dtypes["compute"])
+            launch("backward_dwv", (tiles(1, size_h*size_d, size_c), max(dwk_chunks, 1)), (256,),
+                   (X, dV, dwv, dwv_partial), (size_b, size_h, size_t, size_d, size_c), accumulate=accumulate)
+            if dwk_chunks:  # the sum was split: add up its parts
+                launch("backward_dwv_chunks", (blocks(size_h*size_d*size_c, 256),), (256,),
+                       (dwv_partial, dwv), (size_h, size_d, size_c, dwk_chunks), accumulate=accumulate)
+            del dwv_partial
+
             dQ = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            launch("backward_dQ", (tiles(size_b*size_h, size_t, max(size_d, 1)),), (256,),
+                   (Q, K, V, P_lse, dO, P_row, dQ), (size_t, size_d, blocks(max(size_d, 1), 64, 2**31)))
+            del dO, P_row
+
             dX_sum = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dX_sum_partial = cp.empty((dX_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dX_sum", (tiles(1, size_b*size_t, size_c), max(dX_sum_chunks, 1)), (256,),
+                   (wk, dK, dX_sum, dX_sum_partial), (size_b, size_h, size_t, size_d, size_c))
+            del dK
+            if dX_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dX_sum_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dX_sum_partial, dX_sum), (size_b, size_t, size_c, dX_sum_chunks))
+            del dX_sum_partial
+
             dX_sum2 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
-            dO_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
-            dwo_partial = cp.empty((product_chunks(1, size_c, size_h*size_d, size_b*size_t), size_c, size_h*size_d), dtypes["compute"])
-            dwk_partial = cp.empty((product_chunks(1, size_h*size_d, size_c, size_b*size_t), size_h*size_d, size_c), dtypes["compute"])
-            dwv_partial = cp.empty((product_chunks(1, size_h*size_d, size_c, size_b*size_t), size_h*size_d, size_c), dtypes["compute"])
-            dX_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
-            dX_sum2_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
-            dX_sum3_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
-            dwq_partial = cp.empty((product_chunks(1, size_h*size_d, size_c, size_b*size_t), size_h*size_d, size_c), dtypes["compute"])
-            self.launch(module, "backward_dO", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
-                        (wo, dY, dO, dO_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
-            self.launch(module, "backward_dO_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
-                        (dO_partial, dO, index(size_b), index(size_h), index(size_t), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
-            self.launch(module, "backward_P_row", (row_blocks(size_b*size_h*size_t, size_d), 1, 1), (*row_threads(size_d), 1),
-                        (O, dO, P_row, index(size_b), index(size_h), index(size_t), index(size_d),))
-            self.launch(module, "backward_dwo", (blocks(size_c, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_c, size_h*size_d, size_b*size_t), 1), 1), (256, 1, 1),
-                        (O, dY, dwo, dwo_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c), cp.int32(accumulate),))
-            self.launch(module, "backward_dwo_chunks", (blocks(size_c*size_h*size_d, 256)*min(product_chunks(1, size_c, size_h*size_d, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwo_partial, dwo, index(size_h), index(size_d), index(size_c), index(product_chunks(1, size_c, size_h*size_d, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dV_dK", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, V, P_lse, dO, P_row, dV, dK, index(size_b), index(size_h), index(size_t), index(size_d), index(blocks(max(size_d, 1), 64, 2**31)),))
-            self.launch(module, "backward_dwk", (blocks(size_h*size_d, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (X, dK, dwk, dwk_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c), cp.int32(accumulate),))
-            self.launch(module, "backward_dwk_chunks", (blocks(size_h*size_d*size_c, 256)*min(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwk_partial, dwk, index(size_h), index(size_d), index(size_c), index(product_chunks(1, size_h*size_d, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dwv", (blocks(size_h*size_d, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (X, dV, dwv, dwv_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c), cp.int32(accumulate),))
-            self.launch(module, "backward_dwv_chunks", (blocks(size_h*size_d*size_c, 256)*min(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwv_partial, dwv, index(size_h), index(size_d), index(size_c), index(product_chunks(1, size_h*size_d, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dQ", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, V, P_lse, dO, P_row, dQ, index(size_b), index(size_h), index(size_t), index(size_d), index(blocks(max(size_d, 1), 64, 2**31)),))
-            self.launch(module, "backward_dX_sum", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
-                        (wk, dK, dX_sum, dX_sum_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
-            self.launch(module, "backward_dX_sum_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
-                        (dX_sum_partial, dX_sum, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
-            self.launch(module, "backward_dX_sum2", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
-                        (wq, dQ, dX_sum2, dX_sum2_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c),))
-            self.launch(module, "backward_dX_sum2_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
-                        (dX_sum2_partial, dX_sum2, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
-            self.launch(module, "backward_dX", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
-                        (wv, dV, dX_sum, dX_sum2, dX, dX_sum3_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c), cp.int32(accumulate),))
-            self.launch(module, "backward_dX_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
-                        (dX_sum3_partial, dX_sum, dX_sum2, dX, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)), cp.int32(accumulate),))
-            self.launch(module, "backward_dwq", (blocks(size_h*size_d, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (X, dQ, dwq, dwq_partial, index(size_b), index(size_h), index(size_t), index(size_d), index(size_c), cp.int32(accumulate),))
-            self.launch(module, "backward_dwq_chunks", (blocks(size_h*size_d*size_c, 256)*min(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwq_partial, dwq, index(size_h), index(size_d), index(size_c), index(product_chunks(1, size_h*size_d, size_c, size_b*size_t)), cp.int32(accumulate),))
+            dX_sum2_partial = cp.empty((dX_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dX_sum2", (tiles(1, size_b*size_t, size_c), max(dX_sum_chunks, 1)), (256,),
+                   (wq, dQ, dX_sum2, dX_sum2_partial), (size_b, size_h, size_t, size_d, size_c))
+            if dX_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dX_sum2_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dX_sum2_partial, dX_sum2), (size_b, size_t, size_c, dX_sum_chunks))
+            del dX_sum2_partial
+
+            dX_sum3_partial = cp.empty((dX_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dX", (tiles(1, size_b*size_t, size_c), max(dX_sum_chunks, 1)), (256,),
+                   (wv, dV, dX_sum, dX_sum2, dX, dX_sum3_partial), (size_b, size_h, size_t, size_d, size_c),
+                   accumulate=accumulate)
+            del dV
+            if dX_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dX_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dX_sum3_partial, dX_sum, dX_sum2, dX), (size_b, size_t, size_c, dX_sum_chunks),
+                       accumulate=accumulate)
+            del dX_sum, dX_sum2, dX_sum3_partial
+
+            dwq_partial = cp.empty((dwk_chunks, size_h*size_d, size_c), dtypes["compute"])
+            launch("backward_dwq", (tiles(1, size_h*size_d, size_c), max(dwk_chunks, 1)), (256,),
+                   (X, dQ, dwq, dwq_partial), (size_b, size_h, size_t, size_d, size_c), accumulate=accumulate)
+            del dQ
+            if dwk_chunks:  # the sum was split: add up its parts
+                launch("backward_dwq_chunks", (blocks(size_h*size_d*size_c, 256),), (256,),
+                       (dwq_partial, dwq), (size_h, size_d, size_c, dwk_chunks), accumulate=accumulate)
         return dX, dwq, dwk, dwv, dwo
 
     def module(self, count, ids):
@@ -254,13 +331,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -20,7 +20,7 @@ def forward(Q, K, V):
     """The formula in NumPy; the outputs in order."""
     size_d = 2
     S_sum = Q @ K.swapaxes(-1, -2)
-    S = S_sum/np.sqrt(size_d)
+    S = S_sum/size_d**0.5
     _t1 = np.max(S, axis=3, keepdims=True)
     P = np.exp(S - _t1)
     P = P/np.sum(P, axis=3, keepdims=True)

@@ -10,6 +10,9 @@
 //     dK[b,g,s,d] = sum(t, l, where(l + 4*g < size(h), Q[b,l + 4*g,t,d]*dS_sum[b,l + 4*g,t,s], 0))
 //     dV[b,g,s,v] = sum(t, l, where(l + 4*g < size(h), P[b,l + 4*g,t,s]*dO[b,l + 4*g,t,v], 0))
 //     dQ[b,h,t,d] = sum(s, K[b,h//4,s,d]*dS_sum[b,h,t,s])
+//     where
+//     dP[b,h,t,s] = sum(v, V[b,h//4,s,v]*dO[b,h,t,v])
+//     dS_sum[b,h,t,s] = P[b,h,t,s]*(dP[b,h,t,s] - sum(v, O[b,h,t,v]*dO[b,h,t,v]))/sqrt(size(d))
 //
 // Saved for the backward: P_lse.  Computed again: P, S, S_sum, dS_sum.
 // Sums are kept in float32; the same bits at every run.
@@ -20,6 +23,23 @@
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
+
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
 
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
@@ -39,7 +59,7 @@ __device__ inline float row_sum(float x, float* part) {
     return x;
 }
 
-// P[b,h,t,s] = softmax(s2, where(s2 <= t, rsqrt(size(d))*sum(d, K[b,h // 4,s2,d]*Q[b,h,t,d]), -1e+30))
+// P[b,h,t,s] = softmax(s, where(s <= t, rsqrt(size(d))*sum(d, K[b,h // 4,s,d]*Q[b,h,t,d]), -1e+30))
 // P_lse[b,h,t] = logsumexp(s, where(s <= t, rsqrt(size(d))*sum(d, K[b,h // 4,s,d]*Q[b,h,t,d]), -1e+30))
 // O[b,h,t,v] = sum(s, P[b,h,t,s]*V[b,h // 4,s,v])
 extern "C" __global__ void forward_P_lse_O(
@@ -48,7 +68,6 @@ extern "C" __global__ void forward_P_lse_O(
     const float* __restrict__ Q,  // [b, h, t, d]
     float* __restrict__ O,  // [b, h, t, v]
     float* __restrict__ P_lse,  // [b, h, t]
-    INDEX size_b,
     INDEX size_g,
     INDEX size_s,
     INDEX size_d,
@@ -70,10 +89,10 @@ extern "C" __global__ void forward_P_lse_O(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float o_tile[4][4] = {};  // [t, v]
     float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
-    INDEX begin = 0, stop = length;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -117,7 +136,7 @@ extern "C" __global__ void forward_P_lse_O(
                 float value = -INFINITY;
                 if (t < rows && s < length) {
                     value = s <= t ? rsqrtf((float)size_d)*score_tile[over][along] : -1e30f;
-                    if (value <= -5e29f) value = -INFINITY;
+                    if (value <= -5e29f) value = -INFINITY;  // masked: in a formula, -1e30 stands for it
                 }
                 score_tile[over][along] = value;
                 peak[over] = fmaxf(peak[over], value);
@@ -141,18 +160,10 @@ extern "C" __global__ void forward_P_lse_O(
             }
         }
         __syncthreads();
-        float weight_tile[4][4];
-#pragma unroll
-        for (int over = 0; over < 4; ++over) {
-#pragma unroll
-            for (int along = 0; along < 4; ++along) {
-                weight_tile[over][along] = score_tile[over][along];
-            }
-        }
 #pragma unroll
         for (int along = 0; along < 4; ++along) {
 #pragma unroll
-            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = score_tile[over][along];
         }
         for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -227,15 +238,23 @@ extern "C" __global__ void backward_P_row(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
-    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        p_row += O[row*size_v + v]*dO[row*size_v + v];
+    for (INDEX first = threadIdx.x*4; first < stop; first += blockDim.x*4) {
+        const auto O_pack = load<4>(O + row*size_v, first, count);
+        const auto dO_pack = load<4>(dO + row*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane;
+            if (v < count) {
+                p_row += O_pack.lane[lane]*dO_pack.lane[lane];
+            }
+        }
     }
     p_row = row_sum(p_row, part[0]);
     if (writer) P_row[row] = p_row;
 }
 
 // P[b,h,t,s] = exp(where(s <= t, rsqrt(size(d))*sum(d, K[b,h // 4,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
-// h = n4 + 4*g
+// h = r + 4*g
 // dK[b,g,s,d] = sum(t, r, where(r + 4*g < size(h), P[b,r + 4*g,t,s]*Q[b,r + 4*g,t,d]*rsqrt(size(d))*(sum(v, V[b,(r + 4*g) // 4,s,v]*dO[b,r + 4*g,t,v]) - P_row[b,r + 4*g,t]), 0))
 // dV[b,g,s,v] = sum(t, r, where(r + 4*g < size(h), P[b,r + 4*g,t,s]*dO[b,r + 4*g,t,v], 0))
 extern "C" __global__ void backward_dK_dV(
@@ -247,7 +266,6 @@ extern "C" __global__ void backward_dK_dV(
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dK,  // [b, g, s, d]
     float* __restrict__ dV,  // [b, g, s, v]
-    INDEX size_b,
     INDEX size_g,
     INDEX size_s,
     INDEX size_d,
@@ -269,14 +287,14 @@ extern "C" __global__ void backward_dK_dV(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dk_tile[4][4] = {};  // [s, d_]
     float dv_tile[4][4] = {};  // [s, v_]
-    for (INDEX n4 = 0; n4 < 4; ++n4) {
-        const INDEX h = n4 + 4*g;
-        bool holds = h < size_h;
+    for (INDEX r = 0; r < 4; ++r) {
+        const INDEX h = r + 4*g;
+        const bool holds = h < size_h;
         if (holds) {
-            INDEX begin = 0, stop = length;
+            INDEX begin = 0;
             const INDEX limit = top;
             if (begin < limit) begin = limit - limit%64;
-            for (INDEX first = begin; first < stop; first += 64) {
+            for (INDEX first = begin; first < length; first += 64) {
                 float score_tile[4][4] = {};  // [s, t]
                 for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
                     for (int part = 0; part < 4; ++part) {
@@ -463,7 +481,6 @@ extern "C" __global__ void backward_dQ(
     const float* __restrict__ dO,  // [b, h, t, v]
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dQ,  // [b, h, t, d]
-    INDEX size_b,
     INDEX size_g,
     INDEX size_s,
     INDEX size_d,
@@ -485,10 +502,10 @@ extern "C" __global__ void backward_dQ(
     const INDEX last = (top + 64 < rows ? top + 64 : rows) - 1;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dq_tile[4][4] = {};  // [t, d_]
-    INDEX begin = 0, stop = length;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {

@@ -7,6 +7,9 @@
 //     dQ = einsum(bshd,bhts->bthd; K, dS_sum)
 //     dK = einsum(bthd,bhts->bshd; Q, dS_sum)
 //     dV = einsum(bhts,bthd->bshd; P, dO)
+//     where
+//     dP[b,h,t,s] = sum(d, V[b,s,h,d]*dO[b,t,h,d])
+//     dS_sum[b,h,t,s] = P[b,h,t,s]*(dP[b,h,t,s] - sum(d, O[b,t,h,d]*dO[b,t,h,d]))/sqrt(size(d))
 //
 // Saved for the backward: P_lse.  Computed again: P, S, S_sum, dS_sum.
 // Sums are kept in float32; the same bits at every run.
@@ -18,6 +21,23 @@
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
+
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
 
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
@@ -37,7 +57,7 @@ __device__ inline float row_sum(float x, float* part) {
     return x;
 }
 
-// P[b,h,t,s] = softmax(s2, where(s2 <= t, rsqrt(size(d))*sum(d, K[b,s2,h,d]*Q[b,t,h,d]), -1e+30))
+// P[b,h,t,s] = softmax(s, where(s <= t, rsqrt(size(d))*sum(d, K[b,s,h,d]*Q[b,t,h,d]), -1e+30))
 // P_lse[b,h,t] = logsumexp(s, where(s <= t, rsqrt(size(d))*sum(d, K[b,s,h,d]*Q[b,t,h,d]), -1e+30))
 // O[b,t,h,d] = sum(s, P[b,h,t,s]*V[b,s,h,d])
 extern "C" __global__ void forward_P_lse_O(
@@ -46,7 +66,6 @@ extern "C" __global__ void forward_P_lse_O(
     const float* __restrict__ V,  // [b, s, h, d]
     float* __restrict__ O,  // [b, t, h, d]
     float* __restrict__ P_lse,  // [b, h, t]
-    INDEX size_b,
     INDEX size_h,
     INDEX size_t,
     INDEX size_s,
@@ -66,10 +85,10 @@ extern "C" __global__ void forward_P_lse_O(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float o_tile[4][4] = {};  // [t, d_]
     float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
-    INDEX begin = 0, stop = length;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -113,7 +132,7 @@ extern "C" __global__ void forward_P_lse_O(
                 float value = -INFINITY;
                 if (t < rows && s < length) {
                     value = s <= t ? rsqrtf((float)size_d)*score_tile[over][along] : -1e30f;
-                    if (value <= -5e29f) value = -INFINITY;
+                    if (value <= -5e29f) value = -INFINITY;  // masked: in a formula, -1e30 stands for it
                 }
                 score_tile[over][along] = value;
                 peak[over] = fmaxf(peak[over], value);
@@ -137,18 +156,10 @@ extern "C" __global__ void forward_P_lse_O(
             }
         }
         __syncthreads();
-        float weight_tile[4][4];
-#pragma unroll
-        for (int over = 0; over < 4; ++over) {
-#pragma unroll
-            for (int along = 0; along < 4; ++along) {
-                weight_tile[over][along] = score_tile[over][along];
-            }
-        }
 #pragma unroll
         for (int along = 0; along < 4; ++along) {
 #pragma unroll
-            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = score_tile[over][along];
         }
         for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -226,8 +237,16 @@ extern "C" __global__ void backward_P_row(
     const INDEX b = row/size_t/size_h;
 
     float p_row = 0;
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        p_row += O[((b*size_t + t)*size_h + h)*size_d + d]*dO[((b*size_t + t)*size_h + h)*size_d + d];
+    for (INDEX first = threadIdx.x*4; first < stop; first += blockDim.x*4) {
+        const auto O_pack = load<4>(O + ((b*size_t + t)*size_h + h)*size_d, first, count);
+        const auto dO_pack = load<4>(dO + ((b*size_t + t)*size_h + h)*size_d, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane;
+            if (d < count) {
+                p_row += O_pack.lane[lane]*dO_pack.lane[lane];
+            }
+        }
     }
     p_row = row_sum(p_row, part[0]);
     if (writer) P_row[row] = p_row;
@@ -243,7 +262,6 @@ extern "C" __global__ void backward_dQ(
     const float* __restrict__ dO,  // [b, t, h, d]
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dQ,  // [b, t, h, d]
-    INDEX size_b,
     INDEX size_h,
     INDEX size_t,
     INDEX size_s,
@@ -263,10 +281,10 @@ extern "C" __global__ void backward_dQ(
     const INDEX last = (top + 64 < rows ? top + 64 : rows) - 1;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dq_tile[4][4] = {};  // [t, d_2]
-    INDEX begin = 0, stop = length;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -409,7 +427,6 @@ extern "C" __global__ void backward_dK_dV(
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dK,  // [b, s, h, d]
     float* __restrict__ dV,  // [b, s, h, d]
-    INDEX size_b,
     INDEX size_h,
     INDEX size_t,
     INDEX size_s,
@@ -429,10 +446,10 @@ extern "C" __global__ void backward_dK_dV(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dk_tile[4][4] = {};  // [s, d_2]
     float dv_tile[4][4] = {};  // [s, d_3]
-    INDEX begin = 0, stop = length;
+    INDEX begin = 0;
     const INDEX limit = top;
     if (begin < limit) begin = limit - limit%64;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = begin; first < length; first += 64) {
         float score_tile[4][4] = {};  // [s, t]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {

@@ -7,6 +7,9 @@
 //     dQ = dS_sum K
 //     dK = dS_sumᵀ Q
 //     dV = Pᵀ dO
+//     where
+//     dP[t,s] = sum(v, V[s,v]*dO[t,v])
+//     dS_sum[t,s] = P[t,s]*(dP[t,s] - sum(v, O[t,v]*dO[t,v]))/sqrt(size(d))
 //
 // Saved for the backward: P_lse.  Computed again: P, S, S_sum, dS_sum.
 // Sums are kept in float32; the same bits at every run.
@@ -17,6 +20,23 @@
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
+
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
 
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
@@ -36,7 +56,7 @@ __device__ inline float row_sum(float x, float* part) {
     return x;
 }
 
-// P[t,s] = softmax(s2, rsqrt(size(d))*sum(d, K[s2,d]*Q[t,d]))
+// P[t,s] = softmax(s, rsqrt(size(d))*sum(d, K[s,d]*Q[t,d]))
 // P_lse[t] = logsumexp(s, rsqrt(size(d))*sum(d, K[s,d]*Q[t,d]))
 // O[t,v] = sum(s, P[t,s]*V[s,v])
 extern "C" __global__ void forward_P_lse_O(
@@ -60,8 +80,7 @@ extern "C" __global__ void forward_P_lse_O(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float o_tile[4][4] = {};  // [t, v]
     float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
-    INDEX begin = 0, stop = length;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < length; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -105,7 +124,7 @@ extern "C" __global__ void forward_P_lse_O(
                 float value = -INFINITY;
                 if (t < rows && s < length) {
                     value = rsqrtf((float)size_d)*score_tile[over][along];
-                    if (value <= -5e29f) value = -INFINITY;
+                    if (value <= -5e29f) value = -INFINITY;  // masked: in a formula, -1e30 stands for it
                 }
                 score_tile[over][along] = value;
                 peak[over] = fmaxf(peak[over], value);
@@ -129,18 +148,10 @@ extern "C" __global__ void forward_P_lse_O(
             }
         }
         __syncthreads();
-        float weight_tile[4][4];
-#pragma unroll
-        for (int over = 0; over < 4; ++over) {
-#pragma unroll
-            for (int along = 0; along < 4; ++along) {
-                weight_tile[over][along] = score_tile[over][along];
-            }
-        }
 #pragma unroll
         for (int along = 0; along < 4; ++along) {
 #pragma unroll
-            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = score_tile[over][along];
         }
         for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -213,8 +224,16 @@ extern "C" __global__ void backward_P_row(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
-    for (INDEX v = threadIdx.x; v < stop; v += blockDim.x) {
-        p_row += O[t*size_v + v]*dO[t*size_v + v];
+    for (INDEX first = threadIdx.x*4; first < stop; first += blockDim.x*4) {
+        const auto O_pack = load<4>(O + t*size_v, first, count);
+        const auto dO_pack = load<4>(dO + t*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane;
+            if (v < count) {
+                p_row += O_pack.lane[lane]*dO_pack.lane[lane];
+            }
+        }
     }
     p_row = row_sum(p_row, part[0]);
     if (writer) P_row[t] = p_row;
@@ -245,8 +264,7 @@ extern "C" __global__ void backward_dQ(
     const INDEX left = (INDEX)blockIdx.x%across*64;  // columns of the results: 64 a block
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dq_tile[4][4] = {};  // [t, d_]
-    INDEX begin = 0, stop = length;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < length; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -405,8 +423,7 @@ extern "C" __global__ void backward_dK_dV(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dk_tile[4][4] = {};  // [s, d_]
     float dv_tile[4][4] = {};  // [s, v_]
-    INDEX begin = 0, stop = length;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < length; first += 64) {
         float score_tile[4][4] = {};  // [s, t]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {

@@ -7,6 +7,9 @@
 //     dQ = dS_sum K
 //     dK = dS_sumᵀ Q
 //     dV = Pᵀ dO
+//     where
+//     dP[b,h,t,s] = sum(d, V[b,h,s,d]*dO[b,h,t,d])
+//     dS_sum[b,h,t,s] = P[b,h,t,s]*(dP[b,h,t,s] - sum(d, O[b,h,t,d]*dO[b,h,t,d]))/sqrt(size(d))
 //
 // Saved for the backward: P_lse.  Computed again: P, S, S_sum, dS_sum.
 // Sums are kept in float32; the same bits at every run.
@@ -18,6 +21,23 @@
 #ifndef INFINITY
 #define INFINITY __int_as_float(0x7f800000)  // NVRTC has no <math.h>
 #endif
+
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
 
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
@@ -37,7 +57,7 @@ __device__ inline float row_sum(float x, float* part) {
     return x;
 }
 
-// P[b,h,t,s] = softmax(s2, where((s2 <= t) and (t - s2 < 128), rsqrt(size(d))*sum(d, K[b,h,s2,d]*Q[b,h,t,d]), -1e+30))
+// P[b,h,t,s] = softmax(s, where((s <= t) and (t - s < 128), rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30))
 // P_lse[b,h,t] = logsumexp(s, where((s <= t) and (t - s < 128), rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30))
 // O[b,h,t,d] = sum(s, P[b,h,t,s]*V[b,h,s,d])
 extern "C" __global__ void forward_P_lse_O(
@@ -46,8 +66,6 @@ extern "C" __global__ void forward_P_lse_O(
     const float* __restrict__ V,  // [b, h, s, d]
     float* __restrict__ O,  // [b, h, t, d]
     float* __restrict__ P_lse,  // [b, h, t]
-    INDEX size_b,
-    INDEX size_h,
     INDEX size_t,
     INDEX size_s,
     INDEX size_d,
@@ -64,7 +82,8 @@ extern "C" __global__ void forward_P_lse_O(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float o_tile[4][4] = {};  // [t, d_]
     float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
-    INDEX begin = 0, stop = length;
+    INDEX begin = 0;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
     const INDEX limit_ = top - 127;
@@ -113,7 +132,7 @@ extern "C" __global__ void forward_P_lse_O(
                 float value = -INFINITY;
                 if (t < rows && s < length) {
                     value = s <= t && t - s < 128 ? rsqrtf((float)size_d)*score_tile[over][along] : -1e30f;
-                    if (value <= -5e29f) value = -INFINITY;
+                    if (value <= -5e29f) value = -INFINITY;  // masked: in a formula, -1e30 stands for it
                 }
                 score_tile[over][along] = value;
                 peak[over] = fmaxf(peak[over], value);
@@ -137,18 +156,10 @@ extern "C" __global__ void forward_P_lse_O(
             }
         }
         __syncthreads();
-        float weight_tile[4][4];
-#pragma unroll
-        for (int over = 0; over < 4; ++over) {
-#pragma unroll
-            for (int along = 0; along < 4; ++along) {
-                weight_tile[over][along] = score_tile[over][along];
-            }
-        }
 #pragma unroll
         for (int along = 0; along < 4; ++along) {
 #pragma unroll
-            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = score_tile[over][along];
         }
         for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -223,8 +234,16 @@ extern "C" __global__ void backward_P_row(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        p_row += O[row*size_d + d]*dO[row*size_d + d];
+    for (INDEX first = threadIdx.x*4; first < stop; first += blockDim.x*4) {
+        const auto O_pack = load<4>(O + row*size_d, first, count);
+        const auto dO_pack = load<4>(dO + row*size_d, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane;
+            if (d < count) {
+                p_row += O_pack.lane[lane]*dO_pack.lane[lane];
+            }
+        }
     }
     p_row = row_sum(p_row, part[0]);
     if (writer) P_row[row] = p_row;
@@ -240,8 +259,6 @@ extern "C" __global__ void backward_dQ(
     const float* __restrict__ dO,  // [b, h, t, d]
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dQ,  // [b, h, t, d]
-    INDEX size_b,
-    INDEX size_h,
     INDEX size_t,
     INDEX size_s,
     INDEX size_d,
@@ -258,7 +275,8 @@ extern "C" __global__ void backward_dQ(
     const INDEX last = (top + 64 < rows ? top + 64 : rows) - 1;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dq_tile[4][4] = {};  // [t, d_2]
-    INDEX begin = 0, stop = length;
+    INDEX begin = 0;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
     const INDEX limit_ = top - 127;
@@ -406,8 +424,6 @@ extern "C" __global__ void backward_dK_dV(
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dK,  // [b, h, s, d]
     float* __restrict__ dV,  // [b, h, s, d]
-    INDEX size_b,
-    INDEX size_h,
     INDEX size_t,
     INDEX size_s,
     INDEX size_d,
@@ -425,7 +441,8 @@ extern "C" __global__ void backward_dK_dV(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dk_tile[4][4] = {};  // [s, d_2]
     float dv_tile[4][4] = {};  // [s, d_3]
-    INDEX begin = 0, stop = length;
+    INDEX begin = 0;
+    INDEX stop = length;
     const INDEX limit = top;
     if (begin < limit) begin = limit - limit%64;
     const INDEX limit_ = last + 128;

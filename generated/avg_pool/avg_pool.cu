@@ -36,15 +36,7 @@ template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX
     return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
 }
 
-// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
-template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
-    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
-    Pack<T, lanes> pack;
-#pragma unroll
-    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
-    return pack;
-}
-
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;

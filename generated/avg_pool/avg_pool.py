@@ -13,7 +13,7 @@ Made by `derive emit avg_pool -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("avg_pool.cu")
@@ -59,10 +59,11 @@ class Kernels:
         cp, dtypes = self.cp, self.dtypes
         size_b, size_c, size_X_2, size_X_3 = self.check("X", X, "T", (None, None, None, None))
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_c*size_X_2*size_X_3, size_b*size_c*size_y*size_x), ())
+            count = max(size_b*size_c*size_X_2*size_X_3, size_b*size_c*size_y*size_x)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_c, size_y, size_x), dtypes["T"])
-            self.launch(module, "forward_Y", (blocks(size_b*size_c*size_y*size_x, 1024), 1, 1), (256, 1, 1),
-                        (X, Y, index(size_b), index(size_c), index(size_y), index(size_x), index(size_X_2), index(size_X_3),))
+            launch("forward_Y", (blocks(size_b*size_c*size_y*size_x, 1024),), (256,), (X, Y),
+                   (size_b, size_c, size_y, size_x, size_X_2, size_X_3))
         return Y
 
     def avg_pool_backward(self, dY, *, size_X_2, size_X_3, out=None, accumulate=False, stream=None):
@@ -81,7 +82,8 @@ class Kernels:
         cp, dtypes = self.cp, self.dtypes
         size_b, size_c, size_y, size_x = self.check("dY", dY, "T", (None, None, None, None))
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_c*size_X_2*size_X_3, size_b*size_c*size_y*size_x), ())
+            count = max(size_b*size_c*size_X_2*size_X_3, size_b*size_c*size_y*size_x)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -89,8 +91,8 @@ class Kernels:
             else:
                 dX, = out
                 self.check("dX", dX, "T", (size_b, size_c, size_X_2, size_X_3))
-            self.launch(module, "backward_dX", (blocks(size_b*size_c*size_X_2*size_X_3, 256), 1, 1), (256, 1, 1),
-                        (dY, dX, index(size_b), index(size_c), index(size_y), index(size_x), index(size_X_2), index(size_X_3), cp.int32(accumulate),))
+            launch("backward_dX", (blocks(size_b*size_c*size_X_2*size_X_3, 256),), (256,), (dY, dX),
+                   (size_b, size_c, size_y, size_x, size_X_2, size_X_3), accumulate=accumulate)
         return dX
 
     def module(self, count, ids):
@@ -104,13 +106,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

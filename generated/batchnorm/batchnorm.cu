@@ -8,6 +8,9 @@
 //     dX = diag(gamma ∘ rstd) (dY − dbeta 1ᵀ / (|b| |t|) − diag(dgamma) xhat / (|b| |t|))
 //     dgamma = einsum(bct,bct->c; dY, xhat)
 //     dbeta = einsum(bct->c; dY)
+//     where
+//     rstd[c] = rsqrt(eps + V[c])
+//     xhat[b,c,t] = rstd[c]*(X[b,c,t] - M[c])
 //
 // Saved for the backward: M, V.  Computed again: rstd, xhat.
 // Sums are kept in float32; the same bits at every run.

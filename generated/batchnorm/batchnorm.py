@@ -8,6 +8,9 @@
     dX = diag(gamma ∘ rstd) (dY − dbeta 1ᵀ / (|b| |t|) − diag(dgamma) xhat / (|b| |t|))
     dgamma = einsum(bct,bct->c; dY, xhat)
     dbeta = einsum(bct->c; dY)
+    where
+    rstd[c] = rsqrt(eps + V[c])
+    xhat[b,c,t] = rstd[c]*(X[b,c,t] - M[c])
 
 Saved for the backward: M, V.  Computed again: rstd, xhat.
 Sums are kept in float32; the same bits at every run.
@@ -17,7 +20,7 @@ Made by `derive emit batchnorm -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("batchnorm.cu")
@@ -35,27 +38,28 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
-def row_shared(count, kept):
+def row_shared(count, kept, lanes=1):
     """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
-    along, rows = row_threads(count, kept)
-    size = -(-count // along) * along * rows * kept
+    along, rows = row_threads(count, kept, lanes)
+    size = -(-count // (along * lanes)) * along * lanes * rows * kept
     return size if size <= 96 * 1024 else 0
 
 
@@ -91,12 +95,14 @@ class Kernels:
         self.check("gamma", gamma, "T", (size_c,))
         self.check("beta", beta, "T", (size_c,))
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c), ())
+            count = max(size_b*size_c*size_t, size_b*size_t, size_c)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_c, size_t), dtypes["T"])
             M = cp.empty((size_c,), dtypes["compute"])
             V = cp.empty((size_c,), dtypes["compute"])
-            self.launch(module, "forward_M_V_Y", (row_blocks(size_c, size_b*size_t, 4), 1, 1), (*row_threads(size_b*size_t, 4), 1),
-                        (X, gamma, beta, Y, M, V, index(size_c), index(size_b), index(size_t), index(row_shared(size_b*size_t, 4)),), row_shared(size_b*size_t, 4))
+            shared = row_shared(size_b*size_t, 4)
+            launch("forward_M_V_Y", (row_blocks(size_c, size_b*size_t, 4),), row_threads(size_b*size_t, 4),
+                   (X, gamma, beta, Y, M, V), (size_c, size_b, size_t, shared), shared)
         return Y, M, V
 
     def batchnorm_backward(self, dY, X, gamma, M, V, *, out=None, accumulate=False, stream=None):
@@ -123,7 +129,8 @@ class Kernels:
         self.check("M", M, "compute", (size_c,))
         self.check("V", V, "compute", (size_c,))
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c), ())
+            count = max(size_b*size_c*size_t, size_b*size_t, size_c)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -141,15 +148,15 @@ class Kernels:
             if accumulate:
                 given_dbeta = dbeta
                 dbeta = cp.empty((size_c,), dtypes["T"])
-            self.launch(module, "backward_dgamma_dbeta_dX", (row_blocks(size_c, size_b*size_t, 8), 1, 1), (*row_threads(size_b*size_t, 8), 1),
-                        (X, gamma, M, V, dY, dX, dgamma, dbeta, index(size_c), index(size_b), index(size_t), index(row_shared(size_b*size_t, 8)), cp.int32(accumulate),), row_shared(size_b*size_t, 8))
+            shared = row_shared(size_b*size_t, 8)
+            launch("backward_dgamma_dbeta_dX", (row_blocks(size_c, size_b*size_t, 8),),
+                   row_threads(size_b*size_t, 8), (X, gamma, M, V, dY, dX, dgamma, dbeta),
+                   (size_c, size_b, size_t, shared), shared, accumulate=accumulate)
             if accumulate:
-                self.launch(module, "add_into", (blocks(size_c, 256), 1, 1), (256, 1, 1),
-                            (dgamma, given_dgamma, index(size_c)))
+                launch("add_into", (blocks(size_c, 256),), (256,), (dgamma, given_dgamma), (size_c,))
                 dgamma = given_dgamma
             if accumulate:
-                self.launch(module, "add_into", (blocks(size_c, 256), 1, 1), (256, 1, 1),
-                            (dbeta, given_dbeta, index(size_c)))
+                launch("add_into", (blocks(size_c, 256),), (256,), (dbeta, given_dbeta), (size_c,))
                 dbeta = given_dbeta
         return dX, dgamma, dbeta
 
@@ -164,13 +171,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

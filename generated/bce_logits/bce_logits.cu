@@ -4,6 +4,8 @@
 //
 //     dX = g1 (σ(X) − T)
 //     dT = −g1 X
+//     where
+//     g1 = dL/size(n)/size(o)
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
@@ -30,6 +32,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -76,9 +79,17 @@ extern "C" __global__ void forward_L_partial(
     // The threads of all blocks stride over the elements; each block adds up what its own have found.
     const INDEX count = size_n*size_o;
     float l_sum = 0;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const float x = X[element];
-        l_sum += softplus(x) - T[element]*x;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto X_pack = load<4>(X, first, count);
+        const auto T_pack = load<4>(T, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX element = first + lane;
+            if (element < count) {
+                const float x = X_pack.lane[lane];
+                l_sum += softplus(x) - T_pack.lane[lane]*x;
+            }
+        }
     }
     __shared__ float part[1][32];
     l_sum = row_sum(l_sum, part[0]);

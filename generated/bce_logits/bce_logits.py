@@ -4,6 +4,8 @@
 
     dX = g1 (σ(X) − T)
     dT = −g1 X
+    where
+    g1 = dL/size(n)/size(o)
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
@@ -13,7 +15,7 @@ Made by `derive emit bce_logits -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("bce_logits.cu")
@@ -64,13 +66,13 @@ class Kernels:
         size_n, size_o = self.check("X", X, "T", (None, None))
         self.check("T", T, "T", (size_n, size_o))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_n*size_o, total_chunks(size_n*size_o)), ())
+            chunks = total_chunks(size_n*size_o)
+            count = max(size_n*size_o, chunks)
+            launch = partial(self.launch, *self.module(count, ()))
             L = cp.empty((), dtypes["T"])
-            L_sum_partial = cp.empty((total_chunks(size_n*size_o),), dtypes["compute"])
-            self.launch(module, "forward_L_partial", (total_chunks(size_n*size_o), 1, 1), (256, 1, 1),
-                        (X, T, L_sum_partial, index(size_n), index(size_o),))
-            self.launch(module, "forward_L", (1, 1, 1), (256, 1, 1),
-                        (L_sum_partial, L, index(size_n), index(size_o), index(total_chunks(size_n*size_o)),))
+            L_sum_partial = cp.empty((chunks,), dtypes["compute"])
+            launch("forward_L_partial", (chunks,), (256,), (X, T, L_sum_partial), (size_n, size_o))
+            launch("forward_L", (1,), (256,), (L_sum_partial, L), (size_n, size_o, chunks))
         return L
 
     def bce_logits_backward(self, dL, X, T, *, out=None, accumulate=False, stream=None):
@@ -92,7 +94,7 @@ class Kernels:
         size_n, size_o = self.check("X", X, "T", (None, None))
         self.check("T", T, "T", (size_n, size_o))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_n*size_o), ())
+            launch = partial(self.launch, *self.module(size_n*size_o, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -102,8 +104,8 @@ class Kernels:
                 dX, dT = out
                 self.check("dX", dX, "T", (size_n, size_o))
                 self.check("dT", dT, "T", (size_n, size_o))
-            self.launch(module, "backward_dX_dT", (blocks(size_n*size_o, 1024), 1, 1), (256, 1, 1),
-                        (X, T, dL, dX, dT, index(size_n), index(size_o), cp.int32(accumulate),))
+            launch("backward_dX_dT", (blocks(size_n*size_o, 1024),), (256,), (X, T, dL, dX, dT),
+                   (size_n, size_o), accumulate=accumulate)
         return dX, dT
 
     def module(self, count, ids):
@@ -117,13 +119,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

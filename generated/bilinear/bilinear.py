@@ -10,13 +10,13 @@
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dZ over Z.
-A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 Made by `derive emit bilinear -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("bilinear.cu")
@@ -29,6 +29,9 @@ def load(cp=None):
     return Kernels(cp)
 
 
+SHORT = 1024  # a sum of fewer terms is never split
+
+
 def blocks(count, threads, most=65535):
     """How many blocks cover `count` elements; the kernels stride over what is left."""
     return min(-(-count // threads), most)
@@ -39,16 +42,24 @@ def column_chunks(rows):
     return max(1, min(-(-rows // 256), 1024))
 
 
+def tiles(batches, rows, columns, side=64):
+    """Blocks of `side` by `side` results each."""
+    return batches * -(-rows // side) * -(-columns // side)
+
+
 def product_chunks(batches, rows, columns, length):
-    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
-    tiles = batches * -(-rows // 64) * -(-columns // 64)
-    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+    """Chunks that a sum of `length` terms is split into where its tiles are too few for a GPU; 0: it is not."""
+    count = tiles(batches, rows, columns)
+    return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
 
 
 class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -77,13 +88,17 @@ class Kernels:
         self.check("Z", Z, "T", (size_n, size_j))
         self.check("b", b, "T", (size_o,))
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(1, size_n, size_o, size_i*size_j)*size_n*size_o, size_n*size_i, size_n*size_j, size_n*size_o, size_o, size_o*size_i*size_j), ())
+            chunks = product_chunks(1, size_n, size_o, size_i*size_j)
+            count = max(chunks*size_n*size_o, size_n*size_i, size_n*size_j, size_n*size_o, size_o,
+                        size_o*size_i*size_j)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_n, size_o), dtypes["T"])
-            Y_sum_partial = cp.empty((product_chunks(1, size_n, size_o, size_i*size_j), size_n, size_o), dtypes["compute"])
-            self.launch(module, "forward_Y", (blocks(size_n, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), max(product_chunks(1, size_n, size_o, size_i*size_j), 1), 1), (256, 1, 1),
-                        (X, W, Z, b, Y, Y_sum_partial, index(size_n), index(size_o), index(size_i), index(size_j),))
-            self.launch(module, "forward_Y_chunks", (blocks(size_n*size_o, 256)*min(product_chunks(1, size_n, size_o, size_i*size_j), 1), 1, 1), (256, 1, 1),
-                        (Y_sum_partial, b, Y, index(size_n), index(size_o), index(product_chunks(1, size_n, size_o, size_i*size_j)),))
+            Y_sum_partial = cp.empty((chunks, size_n, size_o), dtypes["compute"])
+            launch("forward_Y", (tiles(1, size_n, size_o), max(chunks, 1)), (256,),
+                   (X, W, Z, b, Y, Y_sum_partial), (size_n, size_o, size_i, size_j))
+            if chunks:  # the sum was split: add up its parts
+                launch("forward_Y_chunks", (blocks(size_n*size_o, 256),), (256,), (Y_sum_partial, b, Y),
+                       (size_n, size_o, chunks))
         return Y
 
     def bilinear_backward(self, dY, X, W, Z, *, out=None, accumulate=False, stream=None):
@@ -109,7 +124,14 @@ class Kernels:
         _, _, size_j = self.check("W", W, "T", (size_o, size_i, None))
         self.check("Z", Z, "T", (size_n, size_j))
         with stream or nullcontext():
-            module, index = self.module(max(1, column_chunks(size_n)*size_o, product_chunks(1, size_i, size_o*size_j, size_n)*size_i*size_o*size_j, product_chunks(1, size_n, size_i, size_o*size_j)*size_n*size_i, product_chunks(1, size_n, size_j, size_o*size_i)*size_n*size_j, size_i*size_o*size_j, size_n*size_i, size_n*size_j, size_n*size_o, size_o, size_o*size_i*size_j), ())
+            dX_chunks = product_chunks(1, size_n, size_i, size_o*size_j)
+            dW_chunks = product_chunks(1, size_i, size_o*size_j, size_n)
+            dZ_chunks = product_chunks(1, size_n, size_j, size_o*size_i)
+            db_chunks = column_chunks(size_n)
+            count = max(db_chunks*size_o, dW_chunks*size_i*size_o*size_j, dX_chunks*size_n*size_i,
+                        dZ_chunks*size_n*size_j, size_o*size_i*size_j, size_n*size_i, size_n*size_j,
+                        size_n*size_o, size_o)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -123,26 +145,37 @@ class Kernels:
                 self.check("dW", dW, "T", (size_o, size_i, size_j))
                 self.check("dZ", dZ, "T", (size_n, size_j))
                 self.check("db", db, "T", (size_o,))
-            dX_partial = cp.empty((product_chunks(1, size_n, size_i, size_o*size_j), size_n, size_i), dtypes["compute"])
-            dW_partial = cp.empty((product_chunks(1, size_i, size_o*size_j, size_n), size_i, size_o*size_j), dtypes["compute"])
-            dZ_partial = cp.empty((product_chunks(1, size_n, size_j, size_o*size_i), size_n, size_j), dtypes["compute"])
-            db_partial = cp.empty((column_chunks(size_n), size_o), dtypes["compute"])
-            self.launch(module, "backward_dX", (blocks(size_n, 64, 2**31)*blocks(size_i, 64, 2**31)*(1), max(product_chunks(1, size_n, size_i, size_o*size_j), 1), 1), (256, 1, 1),
-                        (W, Z, dY, dX, dX_partial, index(size_n), index(size_o), index(size_i), index(size_j), cp.int32(accumulate),))
-            self.launch(module, "backward_dX_chunks", (blocks(size_n*size_i, 256)*min(product_chunks(1, size_n, size_i, size_o*size_j), 1), 1, 1), (256, 1, 1),
-                        (dX_partial, dX, index(size_n), index(size_i), index(product_chunks(1, size_n, size_i, size_o*size_j)), cp.int32(accumulate),))
-            self.launch(module, "backward_dW", (blocks(size_i, 64, 2**31)*blocks(size_o*size_j, 64, 2**31)*(1), max(product_chunks(1, size_i, size_o*size_j, size_n), 1), 1), (256, 1, 1),
-                        (X, Z, dY, dW, dW_partial, index(size_n), index(size_o), index(size_i), index(size_j), cp.int32(accumulate),))
-            self.launch(module, "backward_dW_chunks", (blocks(size_i*size_o*size_j, 256)*min(product_chunks(1, size_i, size_o*size_j, size_n), 1), 1, 1), (256, 1, 1),
-                        (dW_partial, dW, index(size_o), index(size_i), index(size_j), index(product_chunks(1, size_i, size_o*size_j, size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_dZ", (blocks(size_n, 64, 2**31)*blocks(size_j, 64, 2**31)*(1), max(product_chunks(1, size_n, size_j, size_o*size_i), 1), 1), (256, 1, 1),
-                        (X, W, dY, dZ, dZ_partial, index(size_n), index(size_o), index(size_i), index(size_j), cp.int32(accumulate),))
-            self.launch(module, "backward_dZ_chunks", (blocks(size_n*size_j, 256)*min(product_chunks(1, size_n, size_j, size_o*size_i), 1), 1, 1), (256, 1, 1),
-                        (dZ_partial, dZ, index(size_n), index(size_j), index(product_chunks(1, size_n, size_j, size_o*size_i)), cp.int32(accumulate),))
-            self.launch(module, "backward_db", (blocks(size_o, 32, 2**31), column_chunks(size_n), 1), (32, 8, 1),
-                        (dY, db, db_partial, index(size_n), index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_db_sum", (blocks(size_o, 32, 2**31)*(column_chunks(size_n) > 1), 1, 1), (32, 8, 1),
-                        (db_partial, db, index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
+
+            dX_partial = cp.empty((dX_chunks, size_n, size_i), dtypes["compute"])
+            launch("backward_dX", (tiles(1, size_n, size_i), max(dX_chunks, 1)), (256,),
+                   (W, Z, dY, dX, dX_partial), (size_n, size_o, size_i, size_j), accumulate=accumulate)
+            if dX_chunks:  # the sum was split: add up its parts
+                launch("backward_dX_chunks", (blocks(size_n*size_i, 256),), (256,), (dX_partial, dX),
+                       (size_n, size_i, dX_chunks), accumulate=accumulate)
+            del dX_partial
+
+            dW_partial = cp.empty((dW_chunks, size_i, size_o*size_j), dtypes["compute"])
+            launch("backward_dW", (tiles(1, size_i, size_o*size_j), max(dW_chunks, 1)), (256,),
+                   (X, Z, dY, dW, dW_partial), (size_n, size_o, size_i, size_j), accumulate=accumulate)
+            if dW_chunks:  # the sum was split: add up its parts
+                launch("backward_dW_chunks", (blocks(size_i*size_o*size_j, 256),), (256,), (dW_partial, dW),
+                       (size_o, size_i, size_j, dW_chunks), accumulate=accumulate)
+            del dW_partial
+
+            dZ_partial = cp.empty((dZ_chunks, size_n, size_j), dtypes["compute"])
+            launch("backward_dZ", (tiles(1, size_n, size_j), max(dZ_chunks, 1)), (256,),
+                   (X, W, dY, dZ, dZ_partial), (size_n, size_o, size_i, size_j), accumulate=accumulate)
+            if dZ_chunks:  # the sum was split: add up its parts
+                launch("backward_dZ_chunks", (blocks(size_n*size_j, 256),), (256,), (dZ_partial, dZ),
+                       (size_n, size_j, dZ_chunks), accumulate=accumulate)
+            del dZ_partial
+
+            db_partial = cp.empty((db_chunks, size_o), dtypes["compute"])
+            launch("backward_db", (blocks(size_o, 32, 2**31), db_chunks), (8, 32), (dY, db, db_partial),
+                   (size_n, size_o, db_chunks), accumulate=accumulate)
+            if db_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_db_sum", (blocks(size_o, 32, 2**31),), (32, 8), (db_partial, db),
+                       (size_o, db_chunks), accumulate=accumulate)
         return dX, dW, dZ, db
 
     def module(self, count, ids):
@@ -156,13 +189,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

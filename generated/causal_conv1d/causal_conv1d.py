@@ -15,7 +15,7 @@ Made by `derive emit causal_conv1d -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("causal_conv1d.cu")
@@ -33,21 +33,22 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
 class Kernels:
@@ -80,10 +81,11 @@ class Kernels:
         _, size_r = self.check("W", W, "T", (size_c, None))
         self.check("k", k, "T", (size_c,))
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_c*size_t, size_c, size_c*size_r), ())
+            count = max(size_b*size_c*size_t, size_c, size_c*size_r)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_c, size_t), dtypes["T"])
-            self.launch(module, "forward_Y", (blocks(size_b*size_c*size_t, 256), 1, 1), (256, 1, 1),
-                        (X, W, k, Y, index(size_b), index(size_c), index(size_t), index(size_r),))
+            launch("forward_Y", (blocks(size_b*size_c*size_t, 256),), (256,), (X, W, k, Y),
+                   (size_b, size_c, size_t, size_r))
         return Y
 
     def causal_conv1d_backward(self, dY, X, W, *, out=None, accumulate=False, stream=None):
@@ -106,7 +108,8 @@ class Kernels:
         self.check("X", X, "T", (size_b, size_c, size_t))
         _, size_r = self.check("W", W, "T", (size_c, None))
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_c*size_t, size_b*size_t, size_c, size_c*size_r), ())
+            count = max(size_b*size_c*size_t, size_b*size_t, size_c, size_c*size_r)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -118,12 +121,15 @@ class Kernels:
                 self.check("dX", dX, "T", (size_b, size_c, size_t))
                 self.check("dW", dW, "T", (size_c, size_r))
                 self.check("dk", dk, "T", (size_c,))
-            self.launch(module, "backward_dX", (blocks(size_b*size_c*size_t, 256), 1, 1), (256, 1, 1),
-                        (W, dY, dX, index(size_b), index(size_c), index(size_t), index(size_r), cp.int32(accumulate),))
-            self.launch(module, "backward_dW", (blocks(size_c*size_r, 256), 1, 1), (256, 1, 1),
-                        (X, dY, dW, index(size_b), index(size_c), index(size_t), index(size_r), cp.int32(accumulate),))
-            self.launch(module, "backward_dk", (row_blocks(size_c, size_b*size_t), 1, 1), (*row_threads(size_b*size_t), 1),
-                        (dY, dk, index(size_b), index(size_c), index(size_t), cp.int32(accumulate),))
+
+            launch("backward_dX", (blocks(size_b*size_c*size_t, 256),), (256,), (W, dY, dX),
+                   (size_b, size_c, size_t, size_r), accumulate=accumulate)
+
+            launch("backward_dW", (blocks(size_c*size_r, 256),), (256,), (X, dY, dW),
+                   (size_b, size_c, size_t, size_r), accumulate=accumulate)
+
+            launch("backward_dk", (row_blocks(size_c, size_b*size_t),), row_threads(size_b*size_t), (dY, dk),
+                   (size_b, size_c, size_t), accumulate=accumulate)
         return dX, dW, dk
 
     def module(self, count, ids):
@@ -137,13 +143,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

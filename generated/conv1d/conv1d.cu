@@ -9,7 +9,7 @@
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dW over W.
-// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+// A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -147,6 +147,7 @@ extern "C" __global__ void forward_Y(
 
 // Y_sum[b,o,t] = sum(c, r, W[o,c,r]*X[b,c,r + t]), from chunks of the sum
 // Y[b,o,t] = Y_sum[b,o,t] + k[o]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Y_chunks(
     const float* __restrict__ Y_sum_partial,  // [chunks, o, b*t]
     const float* __restrict__ k,  // [o]
@@ -251,6 +252,7 @@ extern "C" __global__ void backward_dX(
 }
 
 // dX[b,c,i] = sum(o, r, where((0 <= i - r) and (i - r < size(t)), W[o,c,r]*dY[b,o,i - r], 0)), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dX_chunks(
     const float* __restrict__ dX_partial,  // [chunks, c, b*X_2]
     float* __restrict__ dX,  // [b, c, X_2]
@@ -353,6 +355,7 @@ extern "C" __global__ void backward_dW(
 }
 
 // dW[o,c,r] = sum(b, t, X[b,c,t + r]*dY[b,o,t]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dW_chunks(
     const float* __restrict__ dW_partial,  // [chunks, o, c*r]
     float* __restrict__ dW,  // [o, c, r]

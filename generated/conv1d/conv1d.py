@@ -9,13 +9,13 @@
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dW over W.
-A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 Made by `derive emit conv1d -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("conv1d.cu")
@@ -28,38 +28,50 @@ def load(cp=None):
     return Kernels(cp)
 
 
+SHORT = 1024  # a sum of fewer terms is never split
+
+
 def blocks(count, threads, most=65535):
     """How many blocks cover `count` elements; the kernels stride over what is left."""
     return min(-(-count // threads), most)
 
 
+def tiles(batches, rows, columns, side=64):
+    """Blocks of `side` by `side` results each."""
+    return batches * -(-rows // side) * -(-columns // side)
+
+
 def product_chunks(batches, rows, columns, length):
-    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
-    tiles = batches * -(-rows // 64) * -(-columns // 64)
-    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+    """Chunks that a sum of `length` terms is split into where its tiles are too few for a GPU; 0: it is not."""
+    count = tiles(batches, rows, columns)
+    return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
 class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -88,13 +100,17 @@ class Kernels:
         self.check("k", k, "T", (size_o,))
         size_t = max(size_X_2 - 1 - (size_r - 1) + 1, 0) if size_t is None else size_t
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(1, size_o, size_b*size_t, size_c*size_r)*size_o*size_b*size_t, size_b*size_c*size_X_2, size_b*size_o*size_t, size_o, size_o*size_b*size_t, size_o*size_c*size_r), ())
+            chunks = product_chunks(1, size_o, size_b*size_t, size_c*size_r)
+            count = max(chunks*size_o*size_b*size_t, size_b*size_c*size_X_2, size_o*size_b*size_t, size_o,
+                        size_o*size_c*size_r)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_o, size_t), dtypes["T"])
-            Y_sum_partial = cp.empty((product_chunks(1, size_o, size_b*size_t, size_c*size_r), size_o, size_b*size_t), dtypes["compute"])
-            self.launch(module, "forward_Y", (blocks(size_o, 64, 2**31)*blocks(size_b*size_t, 64, 2**31)*(1), max(product_chunks(1, size_o, size_b*size_t, size_c*size_r), 1), 1), (256, 1, 1),
-                        (X, W, k, Y, Y_sum_partial, index(size_b), index(size_o), index(size_t), index(size_c), index(size_r), index(size_X_2),))
-            self.launch(module, "forward_Y_chunks", (blocks(size_o*size_b*size_t, 256)*min(product_chunks(1, size_o, size_b*size_t, size_c*size_r), 1), 1, 1), (256, 1, 1),
-                        (Y_sum_partial, k, Y, index(size_b), index(size_o), index(size_t), index(product_chunks(1, size_o, size_b*size_t, size_c*size_r)),))
+            Y_sum_partial = cp.empty((chunks, size_o, size_b*size_t), dtypes["compute"])
+            launch("forward_Y", (tiles(1, size_o, size_b*size_t), max(chunks, 1)), (256,),
+                   (X, W, k, Y, Y_sum_partial), (size_b, size_o, size_t, size_c, size_r, size_X_2))
+            if chunks:  # the sum was split: add up its parts
+                launch("forward_Y_chunks", (blocks(size_o*size_b*size_t, 256),), (256,),
+                       (Y_sum_partial, k, Y), (size_b, size_o, size_t, chunks))
         return Y
 
     def conv1d_backward(self, dY, X, W, *, out=None, accumulate=False, stream=None):
@@ -117,7 +133,12 @@ class Kernels:
         _, size_c, size_X_2 = self.check("X", X, "T", (size_b, None, None))
         _, _, size_r = self.check("W", W, "T", (size_o, size_c, None))
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(1, size_c, size_b*size_X_2, size_o*size_r)*size_c*size_b*size_X_2, product_chunks(1, size_o, size_c*size_r, size_b*size_t)*size_o*size_c*size_r, size_b*size_c*size_X_2, size_b*size_o*size_t, size_b*size_t, size_c*size_b*size_X_2, size_o, size_o*size_c*size_r), ())
+            dX_chunks = product_chunks(1, size_c, size_b*size_X_2, size_o*size_r)
+            dW_chunks = product_chunks(1, size_o, size_c*size_r, size_b*size_t)
+            count = max(dX_chunks*size_c*size_b*size_X_2, dW_chunks*size_o*size_c*size_r,
+                        size_c*size_b*size_X_2, size_b*size_o*size_t, size_b*size_t, size_o,
+                        size_o*size_c*size_r)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -129,18 +150,27 @@ class Kernels:
                 self.check("dX", dX, "T", (size_b, size_c, size_X_2))
                 self.check("dW", dW, "T", (size_o, size_c, size_r))
                 self.check("dk", dk, "T", (size_o,))
-            dX_partial = cp.empty((product_chunks(1, size_c, size_b*size_X_2, size_o*size_r), size_c, size_b*size_X_2), dtypes["compute"])
-            dW_partial = cp.empty((product_chunks(1, size_o, size_c*size_r, size_b*size_t), size_o, size_c*size_r), dtypes["compute"])
-            self.launch(module, "backward_dX", (blocks(size_c, 64, 2**31)*blocks(size_b*size_X_2, 64, 2**31)*(1), max(product_chunks(1, size_c, size_b*size_X_2, size_o*size_r), 1), 1), (256, 1, 1),
-                        (W, dY, dX, dX_partial, index(size_b), index(size_o), index(size_t), index(size_c), index(size_r), index(size_X_2), cp.int32(accumulate),))
-            self.launch(module, "backward_dX_chunks", (blocks(size_c*size_b*size_X_2, 256)*min(product_chunks(1, size_c, size_b*size_X_2, size_o*size_r), 1), 1, 1), (256, 1, 1),
-                        (dX_partial, dX, index(size_b), index(size_c), index(size_X_2), index(product_chunks(1, size_c, size_b*size_X_2, size_o*size_r)), cp.int32(accumulate),))
-            self.launch(module, "backward_dW", (blocks(size_o, 64, 2**31)*blocks(size_c*size_r, 64, 2**31)*(1), max(product_chunks(1, size_o, size_c*size_r, size_b*size_t), 1), 1), (256, 1, 1),
-                        (X, dY, dW, dW_partial, index(size_b), index(size_o), index(size_t), index(size_c), index(size_r), index(size_X_2), cp.int32(accumulate),))
-            self.launch(module, "backward_dW_chunks", (blocks(size_o*size_c*size_r, 256)*min(product_chunks(1, size_o, size_c*size_r, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dW_partial, dW, index(size_o), index(size_c), index(size_r), index(product_chunks(1, size_o, size_c*size_r, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dk", (row_blocks(size_o, size_b*size_t), 1, 1), (*row_threads(size_b*size_t), 1),
-                        (dY, dk, index(size_b), index(size_o), index(size_t), cp.int32(accumulate),))
+
+            dX_partial = cp.empty((dX_chunks, size_c, size_b*size_X_2), dtypes["compute"])
+            launch("backward_dX", (tiles(1, size_c, size_b*size_X_2), max(dX_chunks, 1)), (256,),
+                   (W, dY, dX, dX_partial), (size_b, size_o, size_t, size_c, size_r, size_X_2),
+                   accumulate=accumulate)
+            if dX_chunks:  # the sum was split: add up its parts
+                launch("backward_dX_chunks", (blocks(size_c*size_b*size_X_2, 256),), (256,),
+                       (dX_partial, dX), (size_b, size_c, size_X_2, dX_chunks), accumulate=accumulate)
+            del dX_partial
+
+            dW_partial = cp.empty((dW_chunks, size_o, size_c*size_r), dtypes["compute"])
+            launch("backward_dW", (tiles(1, size_o, size_c*size_r), max(dW_chunks, 1)), (256,),
+                   (X, dY, dW, dW_partial), (size_b, size_o, size_t, size_c, size_r, size_X_2),
+                   accumulate=accumulate)
+            if dW_chunks:  # the sum was split: add up its parts
+                launch("backward_dW_chunks", (blocks(size_o*size_c*size_r, 256),), (256,), (dW_partial, dW),
+                       (size_o, size_c, size_r, dW_chunks), accumulate=accumulate)
+            del dW_partial
+
+            launch("backward_dk", (row_blocks(size_o, size_b*size_t),), row_threads(size_b*size_t), (dY, dk),
+                   (size_b, size_o, size_t), accumulate=accumulate)
         return dX, dW, dk
 
     def module(self, count, ids):
@@ -154,13 +184,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

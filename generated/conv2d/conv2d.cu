@@ -9,7 +9,7 @@
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dW over W.
-// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+// A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -151,6 +151,7 @@ extern "C" __global__ void forward_Y(
 
 // Y_sum[b,o,y,x] = sum(c, p, q, W[o,c,p,q]*X[b,c,p + y,q + x]), from chunks of the sum
 // Y[b,o,y,x] = Y_sum[b,o,y,x] + k[o]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Y_chunks(
     const float* __restrict__ Y_sum_partial,  // [chunks, o, b*y*x]
     const float* __restrict__ k,  // [o]
@@ -258,6 +259,7 @@ extern "C" __global__ void backward_dX(
 }
 
 // dX[b,c,i,j] = sum(o, p, q, where((0 <= i - p) and (i - p < size(y)) and (0 <= j - q) and (j - q < size(x)), W[o,c,p,q]*dY[b,o,i - p,j - q], 0)), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dX_chunks(
     const float* __restrict__ dX_partial,  // [chunks, c, b*X_2*X_3]
     float* __restrict__ dX,  // [b, c, X_2, X_3]
@@ -364,6 +366,7 @@ extern "C" __global__ void backward_dW(
 }
 
 // dW[o,c,p,q] = sum(b, y, x, X[b,c,y + p,x + q]*dY[b,o,y,x]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dW_chunks(
     const float* __restrict__ dW_partial,  // [chunks, o, c*p*q]
     float* __restrict__ dW,  // [o, c, p, q]

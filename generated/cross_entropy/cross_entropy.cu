@@ -38,6 +38,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -48,6 +49,9 @@ template <class T, int lanes> __device__ inline void store(T* into, INDEX first,
         if (first + lane < count) into[first + lane] = pack.lane[lane];
     }
 }
+
+// The greater of two; NaN if one of them is.
+__device__ inline float greater(float x, float y) { return x > y || x != x ? x : y; }
 
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
@@ -71,7 +75,7 @@ __device__ inline float row_sum(float x, float* part) {
 __device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
-        x = fmaxf(x, other);
+        x = greater(x, other);
     }
     if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
@@ -79,7 +83,7 @@ __device__ inline float row_max(float x, float* part) {
         x = part[0];
         for (int warp = 1; warp < blockDim.x/32; ++warp) {
             const float other = part[warp];
-            x = fmaxf(x, other);
+            x = greater(x, other);
         }
     }
     return x;
@@ -114,17 +118,32 @@ extern "C" __global__ void forward_L_lse(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float l_lse_max = -INFINITY;
-    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
-        const float x = X[row*size_v + v];
-        if (held) x_row[at] = x;
-        l_lse_max = fmaxf(l_lse_max, x);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto X_pack = load<4>(X + row*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane, at = own + lane*threads;
+            if (v < count) {
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                l_lse_max = greater(l_lse_max, x);
+            }
+        }
     }
     l_lse_max = row_max(l_lse_max, part[0]);
 
     float l_lse_sum = 0;
-    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[row*size_v + v];
-        l_lse_sum += x <= -5e29f ? 0.0f : expf(x - l_lse_max);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + row*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane, at = own + lane*threads;
+            if (v < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                l_lse_sum += x <= -5e29f ? 0.0f : expf(x - l_lse_max);
+            }
+        }
     }
     l_lse_sum = row_sum(l_lse_sum, part[1]);
     const float l_lse = l_lse_sum <= 0.0f ? -1e30f : l_lse_max + logf(l_lse_sum);
@@ -145,8 +164,15 @@ extern "C" __global__ void forward_L_partial(
     // The threads of all blocks stride over the elements; each block adds up what its own have found.
     const INDEX count = size_b*size_s;
     float l_sum = 0;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        l_sum += L_lse[element] - X[element*size_v + labels[element]];
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto L_lse_pack = load<4>(L_lse, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX element = first + lane;
+            if (element < count) {
+                l_sum += L_lse_pack.lane[lane] - X[element*size_v + labels[element]];
+            }
+        }
     }
     __shared__ float part[1][32];
     l_sum = row_sum(l_sum, part[0]);

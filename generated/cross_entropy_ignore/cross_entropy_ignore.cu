@@ -4,6 +4,8 @@
 //     L = sum(b, s, where(labels[b,s] >= 0, logsumexp(v, X[b,s,v]) - X[b,s,labels[b,s]], 0))/maximum(N, 1)
 //
 //     dX = g1 softmax(X) ∘ [0 ≤ labels] − g1 [v = labels and 0 ≤ labels]
+//     where
+//     g1 = dL/maximum(1, N)
 //
 // Saved for the backward: N, L_lse.
 // Sums are kept in float32; the same bits at every run.
@@ -39,6 +41,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -49,6 +52,9 @@ template <class T, int lanes> __device__ inline void store(T* into, INDEX first,
         if (first + lane < count) into[first + lane] = pack.lane[lane];
     }
 }
+
+// The greater of two; NaN if one of them is.
+__device__ inline float greater(float x, float y) { return x > y || x != x ? x : y; }
 
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
@@ -72,7 +78,7 @@ __device__ inline float row_sum(float x, float* part) {
 __device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
-        x = fmaxf(x, other);
+        x = greater(x, other);
     }
     if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
@@ -80,7 +86,7 @@ __device__ inline float row_max(float x, float* part) {
         x = part[0];
         for (int warp = 1; warp < blockDim.x/32; ++warp) {
             const float other = part[warp];
-            x = fmaxf(x, other);
+            x = greater(x, other);
         }
     }
     return x;
@@ -115,17 +121,32 @@ extern "C" __global__ void forward_L_lse(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float l_lse_max = -INFINITY;
-    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
-        const float x = X[row*size_v + v];
-        if (held) x_row[at] = x;
-        l_lse_max = fmaxf(l_lse_max, x);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto X_pack = load<4>(X + row*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane, at = own + lane*threads;
+            if (v < count) {
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                l_lse_max = greater(l_lse_max, x);
+            }
+        }
     }
     l_lse_max = row_max(l_lse_max, part[0]);
 
     float l_lse_sum = 0;
-    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[row*size_v + v];
-        l_lse_sum += x <= -5e29f ? 0.0f : expf(x - l_lse_max);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + row*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane, at = own + lane*threads;
+            if (v < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                l_lse_sum += x <= -5e29f ? 0.0f : expf(x - l_lse_max);
+            }
+        }
     }
     l_lse_sum = row_sum(l_lse_sum, part[1]);
     const float l_lse = l_lse_sum <= 0.0f ? -1e30f : l_lse_max + logf(l_lse_sum);
@@ -187,7 +208,7 @@ extern "C" __global__ void forward_N_L(
     l_sum = row_sum(l_sum, part[1]);
     if (threadIdx.x == 0) {
         N[0] = n;
-        L[0] = l_sum / fmaxf(1.0f, n);
+        L[0] = l_sum / greater(1.0f, n);
     }
 }
 
@@ -216,7 +237,7 @@ extern "C" __global__ void backward_dX(
             if (element < count) {
                 const INDEX v = element%size_v;
                 const INDEX labels_value = labels[element/size_v];
-                const float dx = (0 <= labels_value ? dL[0]*expf(X_pack.lane[lane] - L_lse[element/size_v]) / fmaxf(1.0f, N[0]) : 0.0f) + (v == labels_value && 0 <= labels_value ? -(dL[0] / fmaxf(1.0f, N[0])) : 0.0f);
+                const float dx = (0 <= labels_value ? dL[0]*expf(X_pack.lane[lane] - L_lse[element/size_v]) / greater(1.0f, N[0]) : 0.0f) + (v == labels_value && 0 <= labels_value ? -(dL[0] / greater(1.0f, N[0])) : 0.0f);
                 dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
             }
         }

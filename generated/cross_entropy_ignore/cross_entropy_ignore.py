@@ -4,6 +4,8 @@
     L = sum(b, s, where(labels[b,s] >= 0, logsumexp(v, X[b,s,v]) - X[b,s,labels[b,s]], 0))/maximum(N, 1)
 
     dX = g1 softmax(X) ∘ [0 ≤ labels] − g1 [v = labels and 0 ≤ labels]
+    where
+    g1 = dL/maximum(1, N)
 
 Saved for the backward: N, L_lse.
 Sums are kept in float32; the same bits at every run.
@@ -13,7 +15,7 @@ Made by `derive emit cross_entropy_ignore -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("cross_entropy_ignore.cu")
@@ -39,27 +41,28 @@ def total_chunks(count):
     return max(1, min(-(-count // 4096), 1024))
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
-def row_shared(count, kept):
+def row_shared(count, kept, lanes=1):
     """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
-    along, rows = row_threads(count, kept)
-    size = -(-count // along) * along * rows * kept
+    along, rows = row_threads(count, kept, lanes)
+    size = -(-count // (along * lanes)) * along * lanes * rows * kept
     return size if size <= 96 * 1024 else 0
 
 
@@ -95,21 +98,26 @@ class Kernels:
         _, _, size_v = self.check("X", X, "T", (size_b, size_s, None))
         self.check_range("labels", labels, size_v, "axis 2 of X", (0 <= labels))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_b*size_s, size_b*size_s*size_v, size_v, total_chunks(size_b*size_s)), (("labels", labels),))
+            chunks = total_chunks(size_b*size_s)
+            count = max(size_b*size_s, size_b*size_s*size_v, size_v, chunks)
+            launch = partial(self.launch, *self.module(count, (("labels", labels),)))
             L = cp.empty((), dtypes["T"])
             N = cp.empty((), dtypes["compute"])
             L_lse = cp.empty((size_b, size_s), dtypes["compute"])
-            N_partial = cp.empty((total_chunks(size_b*size_s),), dtypes["compute"])
-            L_sum_partial = cp.empty((total_chunks(size_b*size_s),), dtypes["compute"])
-            self.launch(module, "forward_L_lse", (row_blocks(size_b*size_s, size_v, 4), 1, 1), (*row_threads(size_v, 4), 1),
-                        (X, L_lse, index(size_b), index(size_s), index(size_v), index(row_shared(size_v, 4)),), row_shared(size_v, 4))
-            self.launch(module, "forward_N_L_partial", (total_chunks(size_b*size_s), 1, 1), (256, 1, 1),
-                        (labels, X, L_lse, N_partial, L_sum_partial, index(size_b), index(size_s), index(size_v),))
-            self.launch(module, "forward_N_L", (1, 1, 1), (256, 1, 1),
-                        (N_partial, L_sum_partial, L, N, index(total_chunks(size_b*size_s)),))
+
+            shared = row_shared(size_v, 4, 4)
+            launch("forward_L_lse", (row_blocks(size_b*size_s, size_v, 4, 4),), row_threads(size_v, 4, 4),
+                   (X, L_lse), (size_b, size_s, size_v, shared), shared)
+
+            N_partial = cp.empty((chunks,), dtypes["compute"])
+            L_sum_partial = cp.empty((chunks,), dtypes["compute"])
+            launch("forward_N_L_partial", (chunks,), (256,), (labels, X, L_lse, N_partial, L_sum_partial),
+                   (size_b, size_s, size_v))
+            launch("forward_N_L", (1,), (256,), (N_partial, L_sum_partial, L, N), (chunks,))
         return L, N, L_lse
 
-    def cross_entropy_ignore_backward(self, dL, labels, X, N, L_lse, *, out=None, accumulate=False, stream=None):
+    def cross_entropy_ignore_backward(self, dL, labels, X, N, L_lse, *, out=None, accumulate=False,
+                                      stream=None):
         """The gradients of cross_entropy_ignore.
 
         Args:
@@ -132,7 +140,8 @@ class Kernels:
         self.check("L_lse", L_lse, "compute", (size_b, size_s))
         self.check_range("labels", labels, size_v, "axis 2 of X", (0 <= labels))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_b*size_s, size_b*size_s*size_v), (("labels", labels),))
+            count = max(size_b*size_s, size_b*size_s*size_v)
+            launch = partial(self.launch, *self.module(count, (("labels", labels),)))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -140,8 +149,8 @@ class Kernels:
             else:
                 dX, = out
                 self.check("dX", dX, "T", (size_b, size_s, size_v))
-            self.launch(module, "backward_dX", (blocks(size_b*size_s*size_v, 1024), 1, 1), (256, 1, 1),
-                        (labels, X, N, L_lse, dL, dX, index(size_b), index(size_s), index(size_v), cp.int32(accumulate),))
+            launch("backward_dX", (blocks(size_b*size_s*size_v, 1024),), (256,),
+                   (labels, X, N, L_lse, dL, dX), (size_b, size_s, size_v), accumulate=accumulate)
         return dX
 
     def module(self, count, ids):
@@ -155,13 +164,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

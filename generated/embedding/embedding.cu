@@ -38,15 +38,7 @@ template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX
     return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
 }
 
-// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
-template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
-    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
-    Pack<T, lanes> pack;
-#pragma unroll
-    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
-    return pack;
-}
-
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -55,26 +47,6 @@ template <class T, int lanes> __device__ inline void store(T* into, INDEX first,
 #pragma unroll
     for (int lane = 0; lane < lanes; ++lane) {
         if (first + lane < count) into[first + lane] = pack.lane[lane];
-    }
-}
-
-// Part of a stable merge: of the two sorted runs of `width` places from `begin` on, what comes `at` and `strip` after.
-template <class Place>
-__device__ inline void merge_strip(const INDEX* row, const Place* from, Place* into, INDEX at, INDEX strip, INDEX width, INDEX count) {
-    const INDEX begin = at/(2*width)*(2*width);
-    const INDEX middle = begin + width < count ? begin + width : count;
-    const INDEX end = middle + width < count ? middle + width : count;
-    const INDEX before = at - begin;  // places of the merged run that other strips hold, `left` of them of the first run
-    INDEX left = before < end - middle ? 0 : before - (end - middle), high = before < middle - begin ? before : middle - begin;
-    while (left < high) {
-        const INDEX half = left + (high - left)/2;
-        if (row[from[begin + half]] <= row[from[middle + before - half - 1]]) left = half + 1;
-        else high = half;
-    }
-    INDEX first = begin + left, second = middle + before - left;
-    for (INDEX to = at; to < at + strip && to < end; ++to) {
-        const bool next = first < middle && (second == end || row[from[first]] <= row[from[second]]);
-        into[to] = from[next ? first++ : second++];
     }
 }
 
@@ -103,100 +75,92 @@ extern "C" __global__ void forward_Y(
     }
 }
 
-// dE_rows[t]: the row that ids says for place t, or size_v for none;  dE_order: the places of each 4096 sorted by it
-extern "C" __global__ void backward_dE_rows(
+// dE_order: the places of each 4096 sorted by the row that ids says, as place%4096 + 4096*(row%8),
+//   and 32768 more where 64 of one row begin;  dE_starts: where each 8 rows start in them
+extern "C" __global__ void backward_dE_order(
     const ids_t* __restrict__ ids,  // [b, s]
-    INDEX* __restrict__ dE_rows,  // [b*s]
-    INDEX* __restrict__ dE_order,  // [b*s]
+    unsigned short* __restrict__ dE_order,  // [b*s]
+    unsigned short* __restrict__ dE_starts,  // [(b*s + 4095) // 4096, (v + 7) // 8 + 1]
     INDEX size_v,
     INDEX size_b,
     INDEX size_s
 )
 {
-    // A block sorts 4096 places in shared memory; equal rows keep the order of their places.
-    __shared__ INDEX row_of[4096];
-    __shared__ unsigned short sorted[2][4096];
-    const INDEX count = size_b*size_s, begin = (INDEX)blockIdx.x*4096;
+    // A block sorts 4096 places by a bitonic network.  A key is a row and, below it, the place in the chunk, so that
+    // equal rows keep the order of their places.
+    const INDEX count = size_b*size_s, tiles = (size_v + 7)/8, none = tiles*8;
+    const INDEX begin = (INDEX)blockIdx.x*4096;
     const int held = count - begin < 4096 ? count - begin : 4096;
-    for (int at = threadIdx.x; at < held; at += blockDim.x) {
-        const INDEX place = begin + at;
-        INDEX row = size_v;
-        const INDEX ids_value = ids[place];
-        if (0 <= ids_value && ids_value < size_v) row = ids_value;
-        dE_rows[place] = row_of[at] = row;
-        sorted[0][at] = at;
+    __shared__ unsigned long long keys[4096];
+    unsigned long long key[4];
+#pragma unroll
+    for (int own = 0; own < 4; ++own) {
+        const int at = own*1024 + threadIdx.x;
+        INDEX row = none;
+        if (at < held) {
+            const INDEX place = begin + at;
+            const INDEX ids_value = ids[place];
+            if (0 <= ids_value && ids_value < size_v) row = ids_value;
+        }
+        key[own] = (unsigned long long)row*4096 + at;
     }
+    for (int size = 2; size < 2*held; size *= 2) {
+        for (int apart = size/2; apart > 0; apart /= 2) {
+            if (apart >= 32) {
+#pragma unroll
+                for (int own = 0; own < 4; ++own) keys[own*1024 + threadIdx.x] = key[own];
+                __syncthreads();
+            }
+#pragma unroll
+            for (int own = 0; own < 4; ++own) {
+                const int at = own*1024 + threadIdx.x;
+                const unsigned long long other = apart < 32 ? __shfl_xor_sync(0xffffffff, key[own], apart) : keys[at ^ apart];
+                const bool rising = (at & size) == 0, smaller = ((at & apart) == 0) == rising;
+                if ((other < key[own]) == smaller) key[own] = other;
+            }
+            if (apart >= 32) __syncthreads();
+        }
+    }
+#pragma unroll
+    for (int own = 0; own < 4; ++own) keys[own*1024 + threadIdx.x] = key[own];
     __syncthreads();
-    int now = 0;
-    for (int width = 1; width < held; width *= 2) {
-        const int strip = width < 4 ? 2*width : 8;
-        for (int at = threadIdx.x*strip; at < held; at += blockDim.x*strip) {
-            merge_strip(row_of, sorted[now], sorted[1 - now], at, strip, width, held);
+    unsigned short* start = dE_starts + (INDEX)blockIdx.x*(tiles + 1);
+    for (int at = threadIdx.x; at/32*32 <= held; at += 1024) {
+        const INDEX tile = at < held ? (INDEX)(keys[at]/32768) : tiles;
+        const INDEX before = at == 0 ? -1 : at <= held ? (INDEX)(keys[at - 1]/32768) : tiles;
+        // The tiles after that of one place and up to that of the next start there: a warp writes them together.
+        for (unsigned gaps = __ballot_sync(0xffffffff, before < tile); gaps; gaps &= gaps - 1) {
+            const int lane = __ffs(gaps) - 1;
+            const INDEX last = __shfl_sync(0xffffffff, tile, lane);
+            for (INDEX to = __shfl_sync(0xffffffff, before, lane) + 1 + threadIdx.x%32; to <= last; to += 32) {
+                start[to] = at/32*32 + lane;
+            }
         }
-        __syncthreads();
-        now = 1 - now;
-    }
-    for (int at = threadIdx.x; at < held; at += blockDim.x) dE_order[begin + at] = begin + sorted[now][at];
-}
-
-// dE_spare: dE_order with sorted runs of `width` places merged, two by two
-extern "C" __global__ void backward_dE_merge(
-    const INDEX* __restrict__ dE_rows,  // [b*s]
-    const INDEX* __restrict__ dE_order,  // [b*s]
-    INDEX* __restrict__ dE_spare,  // [b*s]
-    INDEX width,
-    INDEX size_b,
-    INDEX size_s
-)
-{
-    const INDEX count = size_b*size_s, strip = 8;
-    for (INDEX at = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*strip; at < count; at += (INDEX)gridDim.x*blockDim.x*strip) {
-        merge_strip(dE_rows, dE_order, dE_spare, at, strip, width, count);
-    }
-}
-
-// dE_starts[row]: where the places of a row start in dE_order
-extern "C" __global__ void backward_dE_starts(
-    const INDEX* __restrict__ dE_rows,  // [b*s]
-    const INDEX* __restrict__ dE_order,  // [b*s]
-    INDEX* __restrict__ dE_starts,  // [v + 1]
-    INDEX size_v,
-    INDEX size_b,
-    INDEX size_s
-)
-{
-    const INDEX count = size_v + 1, length = size_b*size_s;
-    for (INDEX row = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; row < count; row += (INDEX)gridDim.x*blockDim.x) {
-        INDEX low = 0, high = length;  // the first place whose row is no smaller lies from low to high
-        while (low < high) {
-            const INDEX middle = low + (high - low)/2;
-            if (dE_rows[dE_order[middle]] < row) low = middle + 1;
-            else high = middle;
+        if (at < held) {
+            const bool whole = at%64 == 0 && tile < tiles && keys[at]/4096 == keys[at + 63]/4096;
+            dE_order[begin + at] = keys[at]%32768 + (whole ? 32768 : 0);
         }
-        dE_starts[row] = low;
     }
 }
 
-// dE_parts[part]: the sum of 256 places in order, where they all add to one row
+// dE_parts[part]: the sum of 64 places in order, where they all add to one row
 extern "C" __global__ void backward_dE_parts(
-    const INDEX* __restrict__ dE_rows,  // [b*s]
-    const INDEX* __restrict__ dE_order,  // [b*s]
+    const unsigned short* __restrict__ dE_order,  // [b*s]
     const float* __restrict__ dY,  // [b, s, d]
-    float* __restrict__ dE_parts,  // [b*s // 256, d]
-    INDEX size_v,
+    float* __restrict__ dE_parts,  // [b*s // 64, d]
     INDEX size_d,
     INDEX size_b,
     INDEX size_s
 )
 {
-    const INDEX count = (size_b*size_s)/256*size_d;
+    const INDEX count = (size_b*size_s)/64*size_d;
     for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX width = size_d, first = element/width*256, d = element%width;
-        const INDEX row = dE_rows[dE_order[first]];
-        if (row < size_v && row == dE_rows[dE_order[first + 255]]) {
+        const INDEX width = size_d, first = element/width*64, d = element%width;
+        if (dE_order[first] >= 32768) {
+            const INDEX begin = first/4096*4096;
             Sum total;
-            for (INDEX at = first; at < first + 256; ++at) {
-                const INDEX place = dE_order[at];
+            for (INDEX at = first; at < first + 64; ++at) {
+                const INDEX place = begin + dE_order[at]%4096;
                 total.add(dY[place*size_d + d]);
             }
             dE_parts[element] = total.value();
@@ -206,31 +170,55 @@ extern "C" __global__ void backward_dE_parts(
 
 // dE[v,d] = sum(b, s, where(v == ids[b,s], dY[b,s,d], 0))
 extern "C" __global__ void backward_dE(
-    const INDEX* __restrict__ dE_order,  // [b*s]
-    const INDEX* __restrict__ dE_starts,  // [v + 1]
-    const float* __restrict__ dE_parts,  // [b*s // 256, d]
+    const unsigned short* __restrict__ dE_order,  // [b*s]
+    const unsigned short* __restrict__ dE_starts,  // [(b*s + 4095) // 4096, (v + 7) // 8 + 1]
+    const float* __restrict__ dE_parts,  // [b*s // 64, d]
     const float* __restrict__ dY,  // [b, s, d]
     float* __restrict__ dE,  // [v, d]
     INDEX size_v,
     INDEX size_d,
+    INDEX size_b,
+    INDEX size_s,
     int accumulate
 )
 {
-    const INDEX count = size_v*size_d;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX d = element%size_d;
-        const INDEX v = element/size_d;
-        Sum total;
-        const INDEX stop = dE_starts[v + 1];
-        for (INDEX at = dE_starts[v]; at < stop;) {
-            if (at%256 == 0 && at + 256 <= stop) {  // a part that is summed already
-                total.add(dE_parts[at/256*size_d + d]);
-                at += 256;
-            } else {
-                const INDEX place = dE_order[at++];
-                total.add(dY[place*size_d + d]);
+    // A block sums 8 rows, up to 32 elements of each: its lines of threads share the places, each with sums of its own.
+    const INDEX width = size_d, tiles = (size_v + 7)/8, chunks = (size_b*size_s + 4095)/4096;
+    int lanes = 32;
+    while (lanes/2 >= width) lanes /= 2;
+    const int lane = threadIdx.x%lanes, line = threadIdx.x/lanes, lines = 256/lanes;
+    const INDEX slabs = (width + lanes - 1)/lanes, shares = 0 < chunks && chunks < lines ? lines/chunks : 1;
+    __shared__ float sums[8][256];
+    for (INDEX slab = blockIdx.x; slab < tiles*slabs; slab += gridDim.x) {
+        const INDEX tile = slab/slabs, d = slab%slabs*lanes + lane;
+        for (int one = 0; one < 8; ++one) sums[one][threadIdx.x] = 0;
+        for (INDEX piece = line; piece < chunks*shares && d < width; piece += lines) {
+            const INDEX chunk = piece/shares, share = piece%shares, begin = chunk*4096;
+            const int start = dE_starts[chunk*(tiles + 1) + tile], held = dE_starts[chunk*(tiles + 1) + tile + 1] - start;
+            const int stop = start + held*(share + 1)/shares;
+            for (int at = start + held*share/shares; at < stop;) {
+                const int edge = at/64*64 + 64, next = edge < stop ? edge : stop;
+                const unsigned first = dE_order[begin + at];
+                if (first >= 32768 && next - at == 64) {  // places that are summed already
+                    sums[first/4096%8][threadIdx.x] += dE_parts[(begin + at)/64*width + d];
+                    at = next;
+                }
+                for (; at < next; ++at) {
+                    const unsigned entry = dE_order[begin + at];
+                    const INDEX place = begin + entry%4096;
+                    const INDEX v = tile*8 + entry/4096%8;
+                    const float value = dY[place*size_d + d];
+                    sums[v%8][threadIdx.x] += value;
+                }
             }
         }
-        dE[element] = accumulate ? dE[element] + total.value() : total.value();
+        __syncthreads();
+        const INDEX v = tile*8 + line;
+        if (line < 8 && v < size_v && d < width) {
+            Sum total;
+            for (int from = line; from < line + lines; ++from) total.add(sums[line][from%lines*lanes + lane]);
+            dE[v*size_d + d] = accumulate ? dE[v*size_d + d] + total.value() : total.value();
+        }
+        __syncthreads();
     }
 }

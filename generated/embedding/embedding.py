@@ -12,7 +12,7 @@ Made by `derive emit embedding -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("embedding.cu")
@@ -46,6 +46,7 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
+            "short": cp.dtype(cp.uint16),
         }
 
     def embedding_forward(self, E, ids, *, stream=None):
@@ -63,10 +64,11 @@ class Kernels:
         size_b, size_s = self.check("ids", ids, "ids", (None, None))
         self.check_range("ids", ids, size_v, "axis 0 of E")
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_s, size_b*size_s*size_d, size_v*size_d), (("ids", ids),))
+            count = max(size_b*size_s, size_b*size_s*size_d, size_v*size_d)
+            launch = partial(self.launch, *self.module(count, (("ids", ids),)))
             Y = cp.empty((size_b, size_s, size_d), dtypes["T"])
-            self.launch(module, "forward_Y", (blocks(size_b*size_s*size_d, 1024), 1, 1), (256, 1, 1),
-                        (E, ids, Y, index(size_d), index(size_b), index(size_s),))
+            launch("forward_Y", (blocks(size_b*size_s*size_d, 1024),), (256,), (E, ids, Y),
+                   (size_d, size_b, size_s))
         return Y
 
     def embedding_backward(self, dY, ids, *, size_v, out=None, accumulate=False, stream=None):
@@ -87,7 +89,9 @@ class Kernels:
         self.check("ids", ids, "ids", (size_b, size_s))
         self.check_range("ids", ids, size_v, "axis 0 of E")
         with stream or nullcontext():
-            module, index = self.module(max((size_b*size_s // 256)*size_d, (size_v + 1), 1, size_b*size_s, size_b*size_s*size_d, size_v, size_v*size_d), (("ids", ids),))
+            count = max(((size_b*size_s + 4095) // 4096)*((size_v + 7) // 8 + 1),
+                        (size_b*size_s // 64)*size_d, size_b*size_s, size_b*size_s*size_d, size_v*size_d)
+            launch = partial(self.launch, *self.module(count, (("ids", ids),)))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -95,24 +99,18 @@ class Kernels:
             else:
                 dE, = out
                 self.check("dE", dE, "T", (size_v, size_d))
-            dE_rows = cp.empty((size_b*size_s,), index)
-            dE_order = cp.empty((size_b*size_s,), index)
-            dE_spare = cp.empty((size_b*size_s,), index)
-            dE_starts = cp.empty(((size_v + 1),), index)
-            dE_parts = cp.empty(((size_b*size_s // 256), size_d), dtypes["compute"])
-            self.launch(module, "backward_dE_rows", (-(-size_b*size_s // 4096), 1, 1), (256, 1, 1),
-                        (ids, dE_rows, dE_order, index(size_v), index(size_b), index(size_s),))
-            width = 4096
-            while width < size_b*size_s:
-                self.launch(module, "backward_dE_merge", (blocks(size_b*size_s, 2048), 1, 1), (256, 1, 1),
-                            (dE_rows, dE_order, dE_spare, index(width), index(size_b), index(size_s),))
-                dE_order, dE_spare, width = dE_spare, dE_order, 2*width
-            self.launch(module, "backward_dE_starts", (blocks(size_v + 1, 256), 1, 1), (256, 1, 1),
-                        (dE_rows, dE_order, dE_starts, index(size_v), index(size_b), index(size_s),))
-            self.launch(module, "backward_dE_parts", (blocks(size_b*size_s // 256*size_d, 256), 1, 1), (256, 1, 1),
-                        (dE_rows, dE_order, dY, dE_parts, index(size_v), index(size_d), index(size_b), index(size_s),))
-            self.launch(module, "backward_dE", (blocks(size_v*size_d, 256), 1, 1), (256, 1, 1),
-                        (dE_order, dE_starts, dE_parts, dY, dE, index(size_v), index(size_d), cp.int32(accumulate),))
+
+            dE_order = cp.empty((size_b*size_s,), dtypes["short"])
+            dE_starts = cp.empty((((size_b*size_s + 4095) // 4096), ((size_v + 7) // 8 + 1)), dtypes["short"])
+            launch("backward_dE_order", ((size_b*size_s + 4095) // 4096,), (1024,),
+                   (ids, dE_order, dE_starts), (size_v, size_b, size_s))
+
+            dE_parts = cp.empty((size_b*size_s // 64, size_d), dtypes["compute"])
+            launch("backward_dE_parts", (blocks(size_b*size_s // 64*size_d, 256),), (256,),
+                   (dE_order, dY, dE_parts), (size_d, size_b, size_s))
+            launch("backward_dE", (blocks(((size_v + 7) // 8)*((size_d + 31) // 32), 1),), (256,),
+                   (dE_order, dE_starts, dE_parts, dY, dE), (size_v, size_d, size_b, size_s),
+                   accumulate=accumulate)
         return dE
 
     def module(self, count, ids):
@@ -126,13 +124,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -9,11 +9,15 @@
 //     db1 = dUᵀ 1
 //     dW2 = Gᵀ dY
 //     db2 = dYᵀ 1
+//     where
+//     dG[n,h] = sum(o, W2[h,o]*dY[n,o])
+//     g[n,h] = tanh(sqrt(2)*(U[n,h] + 0.044715*U[n,h]**3)/sqrt(pi))
+//     dU[n,h] = 0.5*dG[n,h]*(g[n,h] + U[n,h]*sqrt(2)*(1 - g[n,h]**2)*(0.134145*U[n,h]**2 + 1)/sqrt(pi) + 1)
 //
 // Saved for the backward: U.  Computed again: G.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dW1 over W1, dW2 over W2.
-// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+// A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -36,6 +40,32 @@ struct Sum {
 
 // Neighbours of an array, moved 16 bytes at once.
 template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
 
 __device__ inline float square(float x) { return x*x; }
 
@@ -134,6 +164,7 @@ extern "C" __global__ void forward_U_G(
 // U_sum[n,h] = sum(i, W1[i,h]*X[n,i]), from chunks of the sum
 // U[n,h] = U_sum[n,h] + b1[h]
 // G[n,h] = 0.5*U[n,h]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(U[n,h] + 0.044715*U[n,h]**3)))
+// Launched only where the sum was split.
 extern "C" __global__ void forward_U_G_chunks(
     const float* __restrict__ U_sum_partial,  // [chunks, n, h]
     const float* __restrict__ b1,  // [h]
@@ -231,6 +262,7 @@ extern "C" __global__ void forward_Y(
 
 // Y_sum[n,o] = sum(h, G[n,h]*W2[h,o]), from chunks of the sum
 // Y[n,o] = Y_sum[n,o] + b2[o]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Y_chunks(
     const float* __restrict__ Y_sum_partial,  // [chunks, n, o]
     const float* __restrict__ b2,  // [o]
@@ -322,6 +354,7 @@ extern "C" __global__ void backward_dG(
 }
 
 // dG[n,h] = sum(o, W2[h,o]*dY[n,o]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dG_chunks(
     const float* __restrict__ dG_partial,  // [chunks, n, h]
     float* __restrict__ dG,  // [n, h]
@@ -355,27 +388,42 @@ extern "C" __global__ void backward_dU_db1(
     int accumulate
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
-    const INDEX columns = size_h, h = (INDEX)blockIdx.x*32 + threadIdx.x;
+    // Threads (8, 32): 4 neighbouring columns a threadIdx.x, one row in 32 of the block's chunk a threadIdx.y.
+    const INDEX columns = size_h, first = (INDEX)blockIdx.x*32 + threadIdx.x*4;
     const INDEX rows = size_n, share = (rows + gridDim.y - 1)/gridDim.y;
     const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
-    float db1_value = 0;
-    if (h < columns) {
+    float db1_part[4] = {};
+    if (first < columns) {
         const float scale = sqrtf(2.0f)*rsqrtf(3.1415927f);
-        for (INDEX n = begin + threadIdx.y; n < end; n += 8) {
-            const float u = U[n*size_h + h];
-            const float g = tanhf(scale*(u + 0.044715f*cube(u)));
-            const float du = 0.5f*dG[n*size_h + h]*(1.0f + g + scale*(u*(1.0f - square(g))*(1.0f + 0.134145f*square(u))));
-            dU[n*size_h + h] = du;
-            db1_value += du;
+        for (INDEX n = begin + threadIdx.y; n < end; n += 32) {
+            const auto U_pack = load<4>(U + n*size_h, first, columns);
+            const auto dG_pack = load<4>(dG + n*size_h, first, columns);
+            Pack<float, 4> dU_pack;
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX h = first + lane;
+                if (h < columns) {
+                    const float u = U_pack.lane[lane];
+                    const float g = tanhf(scale*(u + 0.044715f*cube(u)));
+                    const float du = 0.5f*dG_pack.lane[lane]*(1.0f + g + scale*(u*(1.0f - square(g))*(1.0f + 0.134145f*square(u))));
+                    dU_pack.lane[lane] = du;
+                    db1_part[lane] += du;
+                }
+            }
+            store(dU + n*size_h, first, columns, dU_pack);
         }
     }
-    __shared__ float tile[1][8][33];
-    tile[0][threadIdx.y][threadIdx.x] = db1_value;
+    // 8 places more than threads, so that what a warp reads below lies in different banks.
+    __shared__ float tile[1][4][264];
+    const int thread = threadIdx.y*8 + threadIdx.x;
+#pragma unroll
+    for (int lane = 0; lane < 4; ++lane) tile[0][lane][thread] = db1_part[lane];
     __syncthreads();
-    if (threadIdx.y == 0 && h < columns) {
-        for (int line = 1; line < 8; ++line) {
-            db1_value += tile[0][line][threadIdx.x];
+    const INDEX h = (INDEX)blockIdx.x*32 + thread;
+    if (thread < 32 && h < columns) {
+        float db1_value = 0;
+        for (int line = 0; line < 32; ++line) {
+            db1_value += tile[0][thread%4][line*8 + thread/4];
         }
         if (chunks == 1) {
             db1[h] = accumulate ? db1[h] + db1_value : db1_value;
@@ -386,6 +434,7 @@ extern "C" __global__ void backward_dU_db1(
 }
 
 // db1[h] = sum(n, dU[n,h])
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dU_db1_sum(
     const float* __restrict__ db1_partial,  // [chunks, h]
     float* __restrict__ db1,  // [h]
@@ -486,6 +535,7 @@ extern "C" __global__ void backward_dX(
 }
 
 // dX[n,i] = sum(h, W1[i,h]*dU[n,h]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dX_chunks(
     const float* __restrict__ dX_partial,  // [chunks, n, i]
     float* __restrict__ dX,  // [n, i]
@@ -577,6 +627,7 @@ extern "C" __global__ void backward_dW1(
 }
 
 // dW1[i,h] = sum(n, X[n,i]*dU[n,h]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dW1_chunks(
     const float* __restrict__ dW1_partial,  // [chunks, i, h]
     float* __restrict__ dW1,  // [i, h]
@@ -671,6 +722,7 @@ extern "C" __global__ void backward_dW2(
 
 // dW2_sum[h,o] = sum(n, U[n,h]*dY[n,o]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(U[n,h] + 0.044715*U[n,h]**3)))), from chunks of the sum
 // dW2[h,o] = 0.5*dW2_sum[h,o]
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dW2_chunks(
     const float* __restrict__ dW2_sum_partial,  // [chunks, h, o]
     float* __restrict__ dW2,  // [h, o]
@@ -703,22 +755,34 @@ extern "C" __global__ void backward_db2(
     int accumulate
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
-    const INDEX columns = size_o, o = (INDEX)blockIdx.x*32 + threadIdx.x;
+    // Threads (8, 32): 4 neighbouring columns a threadIdx.x, one row in 32 of the block's chunk a threadIdx.y.
+    const INDEX columns = size_o, first = (INDEX)blockIdx.x*32 + threadIdx.x*4;
     const INDEX rows = size_n, share = (rows + gridDim.y - 1)/gridDim.y;
     const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
-    float db2_value = 0;
-    if (o < columns) {
-        for (INDEX n = begin + threadIdx.y; n < end; n += 8) {
-            db2_value += dY[n*size_o + o];
+    float db2_part[4] = {};
+    if (first < columns) {
+        for (INDEX n = begin + threadIdx.y; n < end; n += 32) {
+            const auto dY_pack = load<4>(dY + n*size_o, first, columns);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX o = first + lane;
+                if (o < columns) {
+                    db2_part[lane] += dY_pack.lane[lane];
+                }
+            }
         }
     }
-    __shared__ float tile[1][8][33];
-    tile[0][threadIdx.y][threadIdx.x] = db2_value;
+    // 8 places more than threads, so that what a warp reads below lies in different banks.
+    __shared__ float tile[1][4][264];
+    const int thread = threadIdx.y*8 + threadIdx.x;
+#pragma unroll
+    for (int lane = 0; lane < 4; ++lane) tile[0][lane][thread] = db2_part[lane];
     __syncthreads();
-    if (threadIdx.y == 0 && o < columns) {
-        for (int line = 1; line < 8; ++line) {
-            db2_value += tile[0][line][threadIdx.x];
+    const INDEX o = (INDEX)blockIdx.x*32 + thread;
+    if (thread < 32 && o < columns) {
+        float db2_value = 0;
+        for (int line = 0; line < 32; ++line) {
+            db2_value += tile[0][thread%4][line*8 + thread/4];
         }
         if (chunks == 1) {
             db2[o] = accumulate ? db2[o] + db2_value : db2_value;
@@ -729,6 +793,7 @@ extern "C" __global__ void backward_db2(
 }
 
 // db2[o] = sum(n, dY[n,o])
+// Launched only where the sum was split.
 extern "C" __global__ void backward_db2_sum(
     const float* __restrict__ db2_partial,  // [chunks, o]
     float* __restrict__ db2,  // [o]

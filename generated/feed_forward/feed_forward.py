@@ -9,17 +9,21 @@
     db1 = dUᵀ 1
     dW2 = Gᵀ dY
     db2 = dYᵀ 1
+    where
+    dG[n,h] = sum(o, W2[h,o]*dY[n,o])
+    g[n,h] = tanh(sqrt(2)*(U[n,h] + 0.044715*U[n,h]**3)/sqrt(pi))
+    dU[n,h] = 0.5*dG[n,h]*(g[n,h] + U[n,h]*sqrt(2)*(1 - g[n,h]**2)*(0.134145*U[n,h]**2 + 1)/sqrt(pi) + 1)
 
 Saved for the backward: U.  Computed again: G.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dW1 over W1, dW2 over W2.
-A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 Made by `derive emit feed_forward -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("feed_forward.cu")
@@ -32,6 +36,9 @@ def load(cp=None):
     return Kernels(cp)
 
 
+SHORT = 1024  # a sum of fewer terms is never split
+
+
 def blocks(count, threads, most=65535):
     """How many blocks cover `count` elements; the kernels stride over what is left."""
     return min(-(-count // threads), most)
@@ -42,16 +49,24 @@ def column_chunks(rows):
     return max(1, min(-(-rows // 256), 1024))
 
 
+def tiles(batches, rows, columns, side=64):
+    """Blocks of `side` by `side` results each."""
+    return batches * -(-rows // side) * -(-columns // side)
+
+
 def product_chunks(batches, rows, columns, length):
-    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
-    tiles = batches * -(-rows // 64) * -(-columns // 64)
-    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+    """Chunks that a sum of `length` terms is split into where its tiles are too few for a GPU; 0: it is not."""
+    count = tiles(batches, rows, columns)
+    return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
 
 
 class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -83,20 +98,30 @@ class Kernels:
         _, size_o = self.check("W2", W2, "T", (size_h, None))
         self.check("b2", b2, "T", (size_o,))
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(1, size_n, size_h, size_i)*size_n*size_h, product_chunks(1, size_n, size_o, size_h)*size_n*size_o, size_h, size_h*size_o, size_i*size_h, size_n*size_h, size_n*size_i, size_n*size_o, size_o), ())
+            U_sum_chunks = product_chunks(1, size_n, size_h, size_i)
+            Y_sum_chunks = product_chunks(1, size_n, size_o, size_h)
+            count = max(U_sum_chunks*size_n*size_h, Y_sum_chunks*size_n*size_o, size_h, size_h*size_o,
+                        size_i*size_h, size_n*size_h, size_n*size_i, size_n*size_o, size_o)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_n, size_o), dtypes["T"])
             U = cp.empty((size_n, size_h), dtypes["compute"])
+
             G = cp.empty((size_n, size_h), dtypes["compute"])
-            U_sum_partial = cp.empty((product_chunks(1, size_n, size_h, size_i), size_n, size_h), dtypes["compute"])
-            Y_sum_partial = cp.empty((product_chunks(1, size_n, size_o, size_h), size_n, size_o), dtypes["compute"])
-            self.launch(module, "forward_U_G", (blocks(size_n, 64, 2**31)*blocks(size_h, 64, 2**31)*(1), max(product_chunks(1, size_n, size_h, size_i), 1), 1), (256, 1, 1),
-                        (X, W1, b1, U, G, U_sum_partial, index(size_n), index(size_h), index(size_i),))
-            self.launch(module, "forward_U_G_chunks", (blocks(size_n*size_h, 256)*min(product_chunks(1, size_n, size_h, size_i), 1), 1, 1), (256, 1, 1),
-                        (U_sum_partial, b1, U, G, index(size_n), index(size_h), index(product_chunks(1, size_n, size_h, size_i)),))
-            self.launch(module, "forward_Y", (blocks(size_n, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), max(product_chunks(1, size_n, size_o, size_h), 1), 1), (256, 1, 1),
-                        (W2, b2, G, Y, Y_sum_partial, index(size_n), index(size_h), index(size_o),))
-            self.launch(module, "forward_Y_chunks", (blocks(size_n*size_o, 256)*min(product_chunks(1, size_n, size_o, size_h), 1), 1, 1), (256, 1, 1),
-                        (Y_sum_partial, b2, Y, index(size_n), index(size_o), index(product_chunks(1, size_n, size_o, size_h)),))
+            U_sum_partial = cp.empty((U_sum_chunks, size_n, size_h), dtypes["compute"])
+            launch("forward_U_G", (tiles(1, size_n, size_h), max(U_sum_chunks, 1)), (256,),
+                   (X, W1, b1, U, G, U_sum_partial), (size_n, size_h, size_i))
+            if U_sum_chunks:  # the sum was split: add up its parts
+                launch("forward_U_G_chunks", (blocks(size_n*size_h, 256),), (256,),
+                       (U_sum_partial, b1, U, G), (size_n, size_h, U_sum_chunks))
+            del U_sum_partial
+
+            Y_sum_partial = cp.empty((Y_sum_chunks, size_n, size_o), dtypes["compute"])
+            launch("forward_Y", (tiles(1, size_n, size_o), max(Y_sum_chunks, 1)), (256,),
+                   (W2, b2, G, Y, Y_sum_partial), (size_n, size_h, size_o))
+            del G
+            if Y_sum_chunks:  # the sum was split: add up its parts
+                launch("forward_Y_chunks", (blocks(size_n*size_o, 256),), (256,), (Y_sum_partial, b2, Y),
+                       (size_n, size_o, Y_sum_chunks))
         return Y, U
 
     def feed_forward_backward(self, dY, X, W1, W2, U, *, out=None, accumulate=False, stream=None):
@@ -125,7 +150,15 @@ class Kernels:
         self.check("W2", W2, "T", (size_h, size_o))
         self.check("U", U, "compute", (size_n, size_h))
         with stream or nullcontext():
-            module, index = self.module(max(1, column_chunks(size_n)*size_h, column_chunks(size_n)*size_o, product_chunks(1, size_h, size_o, size_n)*size_h*size_o, product_chunks(1, size_i, size_h, size_n)*size_i*size_h, product_chunks(1, size_n, size_h, size_o)*size_n*size_h, product_chunks(1, size_n, size_i, size_h)*size_n*size_i, size_h, size_h*size_o, size_i*size_h, size_n*size_h, size_n*size_i, size_n*size_o, size_o), ())
+            dG_chunks = product_chunks(1, size_n, size_h, size_o)
+            db1_chunks = column_chunks(size_n)
+            dX_chunks = product_chunks(1, size_n, size_i, size_h)
+            dW1_chunks = product_chunks(1, size_i, size_h, size_n)
+            dW2_sum_chunks = product_chunks(1, size_h, size_o, size_n)
+            count = max(db1_chunks*size_h, db1_chunks*size_o, dW2_sum_chunks*size_h*size_o,
+                        dW1_chunks*size_i*size_h, dG_chunks*size_n*size_h, dX_chunks*size_n*size_i, size_h,
+                        size_h*size_o, size_i*size_h, size_n*size_h, size_n*size_i, size_n*size_o, size_o)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -141,38 +174,57 @@ class Kernels:
                 self.check("db1", db1, "T", (size_h,))
                 self.check("dW2", dW2, "T", (size_h, size_o))
                 self.check("db2", db2, "T", (size_o,))
+
             dG = cp.empty((size_n, size_h), dtypes["compute"])
+            dG_partial = cp.empty((dG_chunks, size_n, size_h), dtypes["compute"])
+            launch("backward_dG", (tiles(1, size_n, size_h), max(dG_chunks, 1)), (256,),
+                   (W2, dY, dG, dG_partial), (size_n, size_h, size_o))
+            if dG_chunks:  # the sum was split: add up its parts
+                launch("backward_dG_chunks", (blocks(size_n*size_h, 256),), (256,), (dG_partial, dG),
+                       (size_n, size_h, dG_chunks))
+            del dG_partial
+
             dU = cp.empty((size_n, size_h), dtypes["compute"])
-            dG_partial = cp.empty((product_chunks(1, size_n, size_h, size_o), size_n, size_h), dtypes["compute"])
-            db1_partial = cp.empty((column_chunks(size_n), size_h), dtypes["compute"])
-            dX_partial = cp.empty((product_chunks(1, size_n, size_i, size_h), size_n, size_i), dtypes["compute"])
-            dW1_partial = cp.empty((product_chunks(1, size_i, size_h, size_n), size_i, size_h), dtypes["compute"])
-            dW2_sum_partial = cp.empty((product_chunks(1, size_h, size_o, size_n), size_h, size_o), dtypes["compute"])
-            db2_partial = cp.empty((column_chunks(size_n), size_o), dtypes["compute"])
-            self.launch(module, "backward_dG", (blocks(size_n, 64, 2**31)*blocks(size_h, 64, 2**31)*(1), max(product_chunks(1, size_n, size_h, size_o), 1), 1), (256, 1, 1),
-                        (W2, dY, dG, dG_partial, index(size_n), index(size_h), index(size_o),))
-            self.launch(module, "backward_dG_chunks", (blocks(size_n*size_h, 256)*min(product_chunks(1, size_n, size_h, size_o), 1), 1, 1), (256, 1, 1),
-                        (dG_partial, dG, index(size_n), index(size_h), index(product_chunks(1, size_n, size_h, size_o)),))
-            self.launch(module, "backward_dU_db1", (blocks(size_h, 32, 2**31), column_chunks(size_n), 1), (32, 8, 1),
-                        (U, dG, db1, dU, db1_partial, index(size_n), index(size_h), index(column_chunks(size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_dU_db1_sum", (blocks(size_h, 32, 2**31)*(column_chunks(size_n) > 1), 1, 1), (32, 8, 1),
-                        (db1_partial, db1, index(size_h), index(column_chunks(size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_dX", (blocks(size_n, 64, 2**31)*blocks(size_i, 64, 2**31)*(1), max(product_chunks(1, size_n, size_i, size_h), 1), 1), (256, 1, 1),
-                        (W1, dU, dX, dX_partial, index(size_n), index(size_h), index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_dX_chunks", (blocks(size_n*size_i, 256)*min(product_chunks(1, size_n, size_i, size_h), 1), 1, 1), (256, 1, 1),
-                        (dX_partial, dX, index(size_n), index(size_i), index(product_chunks(1, size_n, size_i, size_h)), cp.int32(accumulate),))
-            self.launch(module, "backward_dW1", (blocks(size_i, 64, 2**31)*blocks(size_h, 64, 2**31)*(1), max(product_chunks(1, size_i, size_h, size_n), 1), 1), (256, 1, 1),
-                        (X, dU, dW1, dW1_partial, index(size_n), index(size_h), index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_dW1_chunks", (blocks(size_i*size_h, 256)*min(product_chunks(1, size_i, size_h, size_n), 1), 1, 1), (256, 1, 1),
-                        (dW1_partial, dW1, index(size_h), index(size_i), index(product_chunks(1, size_i, size_h, size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_dW2", (blocks(size_h, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), max(product_chunks(1, size_h, size_o, size_n), 1), 1), (256, 1, 1),
-                        (U, dY, dW2, dW2_sum_partial, index(size_n), index(size_h), index(size_o), cp.int32(accumulate),))
-            self.launch(module, "backward_dW2_chunks", (blocks(size_h*size_o, 256)*min(product_chunks(1, size_h, size_o, size_n), 1), 1, 1), (256, 1, 1),
-                        (dW2_sum_partial, dW2, index(size_h), index(size_o), index(product_chunks(1, size_h, size_o, size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_db2", (blocks(size_o, 32, 2**31), column_chunks(size_n), 1), (32, 8, 1),
-                        (dY, db2, db2_partial, index(size_n), index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_db2_sum", (blocks(size_o, 32, 2**31)*(column_chunks(size_n) > 1), 1, 1), (32, 8, 1),
-                        (db2_partial, db2, index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
+            db1_partial = cp.empty((db1_chunks, size_h), dtypes["compute"])
+            launch("backward_dU_db1", (blocks(size_h, 32, 2**31), db1_chunks), (8, 32),
+                   (U, dG, db1, dU, db1_partial), (size_n, size_h, db1_chunks), accumulate=accumulate)
+            del dG
+            if db1_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_dU_db1_sum", (blocks(size_h, 32, 2**31),), (32, 8), (db1_partial, db1),
+                       (size_h, db1_chunks), accumulate=accumulate)
+            del db1_partial
+
+            dX_partial = cp.empty((dX_chunks, size_n, size_i), dtypes["compute"])
+            launch("backward_dX", (tiles(1, size_n, size_i), max(dX_chunks, 1)), (256,),
+                   (W1, dU, dX, dX_partial), (size_n, size_h, size_i), accumulate=accumulate)
+            if dX_chunks:  # the sum was split: add up its parts
+                launch("backward_dX_chunks", (blocks(size_n*size_i, 256),), (256,), (dX_partial, dX),
+                       (size_n, size_i, dX_chunks), accumulate=accumulate)
+            del dX_partial
+
+            dW1_partial = cp.empty((dW1_chunks, size_i, size_h), dtypes["compute"])
+            launch("backward_dW1", (tiles(1, size_i, size_h), max(dW1_chunks, 1)), (256,),
+                   (X, dU, dW1, dW1_partial), (size_n, size_h, size_i), accumulate=accumulate)
+            del dU
+            if dW1_chunks:  # the sum was split: add up its parts
+                launch("backward_dW1_chunks", (blocks(size_i*size_h, 256),), (256,), (dW1_partial, dW1),
+                       (size_h, size_i, dW1_chunks), accumulate=accumulate)
+            del dW1_partial
+
+            dW2_sum_partial = cp.empty((dW2_sum_chunks, size_h, size_o), dtypes["compute"])
+            launch("backward_dW2", (tiles(1, size_h, size_o), max(dW2_sum_chunks, 1)), (256,),
+                   (U, dY, dW2, dW2_sum_partial), (size_n, size_h, size_o), accumulate=accumulate)
+            if dW2_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dW2_chunks", (blocks(size_h*size_o, 256),), (256,), (dW2_sum_partial, dW2),
+                       (size_h, size_o, dW2_sum_chunks), accumulate=accumulate)
+            del dW2_sum_partial
+
+            db2_partial = cp.empty((db1_chunks, size_o), dtypes["compute"])
+            launch("backward_db2", (blocks(size_o, 32, 2**31), db1_chunks), (8, 32), (dY, db2, db2_partial),
+                   (size_n, size_o, db1_chunks), accumulate=accumulate)
+            if db1_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_db2_sum", (blocks(size_o, 32, 2**31),), (32, 8), (db2_partial, db2),
+                       (size_o, db1_chunks), accumulate=accumulate)
         return dX, dW1, db1, dW2, db2
 
     def module(self, count, ids):
@@ -186,13 +238,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

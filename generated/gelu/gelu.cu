@@ -3,6 +3,8 @@
 //     Y[i,j] = 0.5*X[i,j]*(1 + erf(X[i,j]/sqrt(2)))
 //
 //     dX = 0.5 (dY ∘ (erf(0.5 g) + (g ∘ exp(−0.5 X²)) / √π + 1))
+//     where
+//     g[i,j] = X[i,j]*sqrt(2)
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
@@ -29,6 +31,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;

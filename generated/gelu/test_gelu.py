@@ -20,7 +20,7 @@ SCALE = 1e-4  # tolerance, relative to the largest entry
 def forward(X):
     """The formula in NumPy; the outputs in order."""
     erf = np.vectorize(math.erf, otypes=[float])
-    Y = 0.5*X*(erf(X/np.sqrt(2)) + 1)
+    Y = 0.5*X*(erf(X/2**0.5) + 1)
     return (Y,)
 
 

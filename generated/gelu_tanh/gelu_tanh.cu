@@ -3,6 +3,8 @@
 //     Y[i,j] = 0.5*X[i,j]*(1 + tanh(sqrt(2/pi)*(X[i,j] + 0.044715*X[i,j]**3)))
 //
 //     dX = 0.5 (dY ∘ (g + √2 (X ∘ (1 − g²) ∘ (0.134145 X² + 1)) / √π + 1))
+//     where
+//     g[i,j] = tanh(sqrt(2)*(X[i,j] + 0.044715*X[i,j]**3)/sqrt(pi))
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
@@ -29,6 +31,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;

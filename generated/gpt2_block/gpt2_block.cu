@@ -35,11 +35,30 @@
 //     dfcb = dFᵀ 1
 //     dfcprojw = dYᵀ G
 //     dfcprojb = dYᵀ 1
+//     where
+//     rstd[b,t] = rsqrt(eps + V1[b,t])
+//     xhat[b,t,c] = rstd[b,t]*(X[b,t,c] - M1[b,t])
+//     rstd1[b,t] = rsqrt(eps + V2[b,t])
+//     rhat[b,t,c] = rstd1[b,t]*(R[b,t,c] - M2[b,t])
+//     dG[b,t,f] = sum(c, dY[b,t,c]*fcprojw[c,f])
+//     g[b,t,f] = tanh(sqrt(2)*(F[b,t,f] + 0.044715*F[b,t,f]**3)/sqrt(pi))
+//     dF[b,t,f] = 0.5*dG[b,t,f]*(g[b,t,f] + F[b,t,f]*sqrt(2)*(1 - g[b,t,f]**2)*(0.134145*F[b,t,f]**2 + 1)/sqrt(pi) + 1)
+//     dN2[b,t,c] = sum(f, dF[b,t,f]*fcw[f,c])
+//     g2[b,t,c] = dN2[b,t,c]*ln2w[c]
+//     dR[b,t,c] = dY[b,t,c] + rstd1[b,t]*(g2[b,t,c] - mean(l, g2[b,t,l]) - rhat[b,t,c]*mean(l, g2[b,t,l]*rhat[b,t,l]))
+//     dO[b,h,t,d] = sum(c, attprojw[c,h,d]*dR[b,t,c])
+//     dP[b,h,t,s] = sum(d, U[b,h,s,d]*dO[b,h,t,d])
+//     dS_sum[b,h,t,s] = P[b,h,t,s]*(dP[b,h,t,s] - sum(d, O[b,h,t,d]*dO[b,h,t,d]))/sqrt(size(d))
+//     dU[b,h,t,d] = sum(s, P[b,h,s,t]*dO[b,h,s,d])
+//     dK[b,h,t,d] = sum(s, Q[b,h,s,d]*dS_sum[b,h,s,t])
+//     dQ[b,h,t,d] = sum(s, K[b,h,s,d]*dS_sum[b,h,t,s])
+//     dN1[b,t,c] = sum(h, d, dK[b,h,t,d]*wk[h,d,c]) + sum(h, d, dQ[b,h,t,d]*wq[h,d,c]) + sum(h, d, dU[b,h,t,d]*wv[h,d,c])
+//     g1[b,t,c] = dN1[b,t,c]*ln1w[c]
 //
 // Saved for the backward: M1, V1, Q, K, U, P_lse, O, R, M2, V2, F.  Computed again: rstd, xhat, N1, rstd1, rhat, N2, G, P, S, S_sum, dS_sum.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dX over dY, dln1w over ln2w, dln1w over ln2b, dln1b over ln2w, dln1b over ln2b, dwq over wq, dwq over wk, dwq over wv, dattprojw over attprojw, dattprojb over ln2w, dattprojb over ln2b, dln2w over ln2w, dln2w over ln2b, dln2b over ln2w, dln2b over ln2b, dfcw over fcw, dfcprojw over fcprojw, dfcprojb over ln2w, dfcprojb over ln2b.
-// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+// A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -68,6 +87,32 @@ struct Sum {
 
 // Neighbours of an array, moved 16 bytes at once.
 template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
 
 __device__ inline float square(float x) { return x*x; }
 
@@ -143,29 +188,56 @@ extern "C" __global__ void forward_M1_V1_N1(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float m1_sum = 0;
-    for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-        const float x = X[row*size_c + c];
-        if (held) x_row[at] = x;
-        m1_sum += x;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto X_pack = load<4>(X + row*size_c, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = own + lane*threads;
+            if (c < count) {
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                m1_sum += x;
+            }
+        }
     }
     m1_sum = row_sum(m1_sum, part[0]);
     const float m1 = m1_sum / (float)size_c;
     if (writer) M1[row] = m1;
 
     float v1_sum = 0;
-    for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[row*size_c + c];
-        v1_sum += square(x - m1);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + row*size_c, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = own + lane*threads;
+            if (c < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                v1_sum += square(x - m1);
+            }
+        }
     }
     v1_sum = row_sum(v1_sum, part[1]);
     const float v1 = v1_sum / (float)size_c;
     const float rstd = rsqrtf(1e-5f + v1);
     if (writer) V1[row] = v1;
 
-    for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[row*size_c + c];
-        const float xhat = rstd*(x - m1);
-        N1[row*size_c + c] = ln1b[c] + ln1w[c]*xhat;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> N1_pack;
+        const auto ln1b_pack = load<4>(ln1b, first, count);
+        const auto ln1w_pack = load<4>(ln1w, first, count);
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + row*size_c, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = own + lane*threads;
+            if (c < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                const float xhat = rstd*(x - m1);
+                N1_pack.lane[lane] = ln1b_pack.lane[lane] + ln1w_pack.lane[lane]*xhat;
+            }
+        }
+        store(N1 + row*size_c, first, count, N1_pack);
     }
 }
 
@@ -248,6 +320,7 @@ extern "C" __global__ void forward_Q(
 
 // Q_sum[b,h,t,d] = sum(c, N1[b,t,c]*wq[h,d,c]), from chunks of the sum
 // Q[b,h,t,d] = Q_sum[b,h,t,d] + bq[h,d]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Q_chunks(
     const float* __restrict__ Q_sum_partial,  // [chunks, b*t, h*d]
     const float* __restrict__ bq,  // [h, d]
@@ -353,6 +426,7 @@ extern "C" __global__ void forward_K(
 
 // K_sum[b,h,t,d] = sum(c, N1[b,t,c]*wk[h,d,c]), from chunks of the sum
 // K[b,h,t,d] = K_sum[b,h,t,d] + bk[h,d]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_K_chunks(
     const float* __restrict__ K_sum_partial,  // [chunks, b*t, h*d]
     const float* __restrict__ bk,  // [h, d]
@@ -458,6 +532,7 @@ extern "C" __global__ void forward_U(
 
 // U_sum[b,h,t,d] = sum(c, N1[b,t,c]*wv[h,d,c]), from chunks of the sum
 // U[b,h,t,d] = U_sum[b,h,t,d] + bv[h,d]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_U_chunks(
     const float* __restrict__ U_sum_partial,  // [chunks, b*t, h*d]
     const float* __restrict__ bv,  // [h, d]
@@ -484,18 +559,16 @@ extern "C" __global__ void forward_U_chunks(
     }
 }
 
-// P[b,h,t,s] = softmax(t2, where(t2 <= t, rsqrt(size(d))*sum(d, K[b,h,t2,d]*Q[b,h,t,d]), -1e+30))
-// P_lse[b,h,t] = logsumexp(t2, where(t2 <= t, rsqrt(size(d))*sum(d, K[b,h,t2,d]*Q[b,h,t,d]), -1e+30))
-// O[b,h,t,d] = sum(t2, P[b,h,t,t2]*U[b,h,t2,d])
+// P[b,h,t,s] = softmax(s, where(s <= t, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30))
+// P_lse[b,h,t] = logsumexp(s, where(s <= t, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30))
+// O[b,h,t,d] = sum(s, P[b,h,t,s]*U[b,h,s,d])
 extern "C" __global__ void forward_P_lse_O(
     const float* __restrict__ Q,  // [b, h, t, d]
     const float* __restrict__ K,  // [b, h, t, d]
     const float* __restrict__ U,  // [b, h, t, d]
     float* __restrict__ P_lse,  // [b, h, t]
     float* __restrict__ O,  // [b, h, t, d]
-    INDEX size_b,
     INDEX size_t,
-    INDEX size_h,
     INDEX size_d,
     INDEX across
 )
@@ -510,10 +583,10 @@ extern "C" __global__ void forward_P_lse_O(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float o_tile[4][4] = {};  // [t, d_]
     float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
-    INDEX begin = 0, stop = length;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -557,7 +630,7 @@ extern "C" __global__ void forward_P_lse_O(
                 float value = -INFINITY;
                 if (t < rows && s < length) {
                     value = s <= t ? rsqrtf((float)size_d)*score_tile[over][along] : -1e30f;
-                    if (value <= -5e29f) value = -INFINITY;
+                    if (value <= -5e29f) value = -INFINITY;  // masked: in a formula, -1e30 stands for it
                 }
                 score_tile[over][along] = value;
                 peak[over] = fmaxf(peak[over], value);
@@ -581,18 +654,10 @@ extern "C" __global__ void forward_P_lse_O(
             }
         }
         __syncthreads();
-        float weight_tile[4][4];
-#pragma unroll
-        for (int over = 0; over < 4; ++over) {
-#pragma unroll
-            for (int along = 0; along < 4; ++along) {
-                weight_tile[over][along] = score_tile[over][along];
-            }
-        }
 #pragma unroll
         for (int along = 0; along < 4; ++along) {
 #pragma unroll
-            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = score_tile[over][along];
         }
         for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -726,6 +791,7 @@ extern "C" __global__ void forward_R(
 
 // R_sum[b,t,c] = sum(h, d, O[b,h,t,d]*attprojw[c,h,d]), from chunks of the sum
 // R[b,t,c] = R_sum[b,t,c] + X[b,t,c] + attprojb[c]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_R_chunks(
     const float* __restrict__ R_sum_partial,  // [chunks, b*t, c]
     const float* __restrict__ X,  // [b, t, c]
@@ -786,29 +852,56 @@ extern "C" __global__ void forward_M2_V2_N2(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float m2_sum = 0;
-    for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-        const float r = R[row*size_c + c];
-        if (held) r_row[at] = r;
-        m2_sum += r;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto R_pack = load<4>(R + row*size_c, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = own + lane*threads;
+            if (c < count) {
+                const float r = R_pack.lane[lane];
+                if (held) r_row[at] = r;
+                m2_sum += r;
+            }
+        }
     }
     m2_sum = row_sum(m2_sum, part[0]);
     const float m2 = m2_sum / (float)size_c;
     if (writer) M2[row] = m2;
 
     float v2_sum = 0;
-    for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-        const float r = held ? r_row[at] : R[row*size_c + c];
-        v2_sum += square(r - m2);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> R_pack;
+        if (!held) R_pack = load<4>(R + row*size_c, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = own + lane*threads;
+            if (c < count) {
+                const float r = held ? r_row[at] : R_pack.lane[lane];
+                v2_sum += square(r - m2);
+            }
+        }
     }
     v2_sum = row_sum(v2_sum, part[1]);
     const float v2 = v2_sum / (float)size_c;
     const float rstd1 = rsqrtf(1e-5f + v2);
     if (writer) V2[row] = v2;
 
-    for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-        const float r = held ? r_row[at] : R[row*size_c + c];
-        const float rhat = rstd1*(r - m2);
-        N2[row*size_c + c] = ln2b[c] + ln2w[c]*rhat;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> N2_pack;
+        const auto ln2b_pack = load<4>(ln2b, first, count);
+        const auto ln2w_pack = load<4>(ln2w, first, count);
+        Pack<float, 4> R_pack;
+        if (!held) R_pack = load<4>(R + row*size_c, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = own + lane*threads;
+            if (c < count) {
+                const float r = held ? r_row[at] : R_pack.lane[lane];
+                const float rhat = rstd1*(r - m2);
+                N2_pack.lane[lane] = ln2b_pack.lane[lane] + ln2w_pack.lane[lane]*rhat;
+            }
+        }
+        store(N2 + row*size_c, first, count, N2_pack);
     }
 }
 
@@ -891,6 +984,7 @@ extern "C" __global__ void forward_F_G(
 // F_sum[b,t,f] = sum(c, N2[b,t,c]*fcw[f,c]), from chunks of the sum
 // F[b,t,f] = F_sum[b,t,f] + fcb[f]
 // G[b,t,f] = 0.5*F[b,t,f]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(F[b,t,f] + 0.044715*F[b,t,f]**3)))
+// Launched only where the sum was split.
 extern "C" __global__ void forward_F_G_chunks(
     const float* __restrict__ F_sum_partial,  // [chunks, b*t, f]
     const float* __restrict__ fcb,  // [f]
@@ -991,6 +1085,7 @@ extern "C" __global__ void forward_Y(
 
 // Y_sum[b,t,c] = sum(f, G[b,t,f]*fcprojw[c,f]), from chunks of the sum
 // Y[b,t,c] = R[b,t,c] + Y_sum[b,t,c] + fcprojb[c]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Y_chunks(
     const float* __restrict__ Y_sum_partial,  // [chunks, b*t, c]
     const float* __restrict__ fcprojb,  // [c]
@@ -1085,6 +1180,7 @@ extern "C" __global__ void backward_dG(
 }
 
 // dG[b,t,f] = sum(c, dY[b,t,c]*fcprojw[c,f]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dG_chunks(
     const float* __restrict__ dG_partial,  // [chunks, b*t, f]
     float* __restrict__ dG,  // [b, t, f]
@@ -1120,27 +1216,42 @@ extern "C" __global__ void backward_dF_dfcb(
     int accumulate
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
-    const INDEX columns = size_f, f = (INDEX)blockIdx.x*32 + threadIdx.x;
+    // Threads (8, 32): 4 neighbouring columns a threadIdx.x, one row in 32 of the block's chunk a threadIdx.y.
+    const INDEX columns = size_f, first = (INDEX)blockIdx.x*32 + threadIdx.x*4;
     const INDEX rows = size_b*size_t, share = (rows + gridDim.y - 1)/gridDim.y;
     const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
-    float dfcb_value = 0;
-    if (f < columns) {
+    float dfcb_part[4] = {};
+    if (first < columns) {
         const float scale = sqrtf(2.0f)*rsqrtf(3.1415927f);
-        for (INDEX row = begin + threadIdx.y; row < end; row += 8) {
-            const float f_ = F[row*size_f + f];
-            const float g = tanhf(scale*(f_ + 0.044715f*cube(f_)));
-            const float df = 0.5f*dG[row*size_f + f]*(1.0f + g + scale*(f_*(1.0f - square(g))*(1.0f + 0.134145f*square(f_))));
-            dF[row*size_f + f] = df;
-            dfcb_value += df;
+        for (INDEX row = begin + threadIdx.y; row < end; row += 32) {
+            const auto F_pack = load<4>(F + row*size_f, first, columns);
+            const auto dG_pack = load<4>(dG + row*size_f, first, columns);
+            Pack<float, 4> dF_pack;
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX f = first + lane;
+                if (f < columns) {
+                    const float f_ = F_pack.lane[lane];
+                    const float g = tanhf(scale*(f_ + 0.044715f*cube(f_)));
+                    const float df = 0.5f*dG_pack.lane[lane]*(1.0f + g + scale*(f_*(1.0f - square(g))*(1.0f + 0.134145f*square(f_))));
+                    dF_pack.lane[lane] = df;
+                    dfcb_part[lane] += df;
+                }
+            }
+            store(dF + row*size_f, first, columns, dF_pack);
         }
     }
-    __shared__ float tile[1][8][33];
-    tile[0][threadIdx.y][threadIdx.x] = dfcb_value;
+    // 8 places more than threads, so that what a warp reads below lies in different banks.
+    __shared__ float tile[1][4][264];
+    const int thread = threadIdx.y*8 + threadIdx.x;
+#pragma unroll
+    for (int lane = 0; lane < 4; ++lane) tile[0][lane][thread] = dfcb_part[lane];
     __syncthreads();
-    if (threadIdx.y == 0 && f < columns) {
-        for (int line = 1; line < 8; ++line) {
-            dfcb_value += tile[0][line][threadIdx.x];
+    const INDEX f = (INDEX)blockIdx.x*32 + thread;
+    if (thread < 32 && f < columns) {
+        float dfcb_value = 0;
+        for (int line = 0; line < 32; ++line) {
+            dfcb_value += tile[0][thread%4][line*8 + thread/4];
         }
         if (chunks == 1) {
             dfcb[f] = accumulate ? dfcb[f] + dfcb_value : dfcb_value;
@@ -1151,6 +1262,7 @@ extern "C" __global__ void backward_dF_dfcb(
 }
 
 // dfcb[f] = sum(b, t, dF[b,t,f])
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dF_dfcb_sum(
     const float* __restrict__ dfcb_partial,  // [chunks, f]
     float* __restrict__ dfcb,  // [f]
@@ -1251,6 +1363,7 @@ extern "C" __global__ void backward_dN2(
 }
 
 // dN2[b,t,c] = sum(f, dF[b,t,f]*fcw[f,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dN2_chunks(
     const float* __restrict__ dN2_partial,  // [chunks, b*t, c]
     float* __restrict__ dN2,  // [b, t, c]
@@ -1345,6 +1458,7 @@ extern "C" __global__ void backward_dfcw(
 }
 
 // dfcw[f,c] = sum(b, t, dF[b,t,f]*(ln2b[c] + ln2w[c]*rsqrt(1e-05 + V2[b,t])*(R[b,t,c] - M2[b,t]))), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dfcw_chunks(
     const float* __restrict__ dfcw_partial,  // [chunks, f, c]
     float* __restrict__ dfcw,  // [f, c]
@@ -1440,6 +1554,7 @@ extern "C" __global__ void backward_dfcprojw(
 
 // dfcprojw_sum[c,f] = sum(b, t, F[b,t,f]*dY[b,t,c]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(F[b,t,f] + 0.044715*F[b,t,f]**3)))), from chunks of the sum
 // dfcprojw[c,f] = 0.5*dfcprojw_sum[c,f]
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dfcprojw_chunks(
     const float* __restrict__ dfcprojw_sum_partial,  // [chunks, c, f]
     float* __restrict__ dfcprojw,  // [c, f]
@@ -1500,20 +1615,26 @@ extern "C" __global__ void backward_dR_dattprojb_dln2w(
     DYN_SHARED(float, kept);
     const bool held = shared > 0;
     const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
-    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    const INDEX slots = (count + blockDim.x*4 - 1)/(blockDim.x*4)*4*threads;
     float* const r_row = kept + thread;  // R[b,t,c]
     float* const dn2_row = kept + slots + thread;  // dN2[b,t,c]
     float* const dy_row = kept + 2*slots + thread;  // dY[b,t,c]
     // This block's share of sums over all rows.
-    float* const dattprojb_part = held ? kept + 3*slots + thread : dattprojb_partial + blockIdx.x*count + thread;
-    float* const dln2w_part = held ? kept + 4*slots + thread : dln2w_partial + blockIdx.x*count + thread;
-    float* const dln2b_part = held ? kept + 5*slots + thread : dln2b_partial + blockIdx.x*count + thread;
-    float* const dfcprojb_part = held ? kept + 6*slots + thread : dfcprojb_partial + blockIdx.x*count + thread;
-    for (INDEX c = threadIdx.x, at = 0; c < count; c += blockDim.x, at += threads) {
-        dattprojb_part[at] = 0;
-        dln2w_part[at] = 0;
-        dln2b_part[at] = 0;
-        dfcprojb_part[at] = 0;
+    float* const dattprojb_part = held ? kept + 3*slots + thread : dattprojb_partial + blockIdx.x*count;
+    float* const dln2w_part = held ? kept + 4*slots + thread : dln2w_partial + blockIdx.x*count;
+    float* const dln2b_part = held ? kept + 5*slots + thread : dln2b_partial + blockIdx.x*count;
+    float* const dfcprojb_part = held ? kept + 6*slots + thread : dfcprojb_partial + blockIdx.x*count;
+    for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = held ? own + lane*threads : c;
+            if (c < count) {
+                dattprojb_part[at] = 0;
+                dln2w_part[at] = 0;
+                dln2b_part[at] = 0;
+                dfcprojb_part[at] = 0;
+            }
+        }
     }
 
     for (INDEX top = (INDEX)blockIdx.x*blockDim.y; top < rows; top += (INDEX)gridDim.x*blockDim.y) {
@@ -1525,56 +1646,87 @@ extern "C" __global__ void backward_dR_dattprojb_dln2w(
 
         float dr_sum = 0;
         float dr_sum2 = 0;
-        for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-            const float r = R[row*size_c + c];
-            if (held) r_row[at] = r;
-            const float dn2 = dN2[row*size_c + c];
-            if (held) dn2_row[at] = dn2;
-            const float dy = dY[row*size_c + c];
-            if (held) dy_row[at] = dy;
-            const float rhat = rstd1*(r - m2);
-            const float g2 = dn2*ln2w[c];
-            dr_sum += g2;
-            dr_sum2 += g2*rhat;
-            dln2w_part[at] += dn2*rhat;
-            dln2b_part[at] += dn2;
-            dfcprojb_part[at] += dy;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto R_pack = load<4>(R + row*size_c, first, count);
+            const auto dN2_pack = load<4>(dN2 + row*size_c, first, count);
+            const auto dY_pack = load<4>(dY + row*size_c, first, count);
+            const auto ln2w_pack = load<4>(ln2w, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    const float r = R_pack.lane[lane];
+                    if (held) r_row[at] = r;
+                    const float dn2 = dN2_pack.lane[lane];
+                    if (held) dn2_row[at] = dn2;
+                    const float dy = dY_pack.lane[lane];
+                    if (held) dy_row[at] = dy;
+                    const float rhat = rstd1*(r - m2);
+                    const float g2 = dn2*ln2w_pack.lane[lane];
+                    dr_sum += g2;
+                    dr_sum2 += g2*rhat;
+                    dln2w_part[at] += dn2*rhat;
+                    dln2b_part[at] += dn2;
+                    dfcprojb_part[at] += dy;
+                }
+            }
         }
         dr_sum = row_sum(dr_sum, part[0]);
         dr_sum2 = row_sum(dr_sum2, part[1]);
         const float dr_mean = dr_sum / (float)size_c;
         const float dr_mean2 = dr_sum2 / (float)size_c;
 
-        for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-            const float r = held ? r_row[at] : R[row*size_c + c];
-            const float dn2 = held ? dn2_row[at] : dN2[row*size_c + c];
-            const float dy = held ? dy_row[at] : dY[row*size_c + c];
-            const float rhat = rstd1*(r - m2);
-            const float g2 = dn2*ln2w[c];
-            const float dr = dy + rstd1*(g2 - dr_mean - dr_mean2*rhat);
-            dR[row*size_c + c] = dr;
-            dattprojb_part[at] += dr;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto ln2w_pack = load<4>(ln2w, first, count);
+            Pack<float, 4> dR_pack;
+            Pack<float, 4> R_pack;
+            if (!held) R_pack = load<4>(R + row*size_c, first, count);
+            Pack<float, 4> dN2_pack;
+            if (!held) dN2_pack = load<4>(dN2 + row*size_c, first, count);
+            Pack<float, 4> dY_pack;
+            if (!held) dY_pack = load<4>(dY + row*size_c, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    const float r = held ? r_row[at] : R_pack.lane[lane];
+                    const float dn2 = held ? dn2_row[at] : dN2_pack.lane[lane];
+                    const float dy = held ? dy_row[at] : dY_pack.lane[lane];
+                    const float rhat = rstd1*(r - m2);
+                    const float g2 = dn2*ln2w_pack.lane[lane];
+                    const float dr = dy + rstd1*(g2 - dr_mean - dr_mean2*rhat);
+                    dR_pack.lane[lane] = dr;
+                    dattprojb_part[at] += dr;
+                }
+            }
+            store(dR + row*size_c, first, count, dR_pack);
         }
     }
 
     // The block's rows together: one thread of each column adds up what those of other threadIdx.y have.
     __syncthreads();
     if (threadIdx.y == 0) {
-        for (INDEX c = threadIdx.x, at = 0; c < count; c += blockDim.x, at += threads) {
-            float dattprojb_part_sum = dattprojb_part[at];
-            float dln2w_part_sum = dln2w_part[at];
-            float dln2b_part_sum = dln2b_part[at];
-            float dfcprojb_part_sum = dfcprojb_part[at];
-            for (int other = 1; other < blockDim.y; ++other) {
-                dattprojb_part_sum += dattprojb_part[at + other*blockDim.x];
-                dln2w_part_sum += dln2w_part[at + other*blockDim.x];
-                dln2b_part_sum += dln2b_part[at + other*blockDim.x];
-                dfcprojb_part_sum += dfcprojb_part[at + other*blockDim.x];
+        for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    float dattprojb_part_sum = dattprojb_part[at];
+                    float dln2w_part_sum = dln2w_part[at];
+                    float dln2b_part_sum = dln2b_part[at];
+                    float dfcprojb_part_sum = dfcprojb_part[at];
+                    for (int other = 1; other < blockDim.y; ++other) {
+                        dattprojb_part_sum += dattprojb_part[at + other*blockDim.x];
+                        dln2w_part_sum += dln2w_part[at + other*blockDim.x];
+                        dln2b_part_sum += dln2b_part[at + other*blockDim.x];
+                        dfcprojb_part_sum += dfcprojb_part[at + other*blockDim.x];
+                    }
+                    dattprojb_partial[blockIdx.x*count + c] = dattprojb_part_sum;
+                    dln2w_partial[blockIdx.x*count + c] = dln2w_part_sum;
+                    dln2b_partial[blockIdx.x*count + c] = dln2b_part_sum;
+                    dfcprojb_partial[blockIdx.x*count + c] = dfcprojb_part_sum;
+                }
             }
-            dattprojb_partial[blockIdx.x*count + c] = dattprojb_part_sum;
-            dln2w_partial[blockIdx.x*count + c] = dln2w_part_sum;
-            dln2b_partial[blockIdx.x*count + c] = dln2b_part_sum;
-            dfcprojb_partial[blockIdx.x*count + c] = dfcprojb_part_sum;
         }
     }
 }
@@ -1709,6 +1861,7 @@ extern "C" __global__ void backward_dO(
 }
 
 // dO[b,h,t,d] = sum(c, attprojw[c,h,d]*dR[b,t,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dO_chunks(
     const float* __restrict__ dO_partial,  // [chunks, b*t, h*d]
     float* __restrict__ dO,  // [b, h, t, d]
@@ -1753,8 +1906,16 @@ extern "C" __global__ void backward_P_row(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        p_row += O[row*size_d + d]*dO[row*size_d + d];
+    for (INDEX first = threadIdx.x*4; first < stop; first += blockDim.x*4) {
+        const auto O_pack = load<4>(O + row*size_d, first, count);
+        const auto dO_pack = load<4>(dO + row*size_d, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane;
+            if (d < count) {
+                p_row += O_pack.lane[lane]*dO_pack.lane[lane];
+            }
+        }
     }
     p_row = row_sum(p_row, part[0]);
     if (writer) P_row[row] = p_row;
@@ -1836,6 +1997,7 @@ extern "C" __global__ void backward_dattprojw(
 }
 
 // dattprojw[c,h,d] = sum(b, t, O[b,h,t,d]*dR[b,t,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dattprojw_chunks(
     const float* __restrict__ dattprojw_partial,  // [chunks, c, h*d]
     float* __restrict__ dattprojw,  // [c, h, d]
@@ -1869,9 +2031,7 @@ extern "C" __global__ void backward_dU_dK(
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dU,  // [b, h, t, d]
     float* __restrict__ dK,  // [b, h, t, d]
-    INDEX size_b,
     INDEX size_t,
-    INDEX size_h,
     INDEX size_d,
     INDEX across
 )
@@ -1885,10 +2045,10 @@ extern "C" __global__ void backward_dU_dK(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float du_tile[4][4] = {};  // [s, d_2]
     float dk_tile[4][4] = {};  // [s, d_3]
-    INDEX begin = 0, stop = length;
+    INDEX begin = 0;
     const INDEX limit = top;
     if (begin < limit) begin = limit - limit%64;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = begin; first < length; first += 64) {
         float score_tile[4][4] = {};  // [s, t]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -2142,6 +2302,7 @@ extern "C" __global__ void backward_dwk(
 }
 
 // dwk[h,d,c] = sum(b, t, dK[b,h,t,d]*(ln1b[c] + ln1w[c]*rsqrt(1e-05 + V1[b,t])*(X[b,t,c] - M1[b,t]))), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwk_chunks(
     const float* __restrict__ dwk_partial,  // [chunks, h*d, c]
     float* __restrict__ dwk,  // [h, d, c]
@@ -2206,6 +2367,7 @@ extern "C" __global__ void backward_dbk(
 }
 
 // dbk[h,d] = sum(b, t, dK[b,h,t,d])
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dbk_sum(
     const float* __restrict__ dbk_partial,  // [chunks, h*d]
     float* __restrict__ dbk,  // [h, d]
@@ -2315,6 +2477,7 @@ extern "C" __global__ void backward_dwv(
 }
 
 // dwv[h,d,c] = sum(b, t, dU[b,h,t,d]*(ln1b[c] + ln1w[c]*rsqrt(1e-05 + V1[b,t])*(X[b,t,c] - M1[b,t]))), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwv_chunks(
     const float* __restrict__ dwv_partial,  // [chunks, h*d, c]
     float* __restrict__ dwv,  // [h, d, c]
@@ -2379,6 +2542,7 @@ extern "C" __global__ void backward_dbv(
 }
 
 // dbv[h,d] = sum(b, t, dU[b,h,t,d])
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dbv_sum(
     const float* __restrict__ dbv_partial,  // [chunks, h*d]
     float* __restrict__ dbv,  // [h, d]
@@ -2410,7 +2574,7 @@ extern "C" __global__ void backward_dbv_sum(
 }
 
 // P[b,h,t,s] = exp(where(s <= t, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
-// dQ[b,h,t,d] = rsqrt(size(d))*sum(t2, K[b,h,t2,d]*P[b,h,t,t2]*(sum(d2, U[b,h,t2,d2]*dO[b,h,t,d2]) - P_row[b,h,t]))
+// dQ[b,h,t,d] = rsqrt(size(d))*sum(s, K[b,h,s,d]*P[b,h,t,s]*(sum(d2, U[b,h,s,d2]*dO[b,h,t,d2]) - P_row[b,h,t]))
 extern "C" __global__ void backward_dQ(
     const float* __restrict__ Q,  // [b, h, t, d]
     const float* __restrict__ K,  // [b, h, t, d]
@@ -2419,9 +2583,7 @@ extern "C" __global__ void backward_dQ(
     const float* __restrict__ dO,  // [b, h, t, d]
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dQ,  // [b, h, t, d]
-    INDEX size_b,
     INDEX size_t,
-    INDEX size_h,
     INDEX size_d,
     INDEX across
 )
@@ -2435,10 +2597,10 @@ extern "C" __global__ void backward_dQ(
     const INDEX last = (top + 64 < rows ? top + 64 : rows) - 1;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dq_tile[4][4] = {};  // [t, d_2]
-    INDEX begin = 0, stop = length;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < size_d; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -2644,6 +2806,7 @@ extern "C" __global__ void backward_dN1_sum(
 }
 
 // dN1_sum[b,t,c] = sum(h, d, dK[b,h,t,d]*wk[h,d,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dN1_sum_chunks(
     const float* __restrict__ dN1_sum_partial,  // [chunks, b*t, c]
     float* __restrict__ dN1_sum,  // [b, t, c]
@@ -2738,6 +2901,7 @@ extern "C" __global__ void backward_dN1_sum2(
 }
 
 // dN1_sum2[b,t,c] = sum(h, d, dQ[b,h,t,d]*wq[h,d,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dN1_sum2_chunks(
     const float* __restrict__ dN1_sum2_partial,  // [chunks, b*t, c]
     float* __restrict__ dN1_sum2,  // [b, t, c]
@@ -2836,6 +3000,7 @@ extern "C" __global__ void backward_dN1(
 
 // dN1_sum3[b,t,c] = sum(h, d, dU[b,h,t,d]*wv[h,d,c]), from chunks of the sum
 // dN1[b,t,c] = dN1_sum[b,t,c] + dN1_sum2[b,t,c] + dN1_sum3[b,t,c]
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dN1_chunks(
     const float* __restrict__ dN1_sum3_partial,  // [chunks, b*t, c]
     const float* __restrict__ dN1_sum,  // [b, t, c]
@@ -2894,15 +3059,21 @@ extern "C" __global__ void backward_dX_dln1w_dln1b(
     DYN_SHARED(float, kept);
     const bool held = shared > 0;
     const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
-    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    const INDEX slots = (count + blockDim.x*4 - 1)/(blockDim.x*4)*4*threads;
     float* const x_row = kept + thread;  // X[b,t,c]
     float* const dn1_row = kept + slots + thread;  // dN1[b,t,c]
     // This block's share of sums over all rows.
-    float* const dln1w_part = held ? kept + 2*slots + thread : dln1w_partial + blockIdx.x*count + thread;
-    float* const dln1b_part = held ? kept + 3*slots + thread : dln1b_partial + blockIdx.x*count + thread;
-    for (INDEX c = threadIdx.x, at = 0; c < count; c += blockDim.x, at += threads) {
-        dln1w_part[at] = 0;
-        dln1b_part[at] = 0;
+    float* const dln1w_part = held ? kept + 2*slots + thread : dln1w_partial + blockIdx.x*count;
+    float* const dln1b_part = held ? kept + 3*slots + thread : dln1b_partial + blockIdx.x*count;
+    for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = held ? own + lane*threads : c;
+            if (c < count) {
+                dln1w_part[at] = 0;
+                dln1b_part[at] = 0;
+            }
+        }
     }
 
     for (INDEX top = (INDEX)blockIdx.x*blockDim.y; top < rows; top += (INDEX)gridDim.x*blockDim.y) {
@@ -2914,45 +3085,75 @@ extern "C" __global__ void backward_dX_dln1w_dln1b(
 
         float dx_sum = 0;
         float dx_sum2 = 0;
-        for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-            const float x = X[row*size_c + c];
-            if (held) x_row[at] = x;
-            const float dn1 = dN1[row*size_c + c];
-            if (held) dn1_row[at] = dn1;
-            const float xhat = rstd*(x - m1);
-            const float g1 = dn1*ln1w[c];
-            dx_sum += g1;
-            dx_sum2 += g1*xhat;
-            dln1w_part[at] += dn1*xhat;
-            dln1b_part[at] += dn1;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto X_pack = load<4>(X + row*size_c, first, count);
+            const auto dN1_pack = load<4>(dN1 + row*size_c, first, count);
+            const auto ln1w_pack = load<4>(ln1w, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    const float x = X_pack.lane[lane];
+                    if (held) x_row[at] = x;
+                    const float dn1 = dN1_pack.lane[lane];
+                    if (held) dn1_row[at] = dn1;
+                    const float xhat = rstd*(x - m1);
+                    const float g1 = dn1*ln1w_pack.lane[lane];
+                    dx_sum += g1;
+                    dx_sum2 += g1*xhat;
+                    dln1w_part[at] += dn1*xhat;
+                    dln1b_part[at] += dn1;
+                }
+            }
         }
         dx_sum = row_sum(dx_sum, part[0]);
         dx_sum2 = row_sum(dx_sum2, part[1]);
         const float dx_mean = dx_sum / (float)size_c;
         const float dx_mean2 = dx_sum2 / (float)size_c;
 
-        for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-            const float x = held ? x_row[at] : X[row*size_c + c];
-            const float dn1 = held ? dn1_row[at] : dN1[row*size_c + c];
-            const float xhat = rstd*(x - m1);
-            const float g1 = dn1*ln1w[c];
-            const float dx = dR[row*size_c + c] + rstd*(g1 - dx_mean - dx_mean2*xhat);
-            dX[row*size_c + c] = accumulate ? dX[row*size_c + c] + dx : dx;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto ln1w_pack = load<4>(ln1w, first, count);
+            const auto dR_pack = load<4>(dR + row*size_c, first, count);
+            Pack<float, 4> dX_pack;
+            if (accumulate) dX_pack = load<4>(dX + row*size_c, first, count);
+            Pack<float, 4> X_pack;
+            if (!held) X_pack = load<4>(X + row*size_c, first, count);
+            Pack<float, 4> dN1_pack;
+            if (!held) dN1_pack = load<4>(dN1 + row*size_c, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    const float x = held ? x_row[at] : X_pack.lane[lane];
+                    const float dn1 = held ? dn1_row[at] : dN1_pack.lane[lane];
+                    const float xhat = rstd*(x - m1);
+                    const float g1 = dn1*ln1w_pack.lane[lane];
+                    const float dx = dR_pack.lane[lane] + rstd*(g1 - dx_mean - dx_mean2*xhat);
+                    dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+                }
+            }
+            store(dX + row*size_c, first, count, dX_pack);
         }
     }
 
     // The block's rows together: one thread of each column adds up what those of other threadIdx.y have.
     __syncthreads();
     if (threadIdx.y == 0) {
-        for (INDEX c = threadIdx.x, at = 0; c < count; c += blockDim.x, at += threads) {
-            float dln1w_part_sum = dln1w_part[at];
-            float dln1b_part_sum = dln1b_part[at];
-            for (int other = 1; other < blockDim.y; ++other) {
-                dln1w_part_sum += dln1w_part[at + other*blockDim.x];
-                dln1b_part_sum += dln1b_part[at + other*blockDim.x];
+        for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    float dln1w_part_sum = dln1w_part[at];
+                    float dln1b_part_sum = dln1b_part[at];
+                    for (int other = 1; other < blockDim.y; ++other) {
+                        dln1w_part_sum += dln1w_part[at + other*blockDim.x];
+                        dln1b_part_sum += dln1b_part[at + other*blockDim.x];
+                    }
+                    dln1w_partial[blockIdx.x*count + c] = dln1w_part_sum;
+                    dln1b_partial[blockIdx.x*count + c] = dln1b_part_sum;
+                }
             }
-            dln1w_partial[blockIdx.x*count + c] = dln1w_part_sum;
-            dln1b_partial[blockIdx.x*count + c] = dln1b_part_sum;
         }
     }
 }
@@ -3074,6 +3275,7 @@ extern "C" __global__ void backward_dwq(
 }
 
 // dwq[h,d,c] = sum(b, t, dQ[b,h,t,d]*(ln1b[c] + ln1w[c]*rsqrt(1e-05 + V1[b,t])*(X[b,t,c] - M1[b,t]))), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwq_chunks(
     const float* __restrict__ dwq_partial,  // [chunks, h*d, c]
     float* __restrict__ dwq,  // [h, d, c]
@@ -3138,6 +3340,7 @@ extern "C" __global__ void backward_dbq(
 }
 
 // dbq[h,d] = sum(b, t, dQ[b,h,t,d])
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dbq_sum(
     const float* __restrict__ dbq_partial,  // [chunks, h*d]
     float* __restrict__ dbq,  // [h, d]

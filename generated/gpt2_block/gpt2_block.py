@@ -35,17 +35,36 @@
     dfcb = dFᵀ 1
     dfcprojw = dYᵀ G
     dfcprojb = dYᵀ 1
+    where
+    rstd[b,t] = rsqrt(eps + V1[b,t])
+    xhat[b,t,c] = rstd[b,t]*(X[b,t,c] - M1[b,t])
+    rstd1[b,t] = rsqrt(eps + V2[b,t])
+    rhat[b,t,c] = rstd1[b,t]*(R[b,t,c] - M2[b,t])
+    dG[b,t,f] = sum(c, dY[b,t,c]*fcprojw[c,f])
+    g[b,t,f] = tanh(sqrt(2)*(F[b,t,f] + 0.044715*F[b,t,f]**3)/sqrt(pi))
+    dF[b,t,f] = 0.5*dG[b,t,f]*(g[b,t,f] + F[b,t,f]*sqrt(2)*(1 - g[b,t,f]**2)*(0.134145*F[b,t,f]**2 + 1)/sqrt(pi) + 1)
+    dN2[b,t,c] = sum(f, dF[b,t,f]*fcw[f,c])
+    g2[b,t,c] = dN2[b,t,c]*ln2w[c]
+    dR[b,t,c] = dY[b,t,c] + rstd1[b,t]*(g2[b,t,c] - mean(l, g2[b,t,l]) - rhat[b,t,c]*mean(l, g2[b,t,l]*rhat[b,t,l]))
+    dO[b,h,t,d] = sum(c, attprojw[c,h,d]*dR[b,t,c])
+    dP[b,h,t,s] = sum(d, U[b,h,s,d]*dO[b,h,t,d])
+    dS_sum[b,h,t,s] = P[b,h,t,s]*(dP[b,h,t,s] - sum(d, O[b,h,t,d]*dO[b,h,t,d]))/sqrt(size(d))
+    dU[b,h,t,d] = sum(s, P[b,h,s,t]*dO[b,h,s,d])
+    dK[b,h,t,d] = sum(s, Q[b,h,s,d]*dS_sum[b,h,s,t])
+    dQ[b,h,t,d] = sum(s, K[b,h,s,d]*dS_sum[b,h,t,s])
+    dN1[b,t,c] = sum(h, d, dK[b,h,t,d]*wk[h,d,c]) + sum(h, d, dQ[b,h,t,d]*wq[h,d,c]) + sum(h, d, dU[b,h,t,d]*wv[h,d,c])
+    g1[b,t,c] = dN1[b,t,c]*ln1w[c]
 
 Saved for the backward: M1, V1, Q, K, U, P_lse, O, R, M2, V2, F.  Computed again: rstd, xhat, N1, rstd1, rhat, N2, G, P, S, S_sum, dS_sum.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dX over dY, dln1w over ln2w, dln1w over ln2b, dln1b over ln2w, dln1b over ln2b, dwq over wq, dwq over wk, dwq over wv, dattprojw over attprojw, dattprojb over ln2w, dattprojb over ln2b, dln2w over ln2w, dln2w over ln2b, dln2b over ln2w, dln2b over ln2b, dfcw over fcw, dfcprojw over fcprojw, dfcprojb over ln2w, dfcprojb over ln2b.
-A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 Made by `derive emit gpt2_block -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("gpt2_block.cu")
@@ -58,6 +77,9 @@ def load(cp=None):
     return Kernels(cp)
 
 
+SHORT = 1024  # a sum of fewer terms is never split
+
+
 def blocks(count, threads, most=65535):
     """How many blocks cover `count` elements; the kernels stride over what is left."""
     return min(-(-count // threads), most)
@@ -68,39 +90,45 @@ def column_chunks(rows):
     return max(1, min(-(-rows // 256), 1024))
 
 
+def tiles(batches, rows, columns, side=64):
+    """Blocks of `side` by `side` results each."""
+    return batches * -(-rows // side) * -(-columns // side)
+
+
 def product_chunks(batches, rows, columns, length):
-    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
-    tiles = batches * -(-rows // 64) * -(-columns // 64)
-    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+    """Chunks that a sum of `length` terms is split into where its tiles are too few for a GPU; 0: it is not."""
+    count = tiles(batches, rows, columns)
+    return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
 def row_chunks(rows, count, share):
-    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial results
-    of every block pass through memory too; fewer would leave parts of a large GPU idle."""
+    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial
+    results of every block pass through memory too; fewer would leave parts of a large GPU idle."""
     return max(1, min(-(-rows // share), row_blocks(rows, count), 1024))
 
 
-def row_shared(count, kept):
+def row_shared(count, kept, lanes=1):
     """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
-    along, rows = row_threads(count, kept)
-    size = -(-count // along) * along * rows * kept
+    along, rows = row_threads(count, kept, lanes)
+    size = -(-count // (along * lanes)) * along * lanes * rows * kept
     return size if size <= 96 * 1024 else 0
 
 
@@ -108,6 +136,9 @@ class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -118,7 +149,8 @@ class Kernels:
             "compute": cp.dtype(cp.float32),
         }
 
-    def gpt2_block_forward(self, X, ln1w, ln1b, wq, bq, wk, bk, wv, bv, attprojw, attprojb, ln2w, ln2b, fcw, fcb, fcprojw, fcprojb, *, stream=None):
+    def gpt2_block_forward(self, X, ln1w, ln1b, wq, bq, wk, bk, wv, bv, attprojw, attprojb, ln2w, ln2b, fcw,
+                           fcb, fcprojw, fcprojb, *, stream=None):
         """The outputs of gpt2_block.
 
         Args:
@@ -173,7 +205,16 @@ class Kernels:
         self.check("fcprojw", fcprojw, "T", (size_c, size_f))
         self.check("fcprojb", fcprojb, "T", (size_c,))
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(1, size_b*size_t, size_c, size_f)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_c, size_h*size_d)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_f, size_c)*size_b*size_t*size_f, product_chunks(1, size_b*size_t, size_h*size_d, size_c)*size_b*size_t*size_h*size_d, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_t, size_b*size_t*size_c, size_b*size_t*size_f, size_b*size_t*size_h*size_d, size_c, size_c*size_f, size_c*size_h*size_d, size_f, size_f*size_c, size_h*size_d, size_h*size_d*size_c), ())
+            Q_sum_chunks = product_chunks(1, size_b*size_t, size_h*size_d, size_c)
+            R_sum_chunks = product_chunks(1, size_b*size_t, size_c, size_h*size_d)
+            F_sum_chunks = product_chunks(1, size_b*size_t, size_f, size_c)
+            Y_sum_chunks = product_chunks(1, size_b*size_t, size_c, size_f)
+            count = max(Y_sum_chunks*size_b*size_t*size_c, R_sum_chunks*size_b*size_t*size_c,
+                        F_sum_chunks*size_b*size_t*size_f, Q_sum_chunks*size_b*size_t*size_h*size_d,
+                        size_b*size_h*size_t, size_b*size_t*size_h*size_d, size_b*size_t,
+                        size_b*size_t*size_c, size_b*size_t*size_f, size_c, size_f*size_c,
+                        size_h*size_d*size_c, size_f, size_h*size_d)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_t, size_c), dtypes["T"])
             M1 = cp.empty((size_b, size_t), dtypes["compute"])
             V1 = cp.empty((size_b, size_t), dtypes["compute"])
@@ -186,48 +227,73 @@ class Kernels:
             M2 = cp.empty((size_b, size_t), dtypes["compute"])
             V2 = cp.empty((size_b, size_t), dtypes["compute"])
             F = cp.empty((size_b, size_t, size_f), dtypes["compute"])
+
             N1 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            shared = row_shared(size_c, 4, 4)
+            launch("forward_M1_V1_N1", (row_blocks(size_b*size_t, size_c, 4, 4),), row_threads(size_c, 4, 4),
+                   (X, ln1w, ln1b, M1, V1, N1), (size_b, size_t, size_c, shared), shared)
+
+            Q_sum_partial = cp.empty((Q_sum_chunks, size_b*size_t, size_h*size_d), dtypes["compute"])
+            launch("forward_Q", (tiles(1, size_b*size_t, size_h*size_d), max(Q_sum_chunks, 1)), (256,),
+                   (wq, bq, N1, Q, Q_sum_partial), (size_b, size_t, size_c, size_h, size_d))
+            if Q_sum_chunks:  # the sum was split: add up its parts
+                launch("forward_Q_chunks", (blocks(size_b*size_t*size_h*size_d, 256),), (256,),
+                       (Q_sum_partial, bq, Q), (size_b, size_t, size_h, size_d, Q_sum_chunks))
+            del Q_sum_partial
+
+            K_sum_partial = cp.empty((Q_sum_chunks, size_b*size_t, size_h*size_d), dtypes["compute"])
+            launch("forward_K", (tiles(1, size_b*size_t, size_h*size_d), max(Q_sum_chunks, 1)), (256,),
+                   (wk, bk, N1, K, K_sum_partial), (size_b, size_t, size_c, size_h, size_d))
+            if Q_sum_chunks:  # the sum was split: add up its parts
+                launch("forward_K_chunks", (blocks(size_b*size_t*size_h*size_d, 256),), (256,),
+                       (K_sum_partial, bk, K), (size_b, size_t, size_h, size_d, Q_sum_chunks))
+            del K_sum_partial
+
+            U_sum_partial = cp.empty((Q_sum_chunks, size_b*size_t, size_h*size_d), dtypes["compute"])
+            launch("forward_U", (tiles(1, size_b*size_t, size_h*size_d), max(Q_sum_chunks, 1)), (256,),
+                   (wv, bv, N1, U, U_sum_partial), (size_b, size_t, size_c, size_h, size_d))
+            del N1
+            if Q_sum_chunks:  # the sum was split: add up its parts
+                launch("forward_U_chunks", (blocks(size_b*size_t*size_h*size_d, 256),), (256,),
+                       (U_sum_partial, bv, U), (size_b, size_t, size_h, size_d, Q_sum_chunks))
+            del U_sum_partial
+
+            launch("forward_P_lse_O", (tiles(size_b*size_h, size_t, max(size_d, 1)),), (256,),
+                   (Q, K, U, P_lse, O), (size_t, size_d, blocks(max(size_d, 1), 64, 2**31)))
+
+            R_sum_partial = cp.empty((R_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("forward_R", (tiles(1, size_b*size_t, size_c), max(R_sum_chunks, 1)), (256,),
+                   (X, attprojw, attprojb, O, R, R_sum_partial), (size_b, size_t, size_c, size_h, size_d))
+            if R_sum_chunks:  # the sum was split: add up its parts
+                launch("forward_R_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (R_sum_partial, X, attprojb, R), (size_b, size_t, size_c, R_sum_chunks))
+            del R_sum_partial
+
             N2 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            shared = row_shared(size_c, 4, 4)
+            launch("forward_M2_V2_N2", (row_blocks(size_b*size_t, size_c, 4, 4),), row_threads(size_c, 4, 4),
+                   (ln2w, ln2b, R, M2, V2, N2), (size_b, size_t, size_c, shared), shared)
             G = cp.empty((size_b, size_t, size_f), dtypes["compute"])
-            Q_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
-            K_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
-            U_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
-            R_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
-            F_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_f, size_c), size_b*size_t, size_f), dtypes["compute"])
-            Y_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_f), size_b*size_t, size_c), dtypes["compute"])
-            self.launch(module, "forward_M1_V1_N1", (row_blocks(size_b*size_t, size_c, 4), 1, 1), (*row_threads(size_c, 4), 1),
-                        (X, ln1w, ln1b, M1, V1, N1, index(size_b), index(size_t), index(size_c), index(row_shared(size_c, 4)),), row_shared(size_c, 4))
-            self.launch(module, "forward_Q", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
-                        (wq, bq, N1, Q, Q_sum_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d),))
-            self.launch(module, "forward_Q_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
-                        (Q_sum_partial, bq, Q, index(size_b), index(size_t), index(size_h), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
-            self.launch(module, "forward_K", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
-                        (wk, bk, N1, K, K_sum_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d),))
-            self.launch(module, "forward_K_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
-                        (K_sum_partial, bk, K, index(size_b), index(size_t), index(size_h), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
-            self.launch(module, "forward_U", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
-                        (wv, bv, N1, U, U_sum_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d),))
-            self.launch(module, "forward_U_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
-                        (U_sum_partial, bv, U, index(size_b), index(size_t), index(size_h), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
-            self.launch(module, "forward_P_lse_O", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, U, P_lse, O, index(size_b), index(size_t), index(size_h), index(size_d), index(blocks(max(size_d, 1), 64, 2**31)),))
-            self.launch(module, "forward_R", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
-                        (X, attprojw, attprojb, O, R, R_sum_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d),))
-            self.launch(module, "forward_R_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
-                        (R_sum_partial, X, attprojb, R, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
-            self.launch(module, "forward_M2_V2_N2", (row_blocks(size_b*size_t, size_c, 4), 1, 1), (*row_threads(size_c, 4), 1),
-                        (ln2w, ln2b, R, M2, V2, N2, index(size_b), index(size_t), index(size_c), index(row_shared(size_c, 4)),), row_shared(size_c, 4))
-            self.launch(module, "forward_F_G", (blocks(size_b*size_t, 64, 2**31)*blocks(size_f, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_f, size_c), 1), 1), (256, 1, 1),
-                        (fcw, fcb, N2, F, G, F_sum_partial, index(size_b), index(size_t), index(size_c), index(size_f),))
-            self.launch(module, "forward_F_G_chunks", (blocks(size_b*size_t*size_f, 256)*min(product_chunks(1, size_b*size_t, size_f, size_c), 1), 1, 1), (256, 1, 1),
-                        (F_sum_partial, fcb, F, G, index(size_b), index(size_t), index(size_f), index(product_chunks(1, size_b*size_t, size_f, size_c)),))
-            self.launch(module, "forward_Y", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_f), 1), 1), (256, 1, 1),
-                        (fcprojw, fcprojb, R, G, Y, Y_sum_partial, index(size_b), index(size_t), index(size_c), index(size_f),))
-            self.launch(module, "forward_Y_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_f), 1), 1, 1), (256, 1, 1),
-                        (Y_sum_partial, fcprojb, R, Y, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_f)),))
+            F_sum_partial = cp.empty((F_sum_chunks, size_b*size_t, size_f), dtypes["compute"])
+            launch("forward_F_G", (tiles(1, size_b*size_t, size_f), max(F_sum_chunks, 1)), (256,),
+                   (fcw, fcb, N2, F, G, F_sum_partial), (size_b, size_t, size_c, size_f))
+            del N2
+            if F_sum_chunks:  # the sum was split: add up its parts
+                launch("forward_F_G_chunks", (blocks(size_b*size_t*size_f, 256),), (256,),
+                       (F_sum_partial, fcb, F, G), (size_b, size_t, size_f, F_sum_chunks))
+            del F_sum_partial
+
+            Y_sum_partial = cp.empty((Y_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("forward_Y", (tiles(1, size_b*size_t, size_c), max(Y_sum_chunks, 1)), (256,),
+                   (fcprojw, fcprojb, R, G, Y, Y_sum_partial), (size_b, size_t, size_c, size_f))
+            del G
+            if Y_sum_chunks:  # the sum was split: add up its parts
+                launch("forward_Y_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (Y_sum_partial, fcprojb, R, Y), (size_b, size_t, size_c, Y_sum_chunks))
         return Y, M1, V1, Q, K, U, P_lse, O, R, M2, V2, F
 
-    def gpt2_block_backward(self, dY, X, ln1w, ln1b, wq, wk, wv, attprojw, ln2w, ln2b, fcw, fcprojw, M1, V1, Q, K, U, P_lse, O, R, M2, V2, F, *, out=None, accumulate=False, stream=None):
+    def gpt2_block_backward(self, dY, X, ln1w, ln1b, wq, wk, wv, attprojw, ln2w, ln2b, fcw, fcprojw, M1, V1,
+                            Q, K, U, P_lse, O, R, M2, V2, F, *, out=None, accumulate=False, stream=None):
         """The gradients of gpt2_block.
 
         Args:
@@ -301,7 +367,26 @@ class Kernels:
         self.check("V2", V2, "compute", (size_b, size_t))
         self.check("F", F, "compute", (size_b, size_t, size_f))
         with stream or nullcontext():
-            module, index = self.module(max(1, column_chunks(size_b*size_t)*size_f, column_chunks(size_b*size_t)*size_h*size_d, product_chunks(1, size_b*size_t, size_c, size_f)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_c, size_h*size_d)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_f, size_c)*size_b*size_t*size_f, product_chunks(1, size_b*size_t, size_h*size_d, size_c)*size_b*size_t*size_h*size_d, product_chunks(1, size_c, size_f, size_b*size_t)*size_c*size_f, product_chunks(1, size_c, size_h*size_d, size_b*size_t)*size_c*size_h*size_d, product_chunks(1, size_f, size_c, size_b*size_t)*size_f*size_c, product_chunks(1, size_h*size_d, size_c, size_b*size_t)*size_h*size_d*size_c, row_chunks(size_b*size_t, size_c, 25)*size_c, row_chunks(size_b*size_t, size_c, 50)*size_c, size_b*size_h*size_t, size_b*size_h*size_t*size_d, size_b*size_t, size_b*size_t*size_c, size_b*size_t*size_f, size_b*size_t*size_h*size_d, size_c, size_c*size_f, size_c*size_h*size_d, size_d, size_f, size_f*size_c, size_h*size_d, size_h*size_d*size_c), ())
+            dG_chunks = product_chunks(1, size_b*size_t, size_f, size_c)
+            dfcb_chunks = column_chunks(size_b*size_t)
+            dN2_chunks = product_chunks(1, size_b*size_t, size_c, size_f)
+            dfcw_chunks = product_chunks(1, size_f, size_c, size_b*size_t)
+            dfcprojw_sum_chunks = product_chunks(1, size_c, size_f, size_b*size_t)
+            dattprojb_chunks = row_chunks(size_b*size_t, size_c, 50)
+            dO_chunks = product_chunks(1, size_b*size_t, size_h*size_d, size_c)
+            dattprojw_chunks = product_chunks(1, size_c, size_h*size_d, size_b*size_t)
+            dwk_chunks = product_chunks(1, size_h*size_d, size_c, size_b*size_t)
+            dN1_sum_chunks = product_chunks(1, size_b*size_t, size_c, size_h*size_d)
+            dln1w_chunks = row_chunks(size_b*size_t, size_c, 25)
+            count = max(dfcb_chunks*size_f, dfcb_chunks*size_h*size_d, dN2_chunks*size_b*size_t*size_c,
+                        dN1_sum_chunks*size_b*size_t*size_c, dG_chunks*size_b*size_t*size_f,
+                        dO_chunks*size_b*size_t*size_h*size_d, dfcprojw_sum_chunks*size_c*size_f,
+                        dattprojw_chunks*size_c*size_h*size_d, dfcw_chunks*size_f*size_c,
+                        dwk_chunks*size_h*size_d*size_c, dln1w_chunks*size_c, dattprojb_chunks*size_c,
+                        size_b*size_h*size_t, size_b*size_t*size_h*size_d, size_b*size_t,
+                        size_b*size_t*size_c, size_b*size_t*size_f, size_c, size_f*size_c,
+                        size_h*size_d*size_c, size_d, size_f, size_h*size_d)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -323,7 +408,8 @@ class Kernels:
                 dfcprojw = cp.empty((size_c, size_f), dtypes["T"])
                 dfcprojb = cp.empty((size_c,), dtypes["T"])
             else:
-                dX, dln1w, dln1b, dwq, dbq, dwk, dbk, dwv, dbv, dattprojw, dattprojb, dln2w, dln2b, dfcw, dfcb, dfcprojw, dfcprojb = out
+                (dX, dln1w, dln1b, dwq, dbq, dwk, dbk, dwv, dbv, dattprojw, dattprojb, dln2w, dln2b, dfcw, dfcb,
+                 dfcprojw, dfcprojb) = out
                 self.check("dX", dX, "T", (size_b, size_t, size_c))
                 self.check("dln1w", dln1w, "T", (size_c,))
                 self.check("dln1b", dln1b, "T", (size_c,))
@@ -341,119 +427,201 @@ class Kernels:
                 self.check("dfcb", dfcb, "T", (size_f,))
                 self.check("dfcprojw", dfcprojw, "T", (size_c, size_f))
                 self.check("dfcprojb", dfcprojb, "T", (size_c,))
+
             dG = cp.empty((size_b, size_t, size_f), dtypes["compute"])
+            dG_partial = cp.empty((dG_chunks, size_b*size_t, size_f), dtypes["compute"])
+            launch("backward_dG", (tiles(1, size_b*size_t, size_f), max(dG_chunks, 1)), (256,),
+                   (fcprojw, dY, dG, dG_partial), (size_b, size_t, size_c, size_f))
+            if dG_chunks:  # the sum was split: add up its parts
+                launch("backward_dG_chunks", (blocks(size_b*size_t*size_f, 256),), (256,), (dG_partial, dG),
+                       (size_b, size_t, size_f, dG_chunks))
+            del dG_partial
+
             dF = cp.empty((size_b, size_t, size_f), dtypes["compute"])
+            dfcb_partial = cp.empty((dfcb_chunks, size_f), dtypes["compute"])
+            launch("backward_dF_dfcb", (blocks(size_f, 32, 2**31), dfcb_chunks), (8, 32),
+                   (F, dG, dfcb, dF, dfcb_partial), (size_b, size_t, size_f, dfcb_chunks),
+                   accumulate=accumulate)
+            del dG
+            if dfcb_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_dF_dfcb_sum", (blocks(size_f, 32, 2**31),), (32, 8), (dfcb_partial, dfcb),
+                       (size_f, dfcb_chunks), accumulate=accumulate)
+            del dfcb_partial
+
             dN2 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dN2_partial = cp.empty((dN2_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dN2", (tiles(1, size_b*size_t, size_c), max(dN2_chunks, 1)), (256,),
+                   (fcw, dF, dN2, dN2_partial), (size_b, size_t, size_c, size_f))
+            if dN2_chunks:  # the sum was split: add up its parts
+                launch("backward_dN2_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dN2_partial, dN2), (size_b, size_t, size_c, dN2_chunks))
+            del dN2_partial
+
+            dfcw_partial = cp.empty((dfcw_chunks, size_f, size_c), dtypes["compute"])
+            launch("backward_dfcw", (tiles(1, size_f, size_c), max(dfcw_chunks, 1)), (256,),
+                   (ln2w, ln2b, R, M2, V2, dF, dfcw, dfcw_partial), (size_b, size_t, size_c, size_f),
+                   accumulate=accumulate)
+            del dF
+            if dfcw_chunks:  # the sum was split: add up its parts
+                launch("backward_dfcw_chunks", (blocks(size_f*size_c, 256),), (256,), (dfcw_partial, dfcw),
+                       (size_c, size_f, dfcw_chunks), accumulate=accumulate)
+            del dfcw_partial
+
+            dfcprojw_sum_partial = cp.empty((dfcprojw_sum_chunks, size_c, size_f), dtypes["compute"])
+            launch("backward_dfcprojw", (tiles(1, size_c, size_f), max(dfcprojw_sum_chunks, 1)), (256,),
+                   (F, dY, dfcprojw, dfcprojw_sum_partial), (size_b, size_t, size_c, size_f),
+                   accumulate=accumulate)
+            if dfcprojw_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dfcprojw_chunks", (blocks(size_c*size_f, 256),), (256,),
+                       (dfcprojw_sum_partial, dfcprojw), (size_c, size_f, dfcprojw_sum_chunks),
+                       accumulate=accumulate)
+            del dfcprojw_sum_partial
+
             dR = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dattprojb_partial = cp.empty((dattprojb_chunks, size_c), dtypes["compute"])
+            dln2w_partial = cp.empty((dattprojb_chunks, size_c), dtypes["compute"])
+            dln2b_partial = cp.empty((dattprojb_chunks, size_c), dtypes["compute"])
+            dfcprojb_partial = cp.empty((dattprojb_chunks, size_c), dtypes["compute"])
+            shared = row_shared(size_c, 28, 4)
+            launch("backward_dR_dattprojb_dln2w", (dattprojb_chunks,), row_threads(size_c, 28, 4),
+                   (ln2w, R, M2, V2, dY, dN2, dR, dattprojb_partial, dln2w_partial, dln2b_partial,
+                    dfcprojb_partial), (size_b, size_t, size_c, shared), shared)
+            del dN2
+            launch("backward_dR_dattprojb_dln2w_sum", (blocks(size_c, 32, 2**31),), (32, 8),
+                   (dattprojb_partial, dln2w_partial, dln2b_partial, dfcprojb_partial, dattprojb, dln2w,
+                    dln2b, dfcprojb), (size_c, dattprojb_chunks), accumulate=accumulate)
+            del dattprojb_partial, dln2w_partial, dln2b_partial, dfcprojb_partial
+
             dO = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            dO_partial = cp.empty((dO_chunks, size_b*size_t, size_h*size_d), dtypes["compute"])
+            launch("backward_dO", (tiles(1, size_b*size_t, size_h*size_d), max(dO_chunks, 1)), (256,),
+                   (attprojw, dR, dO, dO_partial), (size_b, size_t, size_c, size_h, size_d))
+            if dO_chunks:  # the sum was split: add up its parts
+                launch("backward_dO_chunks", (blocks(size_b*size_t*size_h*size_d, 256),), (256,),
+                       (dO_partial, dO), (size_b, size_t, size_h, size_d, dO_chunks))
+            del dO_partial
+
             P_row = cp.empty((size_b, size_h, size_t), dtypes["compute"])
+            launch("backward_P_row", (row_blocks(size_b*size_h*size_t, size_d, 0, 4),),
+                   row_threads(size_d, 0, 4), (O, dO, P_row), (size_b, size_t, size_h, size_d))
+
+            dattprojw_partial = cp.empty((dattprojw_chunks, size_c, size_h*size_d), dtypes["compute"])
+            launch("backward_dattprojw", (tiles(1, size_c, size_h*size_d), max(dattprojw_chunks, 1)), (256,),
+                   (O, dR, dattprojw, dattprojw_partial), (size_b, size_t, size_c, size_h, size_d),
+                   accumulate=accumulate)
+            if dattprojw_chunks:  # the sum was split: add up its parts
+                launch("backward_dattprojw_chunks", (blocks(size_c*size_h*size_d, 256),), (256,),
+                       (dattprojw_partial, dattprojw), (size_c, size_h, size_d, dattprojw_chunks),
+                       accumulate=accumulate)
+            del dattprojw_partial
+
             dU = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
             dK = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            launch("backward_dU_dK", (tiles(size_b*size_h, size_t, max(size_d, 1)),), (256,),
+                   (Q, K, U, P_lse, dO, P_row, dU, dK), (size_t, size_d, blocks(max(size_d, 1), 64, 2**31)))
+
+            dwk_partial = cp.empty((dwk_chunks, size_h*size_d, size_c), dtypes["compute"])
+            launch("backward_dwk", (tiles(1, size_h*size_d, size_c), max(dwk_chunks, 1)), (256,),
+                   (X, ln1w, ln1b, M1, V1, dK, dwk, dwk_partial), (size_b, size_t, size_c, size_h, size_d),
+                   accumulate=accumulate)
+            if dwk_chunks:  # the sum was split: add up its parts
+                launch("backward_dwk_chunks", (blocks(size_h*size_d*size_c, 256),), (256,),
+                       (dwk_partial, dwk), (size_c, size_h, size_d, dwk_chunks), accumulate=accumulate)
+            del dwk_partial
+
+            dbk_partial = cp.empty((dfcb_chunks, size_h*size_d), dtypes["compute"])
+            launch("backward_dbk", (blocks(size_h*size_d, 32, 2**31), dfcb_chunks), (32, 8),
+                   (dK, dbk, dbk_partial), (size_b, size_t, size_h, size_d, dfcb_chunks),
+                   accumulate=accumulate)
+            if dfcb_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_dbk_sum", (blocks(size_h*size_d, 32, 2**31),), (32, 8), (dbk_partial, dbk),
+                       (size_h, size_d, dfcb_chunks), accumulate=accumulate)
+            del dbk_partial
+
+            dwv_partial = cp.empty((dwk_chunks, size_h*size_d, size_c), dtypes["compute"])
+            launch("backward_dwv", (tiles(1, size_h*size_d, size_c), max(dwk_chunks, 1)), (256,),
+                   (X, ln1w, ln1b, M1, V1, dU, dwv, dwv_partial), (size_b, size_t, size_c, size_h, size_d),
+                   accumulate=accumulate)
+            if dwk_chunks:  # the sum was split: add up its parts
+                launch("backward_dwv_chunks", (blocks(size_h*size_d*size_c, 256),), (256,),
+                       (dwv_partial, dwv), (size_c, size_h, size_d, dwk_chunks), accumulate=accumulate)
+            del dwv_partial
+
+            dbv_partial = cp.empty((dfcb_chunks, size_h*size_d), dtypes["compute"])
+            launch("backward_dbv", (blocks(size_h*size_d, 32, 2**31), dfcb_chunks), (32, 8),
+                   (dU, dbv, dbv_partial), (size_b, size_t, size_h, size_d, dfcb_chunks),
+                   accumulate=accumulate)
+            if dfcb_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_dbv_sum", (blocks(size_h*size_d, 32, 2**31),), (32, 8), (dbv_partial, dbv),
+                       (size_h, size_d, dfcb_chunks), accumulate=accumulate)
+            del dbv_partial
+
             dQ = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            launch("backward_dQ", (tiles(size_b*size_h, size_t, max(size_d, 1)),), (256,),
+                   (Q, K, U, P_lse, dO, P_row, dQ), (size_t, size_d, blocks(max(size_d, 1), 64, 2**31)))
+            del dO, P_row
+
             dN1_sum = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dN1_sum_partial = cp.empty((dN1_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dN1_sum", (tiles(1, size_b*size_t, size_c), max(dN1_sum_chunks, 1)), (256,),
+                   (wk, dK, dN1_sum, dN1_sum_partial), (size_b, size_t, size_c, size_h, size_d))
+            del dK
+            if dN1_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dN1_sum_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dN1_sum_partial, dN1_sum), (size_b, size_t, size_c, dN1_sum_chunks))
+            del dN1_sum_partial
+
             dN1_sum2 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dN1_sum2_partial = cp.empty((dN1_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dN1_sum2", (tiles(1, size_b*size_t, size_c), max(dN1_sum_chunks, 1)), (256,),
+                   (wq, dQ, dN1_sum2, dN1_sum2_partial), (size_b, size_t, size_c, size_h, size_d))
+            if dN1_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dN1_sum2_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dN1_sum2_partial, dN1_sum2), (size_b, size_t, size_c, dN1_sum_chunks))
+            del dN1_sum2_partial
+
             dN1 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
-            dG_partial = cp.empty((product_chunks(1, size_b*size_t, size_f, size_c), size_b*size_t, size_f), dtypes["compute"])
-            dfcb_partial = cp.empty((column_chunks(size_b*size_t), size_f), dtypes["compute"])
-            dN2_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_f), size_b*size_t, size_c), dtypes["compute"])
-            dfcw_partial = cp.empty((product_chunks(1, size_f, size_c, size_b*size_t), size_f, size_c), dtypes["compute"])
-            dfcprojw_sum_partial = cp.empty((product_chunks(1, size_c, size_f, size_b*size_t), size_c, size_f), dtypes["compute"])
-            dattprojb_partial = cp.empty((row_chunks(size_b*size_t, size_c, 50), size_c), dtypes["compute"])
-            dln2w_partial = cp.empty((row_chunks(size_b*size_t, size_c, 50), size_c), dtypes["compute"])
-            dln2b_partial = cp.empty((row_chunks(size_b*size_t, size_c, 50), size_c), dtypes["compute"])
-            dfcprojb_partial = cp.empty((row_chunks(size_b*size_t, size_c, 50), size_c), dtypes["compute"])
-            dO_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
-            dattprojw_partial = cp.empty((product_chunks(1, size_c, size_h*size_d, size_b*size_t), size_c, size_h*size_d), dtypes["compute"])
-            dwk_partial = cp.empty((product_chunks(1, size_h*size_d, size_c, size_b*size_t), size_h*size_d, size_c), dtypes["compute"])
-            dbk_partial = cp.empty((column_chunks(size_b*size_t), size_h*size_d), dtypes["compute"])
-            dwv_partial = cp.empty((product_chunks(1, size_h*size_d, size_c, size_b*size_t), size_h*size_d, size_c), dtypes["compute"])
-            dbv_partial = cp.empty((column_chunks(size_b*size_t), size_h*size_d), dtypes["compute"])
-            dN1_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
-            dN1_sum2_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
-            dN1_sum3_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
-            dln1w_partial = cp.empty((row_chunks(size_b*size_t, size_c, 25), size_c), dtypes["compute"])
-            dln1b_partial = cp.empty((row_chunks(size_b*size_t, size_c, 25), size_c), dtypes["compute"])
-            dwq_partial = cp.empty((product_chunks(1, size_h*size_d, size_c, size_b*size_t), size_h*size_d, size_c), dtypes["compute"])
-            dbq_partial = cp.empty((column_chunks(size_b*size_t), size_h*size_d), dtypes["compute"])
-            self.launch(module, "backward_dG", (blocks(size_b*size_t, 64, 2**31)*blocks(size_f, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_f, size_c), 1), 1), (256, 1, 1),
-                        (fcprojw, dY, dG, dG_partial, index(size_b), index(size_t), index(size_c), index(size_f),))
-            self.launch(module, "backward_dG_chunks", (blocks(size_b*size_t*size_f, 256)*min(product_chunks(1, size_b*size_t, size_f, size_c), 1), 1, 1), (256, 1, 1),
-                        (dG_partial, dG, index(size_b), index(size_t), index(size_f), index(product_chunks(1, size_b*size_t, size_f, size_c)),))
-            self.launch(module, "backward_dF_dfcb", (blocks(size_f, 32, 2**31), column_chunks(size_b*size_t), 1), (32, 8, 1),
-                        (F, dG, dfcb, dF, dfcb_partial, index(size_b), index(size_t), index(size_f), index(column_chunks(size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dF_dfcb_sum", (blocks(size_f, 32, 2**31)*(column_chunks(size_b*size_t) > 1), 1, 1), (32, 8, 1),
-                        (dfcb_partial, dfcb, index(size_f), index(column_chunks(size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dN2", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_f), 1), 1), (256, 1, 1),
-                        (fcw, dF, dN2, dN2_partial, index(size_b), index(size_t), index(size_c), index(size_f),))
-            self.launch(module, "backward_dN2_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_f), 1), 1, 1), (256, 1, 1),
-                        (dN2_partial, dN2, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_f)),))
-            self.launch(module, "backward_dfcw", (blocks(size_f, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_f, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (ln2w, ln2b, R, M2, V2, dF, dfcw, dfcw_partial, index(size_b), index(size_t), index(size_c), index(size_f), cp.int32(accumulate),))
-            self.launch(module, "backward_dfcw_chunks", (blocks(size_f*size_c, 256)*min(product_chunks(1, size_f, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dfcw_partial, dfcw, index(size_c), index(size_f), index(product_chunks(1, size_f, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dfcprojw", (blocks(size_c, 64, 2**31)*blocks(size_f, 64, 2**31)*(1), max(product_chunks(1, size_c, size_f, size_b*size_t), 1), 1), (256, 1, 1),
-                        (F, dY, dfcprojw, dfcprojw_sum_partial, index(size_b), index(size_t), index(size_c), index(size_f), cp.int32(accumulate),))
-            self.launch(module, "backward_dfcprojw_chunks", (blocks(size_c*size_f, 256)*min(product_chunks(1, size_c, size_f, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dfcprojw_sum_partial, dfcprojw, index(size_c), index(size_f), index(product_chunks(1, size_c, size_f, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dR_dattprojb_dln2w", (row_chunks(size_b*size_t, size_c, 50), 1, 1), (*row_threads(size_c, 28), 1),
-                        (ln2w, R, M2, V2, dY, dN2, dR, dattprojb_partial, dln2w_partial, dln2b_partial, dfcprojb_partial, index(size_b), index(size_t), index(size_c), index(row_shared(size_c, 28)),), row_shared(size_c, 28))
-            self.launch(module, "backward_dR_dattprojb_dln2w_sum", (blocks(size_c, 32, 2**31), 1, 1), (32, 8, 1),
-                        (dattprojb_partial, dln2w_partial, dln2b_partial, dfcprojb_partial, dattprojb, dln2w, dln2b, dfcprojb, index(size_c), index(row_chunks(size_b*size_t, size_c, 50)), cp.int32(accumulate),))
-            self.launch(module, "backward_dO", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
-                        (attprojw, dR, dO, dO_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d),))
-            self.launch(module, "backward_dO_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
-                        (dO_partial, dO, index(size_b), index(size_t), index(size_h), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
-            self.launch(module, "backward_P_row", (row_blocks(size_b*size_h*size_t, size_d), 1, 1), (*row_threads(size_d), 1),
-                        (O, dO, P_row, index(size_b), index(size_t), index(size_h), index(size_d),))
-            self.launch(module, "backward_dattprojw", (blocks(size_c, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_c, size_h*size_d, size_b*size_t), 1), 1), (256, 1, 1),
-                        (O, dR, dattprojw, dattprojw_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d), cp.int32(accumulate),))
-            self.launch(module, "backward_dattprojw_chunks", (blocks(size_c*size_h*size_d, 256)*min(product_chunks(1, size_c, size_h*size_d, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dattprojw_partial, dattprojw, index(size_c), index(size_h), index(size_d), index(product_chunks(1, size_c, size_h*size_d, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dU_dK", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, U, P_lse, dO, P_row, dU, dK, index(size_b), index(size_t), index(size_h), index(size_d), index(blocks(max(size_d, 1), 64, 2**31)),))
-            self.launch(module, "backward_dwk", (blocks(size_h*size_d, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (X, ln1w, ln1b, M1, V1, dK, dwk, dwk_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d), cp.int32(accumulate),))
-            self.launch(module, "backward_dwk_chunks", (blocks(size_h*size_d*size_c, 256)*min(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwk_partial, dwk, index(size_c), index(size_h), index(size_d), index(product_chunks(1, size_h*size_d, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dbk", (blocks(size_h*size_d, 32, 2**31), column_chunks(size_b*size_t), 1), (32, 8, 1),
-                        (dK, dbk, dbk_partial, index(size_b), index(size_t), index(size_h), index(size_d), index(column_chunks(size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dbk_sum", (blocks(size_h*size_d, 32, 2**31)*(column_chunks(size_b*size_t) > 1), 1, 1), (32, 8, 1),
-                        (dbk_partial, dbk, index(size_h), index(size_d), index(column_chunks(size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dwv", (blocks(size_h*size_d, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (X, ln1w, ln1b, M1, V1, dU, dwv, dwv_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d), cp.int32(accumulate),))
-            self.launch(module, "backward_dwv_chunks", (blocks(size_h*size_d*size_c, 256)*min(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwv_partial, dwv, index(size_c), index(size_h), index(size_d), index(product_chunks(1, size_h*size_d, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dbv", (blocks(size_h*size_d, 32, 2**31), column_chunks(size_b*size_t), 1), (32, 8, 1),
-                        (dU, dbv, dbv_partial, index(size_b), index(size_t), index(size_h), index(size_d), index(column_chunks(size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dbv_sum", (blocks(size_h*size_d, 32, 2**31)*(column_chunks(size_b*size_t) > 1), 1, 1), (32, 8, 1),
-                        (dbv_partial, dbv, index(size_h), index(size_d), index(column_chunks(size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dQ", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (Q, K, U, P_lse, dO, P_row, dQ, index(size_b), index(size_t), index(size_h), index(size_d), index(blocks(max(size_d, 1), 64, 2**31)),))
-            self.launch(module, "backward_dN1_sum", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
-                        (wk, dK, dN1_sum, dN1_sum_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d),))
-            self.launch(module, "backward_dN1_sum_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
-                        (dN1_sum_partial, dN1_sum, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
-            self.launch(module, "backward_dN1_sum2", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
-                        (wq, dQ, dN1_sum2, dN1_sum2_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d),))
-            self.launch(module, "backward_dN1_sum2_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
-                        (dN1_sum2_partial, dN1_sum2, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
-            self.launch(module, "backward_dN1", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
-                        (wv, dU, dN1_sum, dN1_sum2, dN1, dN1_sum3_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d),))
-            self.launch(module, "backward_dN1_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
-                        (dN1_sum3_partial, dN1_sum, dN1_sum2, dN1, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
-            self.launch(module, "backward_dX_dln1w_dln1b", (row_chunks(size_b*size_t, size_c, 25), 1, 1), (*row_threads(size_c, 16), 1),
-                        (X, ln1w, M1, V1, dR, dN1, dX, dln1w_partial, dln1b_partial, index(size_b), index(size_t), index(size_c), index(row_shared(size_c, 16)), cp.int32(accumulate),), row_shared(size_c, 16))
-            self.launch(module, "backward_dX_dln1w_dln1b_sum", (blocks(size_c, 32, 2**31), 1, 1), (32, 8, 1),
-                        (dln1w_partial, dln1b_partial, dln1w, dln1b, index(size_c), index(row_chunks(size_b*size_t, size_c, 25)), cp.int32(accumulate),))
-            self.launch(module, "backward_dwq", (blocks(size_h*size_d, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (X, ln1w, ln1b, M1, V1, dQ, dwq, dwq_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d), cp.int32(accumulate),))
-            self.launch(module, "backward_dwq_chunks", (blocks(size_h*size_d*size_c, 256)*min(product_chunks(1, size_h*size_d, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwq_partial, dwq, index(size_c), index(size_h), index(size_d), index(product_chunks(1, size_h*size_d, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dbq", (blocks(size_h*size_d, 32, 2**31), column_chunks(size_b*size_t), 1), (32, 8, 1),
-                        (dQ, dbq, dbq_partial, index(size_b), index(size_t), index(size_h), index(size_d), index(column_chunks(size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dbq_sum", (blocks(size_h*size_d, 32, 2**31)*(column_chunks(size_b*size_t) > 1), 1, 1), (32, 8, 1),
-                        (dbq_partial, dbq, index(size_h), index(size_d), index(column_chunks(size_b*size_t)), cp.int32(accumulate),))
-        return dX, dln1w, dln1b, dwq, dbq, dwk, dbk, dwv, dbv, dattprojw, dattprojb, dln2w, dln2b, dfcw, dfcb, dfcprojw, dfcprojb
+            dN1_sum3_partial = cp.empty((dN1_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dN1", (tiles(1, size_b*size_t, size_c), max(dN1_sum_chunks, 1)), (256,),
+                   (wv, dU, dN1_sum, dN1_sum2, dN1, dN1_sum3_partial),
+                   (size_b, size_t, size_c, size_h, size_d))
+            del dU
+            if dN1_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dN1_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dN1_sum3_partial, dN1_sum, dN1_sum2, dN1), (size_b, size_t, size_c, dN1_sum_chunks))
+            del dN1_sum, dN1_sum2, dN1_sum3_partial
+
+            dln1w_partial = cp.empty((dln1w_chunks, size_c), dtypes["compute"])
+            dln1b_partial = cp.empty((dln1w_chunks, size_c), dtypes["compute"])
+            shared = row_shared(size_c, 16, 4)
+            launch("backward_dX_dln1w_dln1b", (dln1w_chunks,), row_threads(size_c, 16, 4),
+                   (X, ln1w, M1, V1, dR, dN1, dX, dln1w_partial, dln1b_partial),
+                   (size_b, size_t, size_c, shared), shared, accumulate=accumulate)
+            del dR, dN1
+            launch("backward_dX_dln1w_dln1b_sum", (blocks(size_c, 32, 2**31),), (32, 8),
+                   (dln1w_partial, dln1b_partial, dln1w, dln1b), (size_c, dln1w_chunks),
+                   accumulate=accumulate)
+            del dln1w_partial, dln1b_partial
+
+            dwq_partial = cp.empty((dwk_chunks, size_h*size_d, size_c), dtypes["compute"])
+            launch("backward_dwq", (tiles(1, size_h*size_d, size_c), max(dwk_chunks, 1)), (256,),
+                   (X, ln1w, ln1b, M1, V1, dQ, dwq, dwq_partial), (size_b, size_t, size_c, size_h, size_d),
+                   accumulate=accumulate)
+            if dwk_chunks:  # the sum was split: add up its parts
+                launch("backward_dwq_chunks", (blocks(size_h*size_d*size_c, 256),), (256,),
+                       (dwq_partial, dwq), (size_c, size_h, size_d, dwk_chunks), accumulate=accumulate)
+            del dwq_partial
+
+            dbq_partial = cp.empty((dfcb_chunks, size_h*size_d), dtypes["compute"])
+            launch("backward_dbq", (blocks(size_h*size_d, 32, 2**31), dfcb_chunks), (32, 8),
+                   (dQ, dbq, dbq_partial), (size_b, size_t, size_h, size_d, dfcb_chunks),
+                   accumulate=accumulate)
+            del dQ
+            if dfcb_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_dbq_sum", (blocks(size_h*size_d, 32, 2**31),), (32, 8), (dbq_partial, dbq),
+                       (size_h, size_d, dfcb_chunks), accumulate=accumulate)
+        return (dX, dln1w, dln1b, dwq, dbq, dwk, dbk, dwv, dbv, dattprojw, dattprojb, dln2w, dln2b, dfcw,
+                dfcb, dfcprojw, dfcprojb)
 
     def module(self, count, ids):
         """The module for tensors of up to `count` elements, and its integer type for sizes."""
@@ -466,13 +634,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -30,11 +30,11 @@ def forward(X, ln1w, ln1b, wq, bq, wk, bk, wv, bv, attprojw, attprojb, ln2w, ln2
     K = bk[:, None, :] + np.einsum('btc,hdc->bhtd', N1, wk)
     U = bv[:, None, :] + np.einsum('btc,hdc->bhtd', N1, wv)
     S_sum = Q @ K.swapaxes(-1, -2)
-    S = S_sum/np.sqrt(size_d)
+    S = S_sum/size_d**0.5
     _t1 = np.where((np.arange(size_t) <= np.arange(size_t)[:, None]), S, -1e+30)
     _t2 = np.max(_t1, axis=3, keepdims=True)
     P = np.where(_t1 <= -5e29, 0.0, np.exp(_t1 - _t2))
-    P = P/np.maximum(np.sum(P, axis=3, keepdims=True), 1e-300)
+    P = P/np.maximum(np.sum(P, axis=3, keepdims=True), 1)
     O = P @ U
     R = X + attprojb + np.einsum('bhtd,chd->btc', O, attprojw)
     M2 = np.mean(R, axis=-1)
@@ -43,7 +43,7 @@ def forward(X, ln1w, ln1b, wq, bq, wk, bk, wv, bv, attprojw, attprojb, ln2w, ln2
     rhat = rstd1[..., None]*(R - M2[..., None])
     N2 = ln2b + ln2w*rhat
     F = fcb + N2 @ fcw.T
-    G = 0.5*F*(np.tanh(np.sqrt(2)*np.sqrt(1/np.pi)*(F + 0.044715*F**3)) + 1)
+    G = 0.5*F*(np.tanh(2**0.5*(1/np.pi)**0.5*(F + 0.044715*F**3)) + 1)
     Y = R + fcprojb + G @ fcprojw.T
     return (Y,)
 

@@ -5,6 +5,8 @@
 //
 //     dX = g (diag(P 1) softmax(X) − P)
 //     dP = g (Z 1ᵀ + log(P) + 1 − X)
+//     where
+//     g = dL/size(n)
 //
 // Saved for the backward: Z.
 // Sums are kept in float32; the same bits at every run.
@@ -19,6 +21,38 @@
 #ifndef DYN_SHARED
 #define DYN_SHARED(T, name) extern __shared__ T name[]
 #endif
+
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
+// The greater of two; NaN if one of them is.
+__device__ inline float greater(float x, float y) { return x > y || x != x ? x : y; }
 
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
@@ -42,7 +76,7 @@ __device__ inline float row_sum(float x, float* part) {
 __device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
-        x = fmaxf(x, other);
+        x = greater(x, other);
     }
     if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
@@ -50,7 +84,7 @@ __device__ inline float row_max(float x, float* part) {
         x = part[0];
         for (int warp = 1; warp < blockDim.x/32; ++warp) {
             const float other = part[warp];
-            x = fmaxf(x, other);
+            x = greater(x, other);
         }
     }
     return x;
@@ -87,27 +121,51 @@ extern "C" __global__ void forward_Z_L_sum_sum(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float z_max = -INFINITY;
-    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
-        const float x = X[n*size_v + v];
-        if (held) x_row[at] = x;
-        z_max = fmaxf(z_max, x);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto X_pack = load<4>(X + n*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane, at = own + lane*threads;
+            if (v < count) {
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                z_max = greater(z_max, x);
+            }
+        }
     }
     z_max = row_max(z_max, part[0]);
 
     float z_sum = 0;
-    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[n*size_v + v];
-        z_sum += x <= -5e29f ? 0.0f : expf(x - z_max);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + n*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane, at = own + lane*threads;
+            if (v < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                z_sum += x <= -5e29f ? 0.0f : expf(x - z_max);
+            }
+        }
     }
     z_sum = row_sum(z_sum, part[1]);
     const float z = z_sum <= 0.0f ? -1e30f : z_max + logf(z_sum);
     if (writer) Z[n] = z;
 
     float l_sum_sum = 0;
-    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[n*size_v + v];
-        const float p = P[n*size_v + v];
-        l_sum_sum += p*(z + logf(p) - x);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto P_pack = load<4>(P + n*size_v, first, count);
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + n*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane, at = own + lane*threads;
+            if (v < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                const float p = P_pack.lane[lane];
+                l_sum_sum += p*(z + logf(p) - x);
+            }
+        }
     }
     l_sum_sum = row_sum(l_sum_sum, part[2]);
     if (writer) L_sum_sum[n] = l_sum_sum;
@@ -123,8 +181,15 @@ extern "C" __global__ void forward_L_partial(
     // The threads of all blocks stride over the elements; each block adds up what its own have found.
     const INDEX count = size_n;
     float l_sum = 0;
-    for (INDEX n = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; n < count; n += (INDEX)gridDim.x*blockDim.x) {
-        l_sum += L_sum_sum[n];
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto L_sum_sum_pack = load<4>(L_sum_sum, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < count) {
+                l_sum += L_sum_sum_pack.lane[lane];
+            }
+        }
     }
     __shared__ float part[1][32];
     l_sum = row_sum(l_sum, part[0]);
@@ -180,7 +245,7 @@ extern "C" __global__ void backward_dX_dP(
     DYN_SHARED(float, kept);
     const bool held = shared > 0;
     const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
-    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    const INDEX slots = (count + blockDim.x*4 - 1)/(blockDim.x*4)*4*threads;
     float* const p_row = kept + thread;  // P[n,v]
     float* const x_row = kept + slots + thread;  // X[n,v]
 
@@ -192,21 +257,45 @@ extern "C" __global__ void backward_dX_dP(
     const float z = Z[n];
 
     float dx_sum = 0;
-    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
-        const float p = P[n*size_v + v];
-        if (held) p_row[at] = p;
-        const float x = X[n*size_v + v];
-        if (held) x_row[at] = x;
-        dx_sum += p;
-        const float dp = scale*(1.0f + z + logf(p) - x);
-        dP[n*size_v + v] = accumulate ? dP[n*size_v + v] + dp : dp;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto P_pack = load<4>(P + n*size_v, first, count);
+        const auto X_pack = load<4>(X + n*size_v, first, count);
+        Pack<float, 4> dP_pack;
+        if (accumulate) dP_pack = load<4>(dP + n*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane, at = own + lane*threads;
+            if (v < count) {
+                const float p = P_pack.lane[lane];
+                if (held) p_row[at] = p;
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                dx_sum += p;
+                const float dp = scale*(1.0f + z + logf(p) - x);
+                dP_pack.lane[lane] = accumulate ? dP_pack.lane[lane] + dp : dp;
+            }
+        }
+        store(dP + n*size_v, first, count, dP_pack);
     }
     dx_sum = row_sum(dx_sum, part[0]);
 
-    for (INDEX v = threadIdx.x, at = 0; v < stop; v += blockDim.x, at += threads) {
-        const float p = held ? p_row[at] : P[n*size_v + v];
-        const float x = held ? x_row[at] : X[n*size_v + v];
-        const float dx = scale*(dx_sum*expf(x - z) - p);
-        dX[n*size_v + v] = accumulate ? dX[n*size_v + v] + dx : dx;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> dX_pack;
+        if (accumulate) dX_pack = load<4>(dX + n*size_v, first, count);
+        Pack<float, 4> P_pack;
+        if (!held) P_pack = load<4>(P + n*size_v, first, count);
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + n*size_v, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX v = first + lane, at = own + lane*threads;
+            if (v < count) {
+                const float p = held ? p_row[at] : P_pack.lane[lane];
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                const float dx = scale*(dx_sum*expf(x - z) - p);
+                dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+            }
+        }
+        store(dX + n*size_v, first, count, dX_pack);
     }
 }

@@ -5,6 +5,8 @@
 
     dX = g (diag(P 1) softmax(X) − P)
     dP = g (Z 1ᵀ + log(P) + 1 − X)
+    where
+    g = dL/size(n)
 
 Saved for the backward: Z.
 Sums are kept in float32; the same bits at every run.
@@ -14,7 +16,7 @@ Made by `derive emit kl_div -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("kl_div.cu")
@@ -27,37 +29,33 @@ def load(cp=None):
     return Kernels(cp)
 
 
-def blocks(count, threads, most=65535):
-    """How many blocks cover `count` elements; the kernels stride over what is left."""
-    return min(-(-count // threads), most)
-
-
 def total_chunks(count):
     """Blocks that share a sum over `count` elements: 16 elements a thread, until there are enough blocks."""
     return max(1, min(-(-count // 4096), 1024))
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
-def row_shared(count, kept):
+def row_shared(count, kept, lanes=1):
     """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
-    along, rows = row_threads(count, kept)
-    size = -(-count // along) * along * rows * kept
+    along, rows = row_threads(count, kept, lanes)
+    size = -(-count // (along * lanes)) * along * lanes * rows * kept
     return size if size <= 96 * 1024 else 0
 
 
@@ -65,6 +63,9 @@ class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -90,17 +91,20 @@ class Kernels:
         size_n, size_v = self.check("X", X, "T", (None, None))
         self.check("P", P, "T", (size_n, size_v))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_n, size_n*size_v, size_v, total_chunks(size_n)), ())
+            chunks = total_chunks(size_n)
+            count = max(size_n, size_n*size_v, size_v, chunks)
+            launch = partial(self.launch, *self.module(count, ()))
             L = cp.empty((), dtypes["T"])
             Z = cp.empty((size_n,), dtypes["compute"])
+
             L_sum_sum = cp.empty((size_n,), dtypes["compute"])
-            L_sum_partial = cp.empty((total_chunks(size_n),), dtypes["compute"])
-            self.launch(module, "forward_Z_L_sum_sum", (row_blocks(size_n, size_v, 4), 1, 1), (*row_threads(size_v, 4), 1),
-                        (X, P, Z, L_sum_sum, index(size_n), index(size_v), index(row_shared(size_v, 4)),), row_shared(size_v, 4))
-            self.launch(module, "forward_L_partial", (total_chunks(size_n), 1, 1), (256, 1, 1),
-                        (L_sum_sum, L_sum_partial, index(size_n),))
-            self.launch(module, "forward_L", (1, 1, 1), (256, 1, 1),
-                        (L_sum_partial, L, index(size_n), index(total_chunks(size_n)),))
+            shared = row_shared(size_v, 4, 4)
+            launch("forward_Z_L_sum_sum", (row_blocks(size_n, size_v, 4, 4),), row_threads(size_v, 4, 4),
+                   (X, P, Z, L_sum_sum), (size_n, size_v, shared), shared)
+            L_sum_partial = cp.empty((chunks,), dtypes["compute"])
+            launch("forward_L_partial", (chunks,), (256,), (L_sum_sum, L_sum_partial), (size_n,))
+            del L_sum_sum
+            launch("forward_L", (1,), (256,), (L_sum_partial, L), (size_n, chunks))
         return L, Z
 
     def kl_div_backward(self, dL, X, P, Z, *, out=None, accumulate=False, stream=None):
@@ -124,7 +128,8 @@ class Kernels:
         self.check("P", P, "T", (size_n, size_v))
         self.check("Z", Z, "compute", (size_n,))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_n, size_n*size_v, size_v), ())
+            count = max(size_n, size_n*size_v, size_v)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -134,8 +139,9 @@ class Kernels:
                 dX, dP = out
                 self.check("dX", dX, "T", (size_n, size_v))
                 self.check("dP", dP, "T", (size_n, size_v))
-            self.launch(module, "backward_dX_dP", (row_blocks(size_n, size_v, 8), 1, 1), (*row_threads(size_v, 8), 1),
-                        (X, P, Z, dL, dX, dP, index(size_n), index(size_v), index(row_shared(size_v, 8)), cp.int32(accumulate),), row_shared(size_v, 8))
+            shared = row_shared(size_v, 8, 4)
+            launch("backward_dX_dP", (row_blocks(size_n, size_v, 8, 4),), row_threads(size_v, 8, 4),
+                   (X, P, Z, dL, dX, dP), (size_n, size_v, shared), shared, accumulate=accumulate)
         return dX, dP
 
     def module(self, count, ids):
@@ -149,13 +155,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -8,6 +8,10 @@
 //     dX = diag(rstd) (g − g 1 1ᵀ / |d| − diag((g ∘ xhat) 1) xhat / |d|)
 //     dgamma = (dY ∘ xhat)ᵀ 1
 //     dbeta = dYᵀ 1
+//     where
+//     rstd[b,s] = rsqrt(eps + V[b,s])
+//     xhat[b,s,d] = rstd[b,s]*(X[b,s,d] - M[b,s])
+//     g[b,s,d] = dY[b,s,d]*gamma[d]
 //
 // Saved for the backward: M, V.  Computed again: rstd, xhat.
 // Sums are kept in float32; the same bits at every run.
@@ -19,6 +23,35 @@
 #ifndef DYN_SHARED
 #define DYN_SHARED(T, name) extern __shared__ T name[]
 #endif
+
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
 
 __device__ inline float square(float x) { return x*x; }
 
@@ -77,29 +110,56 @@ extern "C" __global__ void forward_M_V_Y(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float m_sum = 0;
-    for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
-        const float x = X[row*size_d + d];
-        if (held) x_row[at] = x;
-        m_sum += x;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto X_pack = load<4>(X + row*size_d, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane, at = own + lane*threads;
+            if (d < count) {
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                m_sum += x;
+            }
+        }
     }
     m_sum = row_sum(m_sum, part[0]);
     const float m = m_sum / (float)size_d;
     if (writer) M[row] = m;
 
     float v_sum = 0;
-    for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[row*size_d + d];
-        v_sum += square(x - m);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + row*size_d, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane, at = own + lane*threads;
+            if (d < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                v_sum += square(x - m);
+            }
+        }
     }
     v_sum = row_sum(v_sum, part[1]);
     const float v = v_sum / (float)size_d;
     const float rstd = rsqrtf(1e-5f + v);
     if (writer) V[row] = v;
 
-    for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[row*size_d + d];
-        const float xhat = rstd*(x - m);
-        Y[row*size_d + d] = beta[d] + gamma[d]*xhat;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> Y_pack;
+        const auto beta_pack = load<4>(beta, first, count);
+        const auto gamma_pack = load<4>(gamma, first, count);
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + row*size_d, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane, at = own + lane*threads;
+            if (d < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                const float xhat = rstd*(x - m);
+                Y_pack.lane[lane] = beta_pack.lane[lane] + gamma_pack.lane[lane]*xhat;
+            }
+        }
+        store(Y + row*size_d, first, count, Y_pack);
     }
 }
 
@@ -138,15 +198,21 @@ extern "C" __global__ void backward_dX_dgamma_dbeta(
     DYN_SHARED(float, kept);
     const bool held = shared > 0;
     const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
-    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    const INDEX slots = (count + blockDim.x*4 - 1)/(blockDim.x*4)*4*threads;
     float* const x_row = kept + thread;  // X[b,s,d]
     float* const dy_row = kept + slots + thread;  // dY[b,s,d]
     // This block's share of sums over all rows.
-    float* const dgamma_part = held ? kept + 2*slots + thread : dgamma_partial + blockIdx.x*count + thread;
-    float* const dbeta_part = held ? kept + 3*slots + thread : dbeta_partial + blockIdx.x*count + thread;
-    for (INDEX d = threadIdx.x, at = 0; d < count; d += blockDim.x, at += threads) {
-        dgamma_part[at] = 0;
-        dbeta_part[at] = 0;
+    float* const dgamma_part = held ? kept + 2*slots + thread : dgamma_partial + blockIdx.x*count;
+    float* const dbeta_part = held ? kept + 3*slots + thread : dbeta_partial + blockIdx.x*count;
+    for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane, at = held ? own + lane*threads : d;
+            if (d < count) {
+                dgamma_part[at] = 0;
+                dbeta_part[at] = 0;
+            }
+        }
     }
 
     for (INDEX top = (INDEX)blockIdx.x*blockDim.y; top < rows; top += (INDEX)gridDim.x*blockDim.y) {
@@ -158,45 +224,74 @@ extern "C" __global__ void backward_dX_dgamma_dbeta(
 
         float dx_sum = 0;
         float dx_sum2 = 0;
-        for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
-            const float x = X[row*size_d + d];
-            if (held) x_row[at] = x;
-            const float dy = dY[row*size_d + d];
-            if (held) dy_row[at] = dy;
-            const float xhat = rstd*(x - m);
-            const float g = dy*gamma[d];
-            dx_sum += g;
-            dx_sum2 += g*xhat;
-            dgamma_part[at] += dy*xhat;
-            dbeta_part[at] += dy;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto X_pack = load<4>(X + row*size_d, first, count);
+            const auto dY_pack = load<4>(dY + row*size_d, first, count);
+            const auto gamma_pack = load<4>(gamma, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX d = first + lane, at = held ? own + lane*threads : d;
+                if (d < count) {
+                    const float x = X_pack.lane[lane];
+                    if (held) x_row[at] = x;
+                    const float dy = dY_pack.lane[lane];
+                    if (held) dy_row[at] = dy;
+                    const float xhat = rstd*(x - m);
+                    const float g = dy*gamma_pack.lane[lane];
+                    dx_sum += g;
+                    dx_sum2 += g*xhat;
+                    dgamma_part[at] += dy*xhat;
+                    dbeta_part[at] += dy;
+                }
+            }
         }
         dx_sum = row_sum(dx_sum, part[0]);
         dx_sum2 = row_sum(dx_sum2, part[1]);
         const float dx_mean = dx_sum / (float)size_d;
         const float dx_mean2 = dx_sum2 / (float)size_d;
 
-        for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
-            const float x = held ? x_row[at] : X[row*size_d + d];
-            const float dy = held ? dy_row[at] : dY[row*size_d + d];
-            const float xhat = rstd*(x - m);
-            const float g = dy*gamma[d];
-            const float dx = rstd*(g - dx_mean - dx_mean2*xhat);
-            dX[row*size_d + d] = accumulate ? dX[row*size_d + d] + dx : dx;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto gamma_pack = load<4>(gamma, first, count);
+            Pack<float, 4> dX_pack;
+            if (accumulate) dX_pack = load<4>(dX + row*size_d, first, count);
+            Pack<float, 4> X_pack;
+            if (!held) X_pack = load<4>(X + row*size_d, first, count);
+            Pack<float, 4> dY_pack;
+            if (!held) dY_pack = load<4>(dY + row*size_d, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX d = first + lane, at = held ? own + lane*threads : d;
+                if (d < count) {
+                    const float x = held ? x_row[at] : X_pack.lane[lane];
+                    const float dy = held ? dy_row[at] : dY_pack.lane[lane];
+                    const float xhat = rstd*(x - m);
+                    const float g = dy*gamma_pack.lane[lane];
+                    const float dx = rstd*(g - dx_mean - dx_mean2*xhat);
+                    dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+                }
+            }
+            store(dX + row*size_d, first, count, dX_pack);
         }
     }
 
     // The block's rows together: one thread of each column adds up what those of other threadIdx.y have.
     __syncthreads();
     if (threadIdx.y == 0) {
-        for (INDEX d = threadIdx.x, at = 0; d < count; d += blockDim.x, at += threads) {
-            float dgamma_part_sum = dgamma_part[at];
-            float dbeta_part_sum = dbeta_part[at];
-            for (int other = 1; other < blockDim.y; ++other) {
-                dgamma_part_sum += dgamma_part[at + other*blockDim.x];
-                dbeta_part_sum += dbeta_part[at + other*blockDim.x];
+        for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX d = first + lane, at = held ? own + lane*threads : d;
+                if (d < count) {
+                    float dgamma_part_sum = dgamma_part[at];
+                    float dbeta_part_sum = dbeta_part[at];
+                    for (int other = 1; other < blockDim.y; ++other) {
+                        dgamma_part_sum += dgamma_part[at + other*blockDim.x];
+                        dbeta_part_sum += dbeta_part[at + other*blockDim.x];
+                    }
+                    dgamma_partial[blockIdx.x*count + d] = dgamma_part_sum;
+                    dbeta_partial[blockIdx.x*count + d] = dbeta_part_sum;
+                }
             }
-            dgamma_partial[blockIdx.x*count + d] = dgamma_part_sum;
-            dbeta_partial[blockIdx.x*count + d] = dbeta_part_sum;
         }
     }
 }

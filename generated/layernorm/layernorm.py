@@ -8,6 +8,10 @@
     dX = diag(rstd) (g − g 1 1ᵀ / |d| − diag((g ∘ xhat) 1) xhat / |d|)
     dgamma = (dY ∘ xhat)ᵀ 1
     dbeta = dYᵀ 1
+    where
+    rstd[b,s] = rsqrt(eps + V[b,s])
+    xhat[b,s,d] = rstd[b,s]*(X[b,s,d] - M[b,s])
+    g[b,s,d] = dY[b,s,d]*gamma[d]
 
 Saved for the backward: M, V.  Computed again: rstd, xhat.
 Sums are kept in float32; the same bits at every run.
@@ -17,7 +21,7 @@ Made by `derive emit layernorm -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("layernorm.cu")
@@ -35,33 +39,34 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
 def row_chunks(rows, count, share):
-    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial results
-    of every block pass through memory too; fewer would leave parts of a large GPU idle."""
+    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial
+    results of every block pass through memory too; fewer would leave parts of a large GPU idle."""
     return max(1, min(-(-rows // share), row_blocks(rows, count), 1024))
 
 
-def row_shared(count, kept):
+def row_shared(count, kept, lanes=1):
     """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
-    along, rows = row_threads(count, kept)
-    size = -(-count // along) * along * rows * kept
+    along, rows = row_threads(count, kept, lanes)
+    size = -(-count // (along * lanes)) * along * lanes * rows * kept
     return size if size <= 96 * 1024 else 0
 
 
@@ -97,12 +102,14 @@ class Kernels:
         self.check("gamma", gamma, "T", (size_d,))
         self.check("beta", beta, "T", (size_d,))
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_s, size_b*size_s*size_d, size_d), ())
+            count = max(size_b*size_s, size_b*size_s*size_d, size_d)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_s, size_d), dtypes["T"])
             M = cp.empty((size_b, size_s), dtypes["compute"])
             V = cp.empty((size_b, size_s), dtypes["compute"])
-            self.launch(module, "forward_M_V_Y", (row_blocks(size_b*size_s, size_d, 4), 1, 1), (*row_threads(size_d, 4), 1),
-                        (X, gamma, beta, Y, M, V, index(size_b), index(size_s), index(size_d), index(row_shared(size_d, 4)),), row_shared(size_d, 4))
+            shared = row_shared(size_d, 4, 4)
+            launch("forward_M_V_Y", (row_blocks(size_b*size_s, size_d, 4, 4),), row_threads(size_d, 4, 4),
+                   (X, gamma, beta, Y, M, V), (size_b, size_s, size_d, shared), shared)
         return Y, M, V
 
     def layernorm_backward(self, dY, X, gamma, M, V, *, out=None, accumulate=False, stream=None):
@@ -129,7 +136,9 @@ class Kernels:
         self.check("M", M, "compute", (size_b, size_s))
         self.check("V", V, "compute", (size_b, size_s))
         with stream or nullcontext():
-            module, index = self.module(max(1, row_chunks(size_b*size_s, size_d, 34)*size_d, size_b*size_s, size_b*size_s*size_d, size_d), ())
+            chunks = row_chunks(size_b*size_s, size_d, 34)
+            count = max(chunks*size_d, size_b*size_s, size_b*size_s*size_d, size_d)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -141,12 +150,14 @@ class Kernels:
                 self.check("dX", dX, "T", (size_b, size_s, size_d))
                 self.check("dgamma", dgamma, "T", (size_d,))
                 self.check("dbeta", dbeta, "T", (size_d,))
-            dgamma_partial = cp.empty((row_chunks(size_b*size_s, size_d, 34), size_d), dtypes["compute"])
-            dbeta_partial = cp.empty((row_chunks(size_b*size_s, size_d, 34), size_d), dtypes["compute"])
-            self.launch(module, "backward_dX_dgamma_dbeta", (row_chunks(size_b*size_s, size_d, 34), 1, 1), (*row_threads(size_d, 16), 1),
-                        (X, gamma, M, V, dY, dX, dgamma_partial, dbeta_partial, index(size_b), index(size_s), index(size_d), index(row_shared(size_d, 16)), cp.int32(accumulate),), row_shared(size_d, 16))
-            self.launch(module, "backward_dX_dgamma_dbeta_sum", (blocks(size_d, 32, 2**31), 1, 1), (32, 8, 1),
-                        (dgamma_partial, dbeta_partial, dgamma, dbeta, index(size_d), index(row_chunks(size_b*size_s, size_d, 34)), cp.int32(accumulate),))
+            dgamma_partial = cp.empty((chunks, size_d), dtypes["compute"])
+            dbeta_partial = cp.empty((chunks, size_d), dtypes["compute"])
+            shared = row_shared(size_d, 16, 4)
+            launch("backward_dX_dgamma_dbeta", (chunks,), row_threads(size_d, 16, 4),
+                   (X, gamma, M, V, dY, dX, dgamma_partial, dbeta_partial), (size_b, size_s, size_d, shared),
+                   shared, accumulate=accumulate)
+            launch("backward_dX_dgamma_dbeta_sum", (blocks(size_d, 32, 2**31),), (32, 8),
+                   (dgamma_partial, dbeta_partial, dgamma, dbeta), (size_d, chunks), accumulate=accumulate)
         return dX, dgamma, dbeta
 
     def module(self, count, ids):
@@ -160,13 +171,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -13,7 +13,7 @@ Made by `derive emit leaky_relu -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("leaky_relu.cu")
@@ -57,10 +57,9 @@ class Kernels:
         cp, dtypes = self.cp, self.dtypes
         size_i, size_j = self.check("X", X, "T", (None, None))
         with stream or nullcontext():
-            module, index = self.module(max(size_i*size_j, 0), ())
+            launch = partial(self.launch, *self.module(size_i*size_j, ()))
             Y = cp.empty((size_i, size_j), dtypes["T"])
-            self.launch(module, "forward_Y", (blocks(size_i*size_j, 1024), 1, 1), (256, 1, 1),
-                        (X, Y, index(size_i), index(size_j),))
+            launch("forward_Y", (blocks(size_i*size_j, 1024),), (256,), (X, Y), (size_i, size_j))
         return Y
 
     def leaky_relu_backward(self, dY, X, *, out=None, accumulate=False, stream=None):
@@ -79,7 +78,7 @@ class Kernels:
         size_i, size_j = self.check("dY", dY, "T", (None, None))
         self.check("X", X, "T", (size_i, size_j))
         with stream or nullcontext():
-            module, index = self.module(max(size_i*size_j, 0), ())
+            launch = partial(self.launch, *self.module(size_i*size_j, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -87,8 +86,8 @@ class Kernels:
             else:
                 dX, = out
                 self.check("dX", dX, "T", (size_i, size_j))
-            self.launch(module, "backward_dX", (blocks(size_i*size_j, 1024), 1, 1), (256, 1, 1),
-                        (X, dY, dX, index(size_i), index(size_j), cp.int32(accumulate),))
+            launch("backward_dX", (blocks(size_i*size_j, 1024),), (256,), (X, dY, dX), (size_i, size_j),
+                   accumulate=accumulate)
         return dX
 
     def module(self, count, ids):
@@ -102,13 +101,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -9,7 +9,7 @@
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dW over W.
-// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+// A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -32,6 +32,20 @@ struct Sum {
 
 // Neighbours of an array, moved 16 bytes at once.
 template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
 
 // Whether rows of `count` elements all begin at a multiple of 16 bytes.
 template <class T> __device__ inline bool in_packs(const T* array, INDEX count) {
@@ -121,6 +135,7 @@ extern "C" __global__ void forward_Y(
 
 // Y_sum[n,o] = sum(i, W[i,o]*X[n,i]), from chunks of the sum
 // Y[n,o] = Y_sum[n,o] + b[o]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Y_chunks(
     const float* __restrict__ Y_sum_partial,  // [chunks, n, o]
     const float* __restrict__ b,  // [o]
@@ -213,6 +228,7 @@ extern "C" __global__ void backward_dX(
 }
 
 // dX[n,i] = sum(o, W[i,o]*dY[n,o]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dX_chunks(
     const float* __restrict__ dX_partial,  // [chunks, n, i]
     float* __restrict__ dX,  // [n, i]
@@ -304,6 +320,7 @@ extern "C" __global__ void backward_dW(
 }
 
 // dW[i,o] = sum(n, X[n,i]*dY[n,o]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dW_chunks(
     const float* __restrict__ dW_partial,  // [chunks, i, o]
     float* __restrict__ dW,  // [i, o]
@@ -335,22 +352,34 @@ extern "C" __global__ void backward_db(
     int accumulate
 )
 {
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
-    const INDEX columns = size_o, o = (INDEX)blockIdx.x*32 + threadIdx.x;
+    // Threads (8, 32): 4 neighbouring columns a threadIdx.x, one row in 32 of the block's chunk a threadIdx.y.
+    const INDEX columns = size_o, first = (INDEX)blockIdx.x*32 + threadIdx.x*4;
     const INDEX rows = size_n, share = (rows + gridDim.y - 1)/gridDim.y;
     const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
-    float db_value = 0;
-    if (o < columns) {
-        for (INDEX n = begin + threadIdx.y; n < end; n += 8) {
-            db_value += dY[n*size_o + o];
+    float db_part[4] = {};
+    if (first < columns) {
+        for (INDEX n = begin + threadIdx.y; n < end; n += 32) {
+            const auto dY_pack = load<4>(dY + n*size_o, first, columns);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX o = first + lane;
+                if (o < columns) {
+                    db_part[lane] += dY_pack.lane[lane];
+                }
+            }
         }
     }
-    __shared__ float tile[1][8][33];
-    tile[0][threadIdx.y][threadIdx.x] = db_value;
+    // 8 places more than threads, so that what a warp reads below lies in different banks.
+    __shared__ float tile[1][4][264];
+    const int thread = threadIdx.y*8 + threadIdx.x;
+#pragma unroll
+    for (int lane = 0; lane < 4; ++lane) tile[0][lane][thread] = db_part[lane];
     __syncthreads();
-    if (threadIdx.y == 0 && o < columns) {
-        for (int line = 1; line < 8; ++line) {
-            db_value += tile[0][line][threadIdx.x];
+    const INDEX o = (INDEX)blockIdx.x*32 + thread;
+    if (thread < 32 && o < columns) {
+        float db_value = 0;
+        for (int line = 0; line < 32; ++line) {
+            db_value += tile[0][thread%4][line*8 + thread/4];
         }
         if (chunks == 1) {
             db[o] = accumulate ? db[o] + db_value : db_value;
@@ -361,6 +390,7 @@ extern "C" __global__ void backward_db(
 }
 
 // db[o] = sum(n, dY[n,o])
+// Launched only where the sum was split.
 extern "C" __global__ void backward_db_sum(
     const float* __restrict__ db_partial,  // [chunks, o]
     float* __restrict__ db,  // [o]

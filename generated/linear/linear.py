@@ -9,13 +9,13 @@
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dW over W.
-A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 Made by `derive emit linear -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("linear.cu")
@@ -28,6 +28,9 @@ def load(cp=None):
     return Kernels(cp)
 
 
+SHORT = 1024  # a sum of fewer terms is never split
+
+
 def blocks(count, threads, most=65535):
     """How many blocks cover `count` elements; the kernels stride over what is left."""
     return min(-(-count // threads), most)
@@ -38,16 +41,24 @@ def column_chunks(rows):
     return max(1, min(-(-rows // 256), 1024))
 
 
+def tiles(batches, rows, columns, side=64):
+    """Blocks of `side` by `side` results each."""
+    return batches * -(-rows // side) * -(-columns // side)
+
+
 def product_chunks(batches, rows, columns, length):
-    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
-    tiles = batches * -(-rows // 64) * -(-columns // 64)
-    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+    """Chunks that a sum of `length` terms is split into where its tiles are too few for a GPU; 0: it is not."""
+    count = tiles(batches, rows, columns)
+    return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
 
 
 class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -74,13 +85,16 @@ class Kernels:
         _, size_o = self.check("W", W, "T", (size_i, None))
         self.check("b", b, "T", (size_o,))
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(1, size_n, size_o, size_i)*size_n*size_o, size_i*size_o, size_n*size_i, size_n*size_o, size_o), ())
+            chunks = product_chunks(1, size_n, size_o, size_i)
+            count = max(chunks*size_n*size_o, size_i*size_o, size_n*size_i, size_n*size_o, size_o)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_n, size_o), dtypes["T"])
-            Y_sum_partial = cp.empty((product_chunks(1, size_n, size_o, size_i), size_n, size_o), dtypes["compute"])
-            self.launch(module, "forward_Y", (blocks(size_n, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), max(product_chunks(1, size_n, size_o, size_i), 1), 1), (256, 1, 1),
-                        (X, W, b, Y, Y_sum_partial, index(size_n), index(size_o), index(size_i),))
-            self.launch(module, "forward_Y_chunks", (blocks(size_n*size_o, 256)*min(product_chunks(1, size_n, size_o, size_i), 1), 1, 1), (256, 1, 1),
-                        (Y_sum_partial, b, Y, index(size_n), index(size_o), index(product_chunks(1, size_n, size_o, size_i)),))
+            Y_sum_partial = cp.empty((chunks, size_n, size_o), dtypes["compute"])
+            launch("forward_Y", (tiles(1, size_n, size_o), max(chunks, 1)), (256,),
+                   (X, W, b, Y, Y_sum_partial), (size_n, size_o, size_i))
+            if chunks:  # the sum was split: add up its parts
+                launch("forward_Y_chunks", (blocks(size_n*size_o, 256),), (256,), (Y_sum_partial, b, Y),
+                       (size_n, size_o, chunks))
         return Y
 
     def linear_backward(self, dY, X, W, *, out=None, accumulate=False, stream=None):
@@ -103,7 +117,12 @@ class Kernels:
         _, size_i = self.check("X", X, "T", (size_n, None))
         self.check("W", W, "T", (size_i, size_o))
         with stream or nullcontext():
-            module, index = self.module(max(1, column_chunks(size_n)*size_o, product_chunks(1, size_i, size_o, size_n)*size_i*size_o, product_chunks(1, size_n, size_i, size_o)*size_n*size_i, size_i*size_o, size_n*size_i, size_n*size_o, size_o), ())
+            dX_chunks = product_chunks(1, size_n, size_i, size_o)
+            dW_chunks = product_chunks(1, size_i, size_o, size_n)
+            db_chunks = column_chunks(size_n)
+            count = max(db_chunks*size_o, dW_chunks*size_i*size_o, dX_chunks*size_n*size_i, size_i*size_o,
+                        size_n*size_i, size_n*size_o, size_o)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -115,21 +134,29 @@ class Kernels:
                 self.check("dX", dX, "T", (size_n, size_i))
                 self.check("dW", dW, "T", (size_i, size_o))
                 self.check("db", db, "T", (size_o,))
-            dX_partial = cp.empty((product_chunks(1, size_n, size_i, size_o), size_n, size_i), dtypes["compute"])
-            dW_partial = cp.empty((product_chunks(1, size_i, size_o, size_n), size_i, size_o), dtypes["compute"])
-            db_partial = cp.empty((column_chunks(size_n), size_o), dtypes["compute"])
-            self.launch(module, "backward_dX", (blocks(size_n, 64, 2**31)*blocks(size_i, 64, 2**31)*(1), max(product_chunks(1, size_n, size_i, size_o), 1), 1), (256, 1, 1),
-                        (W, dY, dX, dX_partial, index(size_n), index(size_o), index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_dX_chunks", (blocks(size_n*size_i, 256)*min(product_chunks(1, size_n, size_i, size_o), 1), 1, 1), (256, 1, 1),
-                        (dX_partial, dX, index(size_n), index(size_i), index(product_chunks(1, size_n, size_i, size_o)), cp.int32(accumulate),))
-            self.launch(module, "backward_dW", (blocks(size_i, 64, 2**31)*blocks(size_o, 64, 2**31)*(1), max(product_chunks(1, size_i, size_o, size_n), 1), 1), (256, 1, 1),
-                        (X, dY, dW, dW_partial, index(size_n), index(size_o), index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_dW_chunks", (blocks(size_i*size_o, 256)*min(product_chunks(1, size_i, size_o, size_n), 1), 1, 1), (256, 1, 1),
-                        (dW_partial, dW, index(size_o), index(size_i), index(product_chunks(1, size_i, size_o, size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_db", (blocks(size_o, 32, 2**31), column_chunks(size_n), 1), (32, 8, 1),
-                        (dY, db, db_partial, index(size_n), index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_db_sum", (blocks(size_o, 32, 2**31)*(column_chunks(size_n) > 1), 1, 1), (32, 8, 1),
-                        (db_partial, db, index(size_o), index(column_chunks(size_n)), cp.int32(accumulate),))
+
+            dX_partial = cp.empty((dX_chunks, size_n, size_i), dtypes["compute"])
+            launch("backward_dX", (tiles(1, size_n, size_i), max(dX_chunks, 1)), (256,),
+                   (W, dY, dX, dX_partial), (size_n, size_o, size_i), accumulate=accumulate)
+            if dX_chunks:  # the sum was split: add up its parts
+                launch("backward_dX_chunks", (blocks(size_n*size_i, 256),), (256,), (dX_partial, dX),
+                       (size_n, size_i, dX_chunks), accumulate=accumulate)
+            del dX_partial
+
+            dW_partial = cp.empty((dW_chunks, size_i, size_o), dtypes["compute"])
+            launch("backward_dW", (tiles(1, size_i, size_o), max(dW_chunks, 1)), (256,),
+                   (X, dY, dW, dW_partial), (size_n, size_o, size_i), accumulate=accumulate)
+            if dW_chunks:  # the sum was split: add up its parts
+                launch("backward_dW_chunks", (blocks(size_i*size_o, 256),), (256,), (dW_partial, dW),
+                       (size_o, size_i, dW_chunks), accumulate=accumulate)
+            del dW_partial
+
+            db_partial = cp.empty((db_chunks, size_o), dtypes["compute"])
+            launch("backward_db", (blocks(size_o, 32, 2**31), db_chunks), (8, 32), (dY, db, db_partial),
+                   (size_n, size_o, db_chunks), accumulate=accumulate)
+            if db_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_db_sum", (blocks(size_o, 32, 2**31),), (32, 8), (db_partial, db),
+                       (size_o, db_chunks), accumulate=accumulate)
         return dX, dW, db
 
     def module(self, count, ids):
@@ -143,13 +170,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

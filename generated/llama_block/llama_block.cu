@@ -30,11 +30,37 @@
 //     dw1 = dFᵀ N2
 //     dw3 = dUᵀ N2
 //     dw2 = dYᵀ (U ∘ g1)
+//     where
+//     N1_in[b,t] = eps + mean(c, X[b,t,c]**2)
+//     rstd[b,t] = rsqrt(N1_in[b,t])
+//     xhat[b,t,c] = X[b,t,c]*rstd[b,t]
+//     N2_in[b,t] = eps + mean(c, R[b,t,c]**2)
+//     rstd1[b,t] = rsqrt(N2_in[b,t])
+//     rhat[b,t,c] = R[b,t,c]*rstd1[b,t]
+//     s1[b,t,f] = sigmoid(F[b,t,f])
+//     g1[b,t,f] = F[b,t,f]*s1[b,t,f]
+//     r[b,t,f] = sum(c, dY[b,t,c]*w2[c,f])
+//     dU[b,t,f] = g1[b,t,f]*r[b,t,f]
+//     dF[b,t,f] = U[b,t,f]*r[b,t,f]*(s1[b,t,f] + g1[b,t,f]*(1 - s1[b,t,f]))
+//     dN2[b,t,c] = sum(f, dF[b,t,f]*w1[f,c]) + sum(f, dU[b,t,f]*w3[f,c])
+//     g3[b,t,c] = dN2[b,t,c]*ln2w[c]
+//     dR[b,t,c] = dY[b,t,c] + rstd1[b,t]*(g3[b,t,c] - rhat[b,t,c]*mean(c1, g3[b,t,c1]*rhat[b,t,c1]))
+//     dO[b,h,t,d] = sum(c, dR[b,t,c]*wo[c,h,d])
+//     dP[b,h,t,s] = sum(d, V[b,h//4,s,d]*dO[b,h,t,d])
+//     dA_sum[b,h,t,s] = 0.5*P[b,h,t,s]*sqrt(2)*(dP[b,h,t,s] - sum(d, O[b,h,t,d]*dO[b,h,t,d]))/sqrt(size(i))
+//     dKr[b,g,t,p,i] = sum(s, l, where(l + 4*g < size(h), Qr[b,l + 4*g,s,p,i]*dA_sum[b,l + 4*g,s,t], 0))
+//     dQr[b,h,t,p,i] = sum(s, Kr[b,h//4,s,p,i]*dA_sum[b,h,t,s])
+//     dV[b,g,t,d] = sum(s, l, where(l + 4*g < size(h), P[b,l + 4*g,s,t]*dO[b,l + 4*g,s,d], 0))
+//     dK[b,g,t,p,i] = where(0 == p, sum(k, where(0 != k, S[t,i]*dKr[b,g,t,k,i], 0)), 0) + where(1 == p, sum(k, where(0 == k, -S[t,i]*dKr[b,g,t,k,i], 0)), 0) + C[t,i]*dKr[b,g,t,p,i]
+//     dQ[b,h,t,p,i] = where(0 == p, sum(k, where(0 != k, S[t,i]*dQr[b,h,t,k,i], 0)), 0) + where(1 == p, sum(k, where(0 == k, -S[t,i]*dQr[b,h,t,k,i], 0)), 0) + C[t,i]*dQr[b,h,t,p,i]
+//     dN1[b,t,c] = sum(g, d, dV[b,g,t,d]*wv[g,d,c]) + sum(g, p, i, dK[b,g,t,p,i]*wk[g,p,i,c]) + sum(h, p, i, dQ[b,h,t,p,i]*wq[h,p,i,c])
+//     g2[b,t,c] = dN1[b,t,c]*ln1w[c]
+//     dQ[b,h,t,p,i] = where(0 == p, sum(l, where(0 != l, S[t,i]*dQr[b,h,t,l,i], 0)), 0) + where(1 == p, sum(l, where(0 == l, -S[t,i]*dQr[b,h,t,l,i], 0)), 0) + C[t,i]*dQr[b,h,t,p,i]
 //
-// Saved for the backward: N1_in, Q, K, V, Qr, Kr, P_lse, O, R, N2_in, F, U.  Computed again: rstd, xhat, N1, Qr, Kr, rstd1, rhat, N2, s1, P, A, A_sum, dA_sum.
+// Saved for the backward: N1_in, Q, K, V, Qr, Kr, P_lse, O, R, N2_in, F, U.  Computed again: rstd, xhat, N1, rstd1, rhat, N2, s1, P, A, A_sum, dA_sum.
 // Sums are kept in float32; the same bits at every run.
-// In place, one at a time and without accumulate: dX over dY, dX over X, dln1w over ln1w, dln1w over ln2w, dwo over wo, dw1 over w1, dw1 over w3, dw3 over w1, dw3 over w3, dw2 over w2.
-// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+// In place, one at a time and without accumulate: dX over dY, dX over X, dln1w over ln1w, dln1w over ln2w, dwo over wo, dln2w over ln2w, dw1 over w1, dw3 over w1, dw3 over w3, dw2 over w2.
+// A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -78,6 +104,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -159,20 +186,38 @@ extern "C" __global__ void forward_N1_in_N1(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float n1_in_sum = 0;
-    for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-        const float x = X[row*size_c + c];
-        if (held) x_row[at] = x;
-        n1_in_sum += square(x);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto X_pack = load<4>(X + row*size_c, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = own + lane*threads;
+            if (c < count) {
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                n1_in_sum += square(x);
+            }
+        }
     }
     n1_in_sum = row_sum(n1_in_sum, part[0]);
     const float n1_in = 1e-5f + n1_in_sum / (float)size_c;
     const float rstd = rsqrtf(n1_in);
     if (writer) N1_in[row] = n1_in;
 
-    for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[row*size_c + c];
-        const float xhat = x*rstd;
-        N1[row*size_c + c] = ln1w[c]*xhat;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> N1_pack;
+        const auto ln1w_pack = load<4>(ln1w, first, count);
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + row*size_c, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = own + lane*threads;
+            if (c < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                const float xhat = x*rstd;
+                N1_pack.lane[lane] = ln1w_pack.lane[lane]*xhat;
+            }
+        }
+        store(N1 + row*size_c, first, count, N1_pack);
     }
 }
 
@@ -251,6 +296,7 @@ extern "C" __global__ void forward_Q(
 }
 
 // Q[b,h,t,p,i] = sum(c, N1[b,t,c]*wq[h,p,i,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Q_chunks(
     const float* __restrict__ Q_partial,  // [chunks, b*t, h*2*i]
     float* __restrict__ Q,  // [b, h, t, 2, i]
@@ -349,6 +395,7 @@ extern "C" __global__ void forward_K(
 }
 
 // K[b,g,t,p,i] = sum(c, N1[b,t,c]*wk[g,p,i,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void forward_K_chunks(
     const float* __restrict__ K_partial,  // [chunks, b*t, g*2*i]
     float* __restrict__ K,  // [b, g, t, 2, i]
@@ -448,6 +495,7 @@ extern "C" __global__ void forward_V(
 }
 
 // V[b,g,t,d] = sum(c, N1[b,t,c]*wv[g,d,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void forward_V_chunks(
     const float* __restrict__ V_partial,  // [chunks, b*t, g*d]
     float* __restrict__ V,  // [b, g, t, d]
@@ -532,16 +580,15 @@ extern "C" __global__ void forward_Kr(
     }
 }
 
-// P[b,h,t,s] = softmax(t2, where(t2 <= t, rsqrt(2)*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,t2,r,i]*Qr[b,h,t,r,i]), -1e+30))
-// P_lse[b,h,t] = logsumexp(t2, where(t2 <= t, rsqrt(2)*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,t2,r,i]*Qr[b,h,t,r,i]), -1e+30))
-// O[b,h,t,d] = sum(t2, P[b,h,t,t2]*V[b,h // 4,t2,d])
+// P[b,h,t,s] = softmax(s, where(s <= t, rsqrt(2)*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30))
+// P_lse[b,h,t] = logsumexp(s, where(s <= t, rsqrt(2)*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30))
+// O[b,h,t,d] = sum(s, P[b,h,t,s]*V[b,h // 4,s,d])
 extern "C" __global__ void forward_P_lse_O(
     const float* __restrict__ V,  // [b, g, t, d]
     const float* __restrict__ Qr,  // [b, h, t, 2, i]
     const float* __restrict__ Kr,  // [b, g, t, 2, i]
     float* __restrict__ P_lse,  // [b, h, t]
     float* __restrict__ O,  // [b, h, t, d]
-    INDEX size_b,
     INDEX size_t,
     INDEX size_h,
     INDEX size_i,
@@ -562,10 +609,10 @@ extern "C" __global__ void forward_P_lse_O(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float o_tile[4][4] = {};  // [t, d]
     float greatest[4] = {-INFINITY, -INFINITY, -INFINITY, -INFINITY}, total[4] = {};
-    INDEX begin = 0, stop = length;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < 2*size_i; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -613,7 +660,7 @@ extern "C" __global__ void forward_P_lse_O(
                 float value = -INFINITY;
                 if (t < rows && s < length) {
                     value = s <= t ? rsqrtf(2.0f)*rsqrtf((float)size_i)*score_tile[over][along] : -1e30f;
-                    if (value <= -5e29f) value = -INFINITY;
+                    if (value <= -5e29f) value = -INFINITY;  // masked: in a formula, -1e30 stands for it
                 }
                 score_tile[over][along] = value;
                 peak[over] = fmaxf(peak[over], value);
@@ -637,18 +684,10 @@ extern "C" __global__ void forward_P_lse_O(
             }
         }
         __syncthreads();
-        float weight_tile[4][4];
-#pragma unroll
-        for (int over = 0; over < 4; ++over) {
-#pragma unroll
-            for (int along = 0; along < 4; ++along) {
-                weight_tile[over][along] = score_tile[over][along];
-            }
-        }
 #pragma unroll
         for (int along = 0; along < 4; ++along) {
 #pragma unroll
-            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = weight_tile[over][along];
+            for (int over = 0; over < 4; ++over) tile[my_column + along][my_row + over] = score_tile[over][along];
         }
         for (INDEX chunk = first; chunk < first + 64; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -781,6 +820,7 @@ extern "C" __global__ void forward_R(
 
 // R_sum[b,t,c] = sum(h, d, O[b,h,t,d]*wo[c,h,d]), from chunks of the sum
 // R[b,t,c] = R_sum[b,t,c] + X[b,t,c]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_R_chunks(
     const float* __restrict__ R_sum_partial,  // [chunks, b*t, c]
     const float* __restrict__ X,  // [b, t, c]
@@ -835,20 +875,38 @@ extern "C" __global__ void forward_N2_in_N2(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float n2_in_sum = 0;
-    for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-        const float r = R[row*size_c + c];
-        if (held) r_row[at] = r;
-        n2_in_sum += square(r);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto R_pack = load<4>(R + row*size_c, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = own + lane*threads;
+            if (c < count) {
+                const float r = R_pack.lane[lane];
+                if (held) r_row[at] = r;
+                n2_in_sum += square(r);
+            }
+        }
     }
     n2_in_sum = row_sum(n2_in_sum, part[0]);
     const float n2_in = 1e-5f + n2_in_sum / (float)size_c;
     const float rstd1 = rsqrtf(n2_in);
     if (writer) N2_in[row] = n2_in;
 
-    for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-        const float r = held ? r_row[at] : R[row*size_c + c];
-        const float rhat = r*rstd1;
-        N2[row*size_c + c] = ln2w[c]*rhat;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> N2_pack;
+        const auto ln2w_pack = load<4>(ln2w, first, count);
+        Pack<float, 4> R_pack;
+        if (!held) R_pack = load<4>(R + row*size_c, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = own + lane*threads;
+            if (c < count) {
+                const float r = held ? r_row[at] : R_pack.lane[lane];
+                const float rhat = r*rstd1;
+                N2_pack.lane[lane] = ln2w_pack.lane[lane]*rhat;
+            }
+        }
+        store(N2 + row*size_c, first, count, N2_pack);
     }
 }
 
@@ -927,6 +985,7 @@ extern "C" __global__ void forward_F_s1(
 
 // F[b,t,f] = sum(c, N2[b,t,c]*w1[f,c]), from chunks of the sum
 // s1[b,t,f] = sigmoid(F[b,t,f])
+// Launched only where the sum was split.
 extern "C" __global__ void forward_F_s1_chunks(
     const float* __restrict__ F_partial,  // [chunks, b*t, f]
     float* __restrict__ F,  // [b, t, f]
@@ -1020,6 +1079,7 @@ extern "C" __global__ void forward_U(
 }
 
 // U[b,t,f] = sum(c, N2[b,t,c]*w3[f,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void forward_U_chunks(
     const float* __restrict__ U_partial,  // [chunks, b*t, f]
     float* __restrict__ U,  // [b, t, f]
@@ -1114,6 +1174,7 @@ extern "C" __global__ void forward_Y(
 
 // Y_sum[b,t,c] = sum(f, F[b,t,f]*U[b,t,f]*s1[b,t,f]*w2[c,f]), from chunks of the sum
 // Y[b,t,c] = R[b,t,c] + Y_sum[b,t,c]
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Y_chunks(
     const float* __restrict__ Y_sum_partial,  // [chunks, b*t, c]
     const float* __restrict__ R,  // [b, t, c]
@@ -1241,6 +1302,7 @@ extern "C" __global__ void backward_dU_dF(
 // r[b,t,f] = sum(c, dY[b,t,c]*w2[c,f]), from chunks of the sum
 // dU[b,t,f] = g1[b,t,f]*r[b,t,f]
 // dF[b,t,f] = U[b,t,f]*r[b,t,f]*(sigmoid(F[b,t,f]) + g1[b,t,f]*(1 - sigmoid(F[b,t,f])))
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dU_dF_chunks(
     const float* __restrict__ r_partial,  // [chunks, b*t, f]
     const float* __restrict__ F,  // [b, t, f]
@@ -1265,6 +1327,99 @@ extern "C" __global__ void backward_dU_dF_chunks(
         dU[element] = g1_value*r_value;
         const float s = sigmoid(F[element]);
         dF[element] = U[element]*r_value*(s + g1_value*(1.0f - s));
+    }
+}
+
+// dw2[c,f] = sum(b, t, U[b,t,f]*dY[b,t,c]*g1[b,t,f])
+extern "C" __global__ void backward_dw2(
+    const float* __restrict__ U,  // [b, t, f]
+    const float* __restrict__ dY,  // [b, t, c]
+    const float* __restrict__ g1,  // [b, t, f]
+    float* __restrict__ dw2,  // [c, f]
+    float* __restrict__ dw2_partial,  // [chunks, c, f]
+    INDEX size_b,
+    INDEX size_t,
+    INDEX size_c,
+    INDEX size_f,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
+    const INDEX rows = size_c, columns = size_f, length = size_b*size_t;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(dY, rows);
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread%16*4, step = thread/16;
+            const INDEX c = top + at, k = begin + step;
+            Pack<float> pack = {};
+            if (c < rows && k < end) {
+                pack = read(dY + k*size_c + c, whole_a, rows - c);
+            }
+            *(Pack<float>*)&As[step][at ^ step/4*8] = pack;
+        }
+        for (int place = thread; place < 1024; place += 256) {
+            const int at = place%64, step = place/64;
+            const INDEX f = left + at, k = begin + step;
+            float value = 0;
+            if (f < columns && k < end) {
+                value = U[k*size_f + f]*g1[k*size_f + f];
+            }
+            Bs[step][at ^ step/4*8] = value;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int place = 0; place < 16; ++place) {
+        const INDEX c = top + my_row + place/4, f = left + my_column + place%4;
+        if (c < rows && f < columns) {
+            const float dw2_value = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dw2_partial[(blockIdx.y*rows + c)*columns + f] = dw2_value;
+                continue;
+            }
+            dw2[c*size_f + f] = accumulate ? dw2[c*size_f + f] + dw2_value : dw2_value;
+        }
+    }
+}
+
+// dw2[c,f] = sum(b, t, U[b,t,f]*dY[b,t,c]*g1[b,t,f]), from chunks of the sum
+// Launched only where the sum was split.
+extern "C" __global__ void backward_dw2_chunks(
+    const float* __restrict__ dw2_partial,  // [chunks, c, f]
+    float* __restrict__ dw2,  // [c, f]
+    INDEX size_c,
+    INDEX size_f,
+    INDEX chunks,
+    int accumulate
+)
+{
+    const INDEX count = size_c*size_f;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dw2_partial[chunk*(size_c*size_f) + element]);
+        }
+        const float dw2_value = total.value();
+        dw2[element] = accumulate ? dw2[element] + dw2_value : dw2_value;
     }
 }
 
@@ -1339,6 +1494,7 @@ extern "C" __global__ void backward_dN2_sum(
 }
 
 // dN2_sum[b,t,c] = sum(f, dF[b,t,f]*w1[f,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dN2_sum_chunks(
     const float* __restrict__ dN2_sum_partial,  // [chunks, b*t, c]
     float* __restrict__ dN2_sum,  // [b, t, c]
@@ -1355,6 +1511,106 @@ extern "C" __global__ void backward_dN2_sum_chunks(
             total.add(dN2_sum_partial[chunk*(size_b*size_t*size_c) + element]);
         }
         dN2_sum[element] = total.value();
+    }
+}
+
+// dw1_sum[f,c] = sum(b, t, R[b,t,c]*dF[b,t,f]*rsqrt(N2_in[b,t]))
+// dw1[f,c] = dw1_sum[f,c]*ln2w[c]
+extern "C" __global__ void backward_dw1(
+    const float* __restrict__ ln2w,  // [c]
+    const float* __restrict__ R,  // [b, t, c]
+    const float* __restrict__ N2_in,  // [b, t]
+    const float* __restrict__ dF,  // [b, t, f]
+    float* __restrict__ dw1,  // [f, c]
+    float* __restrict__ dw1_sum_partial,  // [chunks, f, c]
+    INDEX size_b,
+    INDEX size_t,
+    INDEX size_c,
+    INDEX size_f,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
+    const INDEX rows = size_f, columns = size_c, length = size_b*size_t;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(dF, rows);
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread%16*4, step = thread/16;
+            const INDEX f = top + at, k = begin + step;
+            Pack<float> pack = {};
+            if (f < rows && k < end) {
+                pack = read(dF + k*size_f + f, whole_a, rows - f);
+            }
+            *(Pack<float>*)&As[step][at ^ step/4*8] = pack;
+        }
+        for (int place = thread; place < 1024; place += 256) {
+            const int at = place%64, step = place/64;
+            const INDEX c = left + at, k = begin + step;
+            float value = 0;
+            if (c < columns && k < end) {
+                value = R[k*size_c + c]*rsqrtf(N2_in[k]);
+            }
+            Bs[step][at ^ step/4*8] = value;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int place = 0; place < 16; ++place) {
+        const INDEX f = top + my_row + place/4, c = left + my_column + place%4;
+        if (f < rows && c < columns) {
+            const float dw1_sum_value = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dw1_sum_partial[(blockIdx.y*rows + f)*columns + c] = dw1_sum_value;
+                continue;
+            }
+            const float dw1_value = dw1_sum_value*ln2w[c];
+            dw1[f*size_c + c] = accumulate ? dw1[f*size_c + c] + dw1_value : dw1_value;
+        }
+    }
+}
+
+// dw1_sum[f,c] = sum(b, t, R[b,t,c]*dF[b,t,f]*rsqrt(N2_in[b,t])), from chunks of the sum
+// dw1[f,c] = dw1_sum[f,c]*ln2w[c]
+// Launched only where the sum was split.
+extern "C" __global__ void backward_dw1_chunks(
+    const float* __restrict__ dw1_sum_partial,  // [chunks, f, c]
+    const float* __restrict__ ln2w,  // [c]
+    float* __restrict__ dw1,  // [f, c]
+    INDEX size_c,
+    INDEX size_f,
+    INDEX chunks,
+    int accumulate
+)
+{
+    const INDEX count = size_f*size_c;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        const INDEX c = element%size_c;
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dw1_sum_partial[chunk*(size_f*size_c) + element]);
+        }
+        const float dw1_sum_value = total.value();
+        const float dw1_value = dw1_sum_value*ln2w[c];
+        dw1[element] = accumulate ? dw1[element] + dw1_value : dw1_value;
     }
 }
 
@@ -1432,6 +1688,7 @@ extern "C" __global__ void backward_dN2(
 
 // dN2_sum2[b,t,c] = sum(f, dU[b,t,f]*w3[f,c]), from chunks of the sum
 // dN2[b,t,c] = dN2_sum[b,t,c] + dN2_sum2[b,t,c]
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dN2_chunks(
     const float* __restrict__ dN2_sum2_partial,  // [chunks, b*t, c]
     const float* __restrict__ dN2_sum,  // [b, t, c]
@@ -1450,6 +1707,106 @@ extern "C" __global__ void backward_dN2_chunks(
         }
         const float dn2_sum2 = total.value();
         dN2[element] = dN2_sum[element] + dn2_sum2;
+    }
+}
+
+// dw3_sum[f,c] = sum(b, t, R[b,t,c]*dU[b,t,f]*rsqrt(N2_in[b,t]))
+// dw3[f,c] = dw3_sum[f,c]*ln2w[c]
+extern "C" __global__ void backward_dw3(
+    const float* __restrict__ ln2w,  // [c]
+    const float* __restrict__ R,  // [b, t, c]
+    const float* __restrict__ N2_in,  // [b, t]
+    const float* __restrict__ dU,  // [b, t, f]
+    float* __restrict__ dw3,  // [f, c]
+    float* __restrict__ dw3_sum_partial,  // [chunks, f, c]
+    INDEX size_b,
+    INDEX size_t,
+    INDEX size_c,
+    INDEX size_f,
+    int accumulate
+)
+{
+    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
+    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
+    __shared__ __align__(16) float As[16][68], Bs[16][68];
+    const INDEX rows = size_f, columns = size_c, length = size_b*size_t;
+    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
+    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
+    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
+    const INDEX end = start + share < length ? start + share : length;
+    const bool whole_a = in_packs(dU, rows);
+    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
+    float results[4][4] = {};
+    for (INDEX begin = start; begin < end; begin += 16) {
+        {
+            const int at = thread%16*4, step = thread/16;
+            const INDEX f = top + at, k = begin + step;
+            Pack<float> pack = {};
+            if (f < rows && k < end) {
+                pack = read(dU + k*size_f + f, whole_a, rows - f);
+            }
+            *(Pack<float>*)&As[step][at ^ step/4*8] = pack;
+        }
+        for (int place = thread; place < 1024; place += 256) {
+            const int at = place%64, step = place/64;
+            const INDEX c = left + at, k = begin + step;
+            float value = 0;
+            if (c < columns && k < end) {
+                value = R[k*size_c + c]*rsqrtf(N2_in[k]);
+            }
+            Bs[step][at ^ step/4*8] = value;
+        }
+        __syncthreads();
+#pragma unroll
+        for (int step = 0; step < 16; ++step) {
+            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
+            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
+#pragma unroll
+            for (int over = 0; over < 4; ++over) {
+#pragma unroll
+                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+            }
+        }
+        __syncthreads();
+    }
+#pragma unroll
+    for (int place = 0; place < 16; ++place) {
+        const INDEX f = top + my_row + place/4, c = left + my_column + place%4;
+        if (f < rows && c < columns) {
+            const float dw3_sum_value = results[place/4][place%4];
+            if (gridDim.y > 1) {
+                dw3_sum_partial[(blockIdx.y*rows + f)*columns + c] = dw3_sum_value;
+                continue;
+            }
+            const float dw3_value = dw3_sum_value*ln2w[c];
+            dw3[f*size_c + c] = accumulate ? dw3[f*size_c + c] + dw3_value : dw3_value;
+        }
+    }
+}
+
+// dw3_sum[f,c] = sum(b, t, R[b,t,c]*dU[b,t,f]*rsqrt(N2_in[b,t])), from chunks of the sum
+// dw3[f,c] = dw3_sum[f,c]*ln2w[c]
+// Launched only where the sum was split.
+extern "C" __global__ void backward_dw3_chunks(
+    const float* __restrict__ dw3_sum_partial,  // [chunks, f, c]
+    const float* __restrict__ ln2w,  // [c]
+    float* __restrict__ dw3,  // [f, c]
+    INDEX size_c,
+    INDEX size_f,
+    INDEX chunks,
+    int accumulate
+)
+{
+    const INDEX count = size_f*size_c;
+    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
+        const INDEX c = element%size_c;
+        Sum total;
+        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+            total.add(dw3_sum_partial[chunk*(size_f*size_c) + element]);
+        }
+        const float dw3_sum_value = total.value();
+        const float dw3_value = dw3_sum_value*ln2w[c];
+        dw3[element] = accumulate ? dw3[element] + dw3_value : dw3_value;
     }
 }
 
@@ -1483,13 +1840,19 @@ extern "C" __global__ void backward_dR_dln2w(
     DYN_SHARED(float, kept);
     const bool held = shared > 0;
     const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
-    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    const INDEX slots = (count + blockDim.x*4 - 1)/(blockDim.x*4)*4*threads;
     float* const r_row = kept + thread;  // R[b,t,c]
     float* const dn2_row = kept + slots + thread;  // dN2[b,t,c]
     // This block's share of sums over all rows.
-    float* const dln2w_part = held ? kept + 2*slots + thread : dln2w_partial + blockIdx.x*count + thread;
-    for (INDEX c = threadIdx.x, at = 0; c < count; c += blockDim.x, at += threads) {
-        dln2w_part[at] = 0;
+    float* const dln2w_part = held ? kept + 2*slots + thread : dln2w_partial + blockIdx.x*count;
+    for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = held ? own + lane*threads : c;
+            if (c < count) {
+                dln2w_part[at] = 0;
+            }
+        }
     }
 
     for (INDEX top = (INDEX)blockIdx.x*blockDim.y; top < rows; top += (INDEX)gridDim.x*blockDim.y) {
@@ -1499,25 +1862,48 @@ extern "C" __global__ void backward_dR_dln2w(
         const float rstd1 = rsqrtf(N2_in[row]);
 
         float dr_sum = 0;
-        for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-            const float r = R[row*size_c + c];
-            if (held) r_row[at] = r;
-            const float dn2 = dN2[row*size_c + c];
-            if (held) dn2_row[at] = dn2;
-            const float rhat = r*rstd1;
-            const float g3 = dn2*ln2w[c];
-            dr_sum += g3*rhat;
-            dln2w_part[at] += dn2*rhat;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto R_pack = load<4>(R + row*size_c, first, count);
+            const auto dN2_pack = load<4>(dN2 + row*size_c, first, count);
+            const auto ln2w_pack = load<4>(ln2w, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    const float r = R_pack.lane[lane];
+                    if (held) r_row[at] = r;
+                    const float dn2 = dN2_pack.lane[lane];
+                    if (held) dn2_row[at] = dn2;
+                    const float rhat = r*rstd1;
+                    const float g3 = dn2*ln2w_pack.lane[lane];
+                    dr_sum += g3*rhat;
+                    dln2w_part[at] += dn2*rhat;
+                }
+            }
         }
         dr_sum = row_sum(dr_sum, part[0]);
         const float dr_mean = dr_sum / (float)size_c;
 
-        for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-            const float r = held ? r_row[at] : R[row*size_c + c];
-            const float dn2 = held ? dn2_row[at] : dN2[row*size_c + c];
-            const float rhat = r*rstd1;
-            const float g3 = dn2*ln2w[c];
-            dR[row*size_c + c] = dY[row*size_c + c] + rstd1*(g3 - dr_mean*rhat);
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto ln2w_pack = load<4>(ln2w, first, count);
+            Pack<float, 4> dR_pack;
+            const auto dY_pack = load<4>(dY + row*size_c, first, count);
+            Pack<float, 4> R_pack;
+            if (!held) R_pack = load<4>(R + row*size_c, first, count);
+            Pack<float, 4> dN2_pack;
+            if (!held) dN2_pack = load<4>(dN2 + row*size_c, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    const float r = held ? r_row[at] : R_pack.lane[lane];
+                    const float dn2 = held ? dn2_row[at] : dN2_pack.lane[lane];
+                    const float rhat = r*rstd1;
+                    const float g3 = dn2*ln2w_pack.lane[lane];
+                    dR_pack.lane[lane] = dY_pack.lane[lane] + rstd1*(g3 - dr_mean*rhat);
+                }
+            }
+            store(dR + row*size_c, first, count, dR_pack);
         }
         if (blockDim.x > 32) __syncthreads();  // `part` is free for the next row
     }
@@ -1525,12 +1911,18 @@ extern "C" __global__ void backward_dR_dln2w(
     // The block's rows together: one thread of each column adds up what those of other threadIdx.y have.
     __syncthreads();
     if (threadIdx.y == 0) {
-        for (INDEX c = threadIdx.x, at = 0; c < count; c += blockDim.x, at += threads) {
-            float dln2w_part_sum = dln2w_part[at];
-            for (int other = 1; other < blockDim.y; ++other) {
-                dln2w_part_sum += dln2w_part[at + other*blockDim.x];
+        for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    float dln2w_part_sum = dln2w_part[at];
+                    for (int other = 1; other < blockDim.y; ++other) {
+                        dln2w_part_sum += dln2w_part[at + other*blockDim.x];
+                    }
+                    dln2w_partial[blockIdx.x*count + c] = dln2w_part_sum;
+                }
             }
-            dln2w_partial[blockIdx.x*count + c] = dln2w_part_sum;
         }
     }
 }
@@ -1641,6 +2033,7 @@ extern "C" __global__ void backward_dO(
 }
 
 // dO[b,h,t,d] = sum(c, dR[b,t,c]*wo[c,h,d]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dO_chunks(
     const float* __restrict__ dO_partial,  // [chunks, b*t, h*d]
     float* __restrict__ dO,  // [b, h, t, d]
@@ -1685,8 +2078,16 @@ extern "C" __global__ void backward_P_row(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float p_row = 0;
-    for (INDEX d = threadIdx.x; d < stop; d += blockDim.x) {
-        p_row += O[row*size_d + d]*dO[row*size_d + d];
+    for (INDEX first = threadIdx.x*4; first < stop; first += blockDim.x*4) {
+        const auto O_pack = load<4>(O + row*size_d, first, count);
+        const auto dO_pack = load<4>(dO + row*size_d, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane;
+            if (d < count) {
+                p_row += O_pack.lane[lane]*dO_pack.lane[lane];
+            }
+        }
     }
     p_row = row_sum(p_row, part[0]);
     if (writer) P_row[row] = p_row;
@@ -1768,6 +2169,7 @@ extern "C" __global__ void backward_dwo(
 }
 
 // dwo[c,h,d] = sum(b, t, O[b,h,t,d]*dR[b,t,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwo_chunks(
     const float* __restrict__ dwo_partial,  // [chunks, c, h*d]
     float* __restrict__ dwo,  // [c, h, d]
@@ -1789,304 +2191,11 @@ extern "C" __global__ void backward_dwo_chunks(
     }
 }
 
-// dw1_sum[f,c] = sum(b, t, R[b,t,c]*dF[b,t,f]*rsqrt(N2_in[b,t]))
-// dw1[f,c] = dw1_sum[f,c]*ln2w[c]
-extern "C" __global__ void backward_dw1(
-    const float* __restrict__ ln2w,  // [c]
-    const float* __restrict__ R,  // [b, t, c]
-    const float* __restrict__ N2_in,  // [b, t]
-    const float* __restrict__ dF,  // [b, t, f]
-    float* __restrict__ dw1,  // [f, c]
-    float* __restrict__ dw1_sum_partial,  // [chunks, f, c]
-    INDEX size_b,
-    INDEX size_t,
-    INDEX size_c,
-    INDEX size_f,
-    int accumulate
-)
-{
-    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
-    __shared__ __align__(16) float As[16][68], Bs[16][68];
-    const INDEX rows = size_f, columns = size_c, length = size_b*size_t;
-    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
-    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
-    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
-    const INDEX end = start + share < length ? start + share : length;
-    const bool whole_a = in_packs(dF, rows);
-    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
-    for (INDEX begin = start; begin < end; begin += 16) {
-        {
-            const int at = thread%16*4, step = thread/16;
-            const INDEX f = top + at, k = begin + step;
-            Pack<float> pack = {};
-            if (f < rows && k < end) {
-                pack = read(dF + k*size_f + f, whole_a, rows - f);
-            }
-            *(Pack<float>*)&As[step][at ^ step/4*8] = pack;
-        }
-        for (int place = thread; place < 1024; place += 256) {
-            const int at = place%64, step = place/64;
-            const INDEX c = left + at, k = begin + step;
-            float value = 0;
-            if (c < columns && k < end) {
-                value = R[k*size_c + c]*rsqrtf(N2_in[k]);
-            }
-            Bs[step][at ^ step/4*8] = value;
-        }
-        __syncthreads();
-#pragma unroll
-        for (int step = 0; step < 16; ++step) {
-            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
-            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
-#pragma unroll
-            for (int over = 0; over < 4; ++over) {
-#pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
-            }
-        }
-        __syncthreads();
-    }
-#pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX f = top + my_row + place/4, c = left + my_column + place%4;
-        if (f < rows && c < columns) {
-            const float dw1_sum_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dw1_sum_partial[(blockIdx.y*rows + f)*columns + c] = dw1_sum_value;
-                continue;
-            }
-            const float dw1_value = dw1_sum_value*ln2w[c];
-            dw1[f*size_c + c] = accumulate ? dw1[f*size_c + c] + dw1_value : dw1_value;
-        }
-    }
-}
-
-// dw1_sum[f,c] = sum(b, t, R[b,t,c]*dF[b,t,f]*rsqrt(N2_in[b,t])), from chunks of the sum
-// dw1[f,c] = dw1_sum[f,c]*ln2w[c]
-extern "C" __global__ void backward_dw1_chunks(
-    const float* __restrict__ dw1_sum_partial,  // [chunks, f, c]
-    const float* __restrict__ ln2w,  // [c]
-    float* __restrict__ dw1,  // [f, c]
-    INDEX size_c,
-    INDEX size_f,
-    INDEX chunks,
-    int accumulate
-)
-{
-    const INDEX count = size_f*size_c;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX c = element%size_c;
-        Sum total;
-        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(dw1_sum_partial[chunk*(size_f*size_c) + element]);
-        }
-        const float dw1_sum_value = total.value();
-        const float dw1_value = dw1_sum_value*ln2w[c];
-        dw1[element] = accumulate ? dw1[element] + dw1_value : dw1_value;
-    }
-}
-
-// dw3_sum[f,c] = sum(b, t, R[b,t,c]*dU[b,t,f]*rsqrt(N2_in[b,t]))
-// dw3[f,c] = dw3_sum[f,c]*ln2w[c]
-extern "C" __global__ void backward_dw3(
-    const float* __restrict__ ln2w,  // [c]
-    const float* __restrict__ R,  // [b, t, c]
-    const float* __restrict__ N2_in,  // [b, t]
-    const float* __restrict__ dU,  // [b, t, f]
-    float* __restrict__ dw3,  // [f, c]
-    float* __restrict__ dw3_sum_partial,  // [chunks, f, c]
-    INDEX size_b,
-    INDEX size_t,
-    INDEX size_c,
-    INDEX size_f,
-    int accumulate
-)
-{
-    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
-    __shared__ __align__(16) float As[16][68], Bs[16][68];
-    const INDEX rows = size_f, columns = size_c, length = size_b*size_t;
-    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
-    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
-    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
-    const INDEX end = start + share < length ? start + share : length;
-    const bool whole_a = in_packs(dU, rows);
-    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
-    for (INDEX begin = start; begin < end; begin += 16) {
-        {
-            const int at = thread%16*4, step = thread/16;
-            const INDEX f = top + at, k = begin + step;
-            Pack<float> pack = {};
-            if (f < rows && k < end) {
-                pack = read(dU + k*size_f + f, whole_a, rows - f);
-            }
-            *(Pack<float>*)&As[step][at ^ step/4*8] = pack;
-        }
-        for (int place = thread; place < 1024; place += 256) {
-            const int at = place%64, step = place/64;
-            const INDEX c = left + at, k = begin + step;
-            float value = 0;
-            if (c < columns && k < end) {
-                value = R[k*size_c + c]*rsqrtf(N2_in[k]);
-            }
-            Bs[step][at ^ step/4*8] = value;
-        }
-        __syncthreads();
-#pragma unroll
-        for (int step = 0; step < 16; ++step) {
-            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
-            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
-#pragma unroll
-            for (int over = 0; over < 4; ++over) {
-#pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
-            }
-        }
-        __syncthreads();
-    }
-#pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX f = top + my_row + place/4, c = left + my_column + place%4;
-        if (f < rows && c < columns) {
-            const float dw3_sum_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dw3_sum_partial[(blockIdx.y*rows + f)*columns + c] = dw3_sum_value;
-                continue;
-            }
-            const float dw3_value = dw3_sum_value*ln2w[c];
-            dw3[f*size_c + c] = accumulate ? dw3[f*size_c + c] + dw3_value : dw3_value;
-        }
-    }
-}
-
-// dw3_sum[f,c] = sum(b, t, R[b,t,c]*dU[b,t,f]*rsqrt(N2_in[b,t])), from chunks of the sum
-// dw3[f,c] = dw3_sum[f,c]*ln2w[c]
-extern "C" __global__ void backward_dw3_chunks(
-    const float* __restrict__ dw3_sum_partial,  // [chunks, f, c]
-    const float* __restrict__ ln2w,  // [c]
-    float* __restrict__ dw3,  // [f, c]
-    INDEX size_c,
-    INDEX size_f,
-    INDEX chunks,
-    int accumulate
-)
-{
-    const INDEX count = size_f*size_c;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX c = element%size_c;
-        Sum total;
-        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(dw3_sum_partial[chunk*(size_f*size_c) + element]);
-        }
-        const float dw3_sum_value = total.value();
-        const float dw3_value = dw3_sum_value*ln2w[c];
-        dw3[element] = accumulate ? dw3[element] + dw3_value : dw3_value;
-    }
-}
-
-// dw2[c,f] = sum(b, t, U[b,t,f]*dY[b,t,c]*g1[b,t,f])
-extern "C" __global__ void backward_dw2(
-    const float* __restrict__ U,  // [b, t, f]
-    const float* __restrict__ dY,  // [b, t, c]
-    const float* __restrict__ g1,  // [b, t, f]
-    float* __restrict__ dw2,  // [c, f]
-    float* __restrict__ dw2_partial,  // [chunks, c, f]
-    INDEX size_b,
-    INDEX size_t,
-    INDEX size_c,
-    INDEX size_f,
-    int accumulate
-)
-{
-    // 256 threads: a tile of 64 by 64 results a block, 4 by 4 of them a thread; 16 terms of the sum at a time.
-    // Element (step, at) of a tile stands at [step][at ^ step/4*8], so that no two threads meet at a bank.
-    __shared__ __align__(16) float As[16][68], Bs[16][68];
-    const INDEX rows = size_c, columns = size_f, length = size_b*size_t;
-    const INDEX across = (columns + 63)/64, down = (rows + 63)/64;
-    const INDEX top = (INDEX)blockIdx.x/across%down*64, left = (INDEX)blockIdx.x%across*64;
-    const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
-    const INDEX end = start + share < length ? start + share : length;
-    const bool whole_a = in_packs(dY, rows);
-    const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
-    for (INDEX begin = start; begin < end; begin += 16) {
-        {
-            const int at = thread%16*4, step = thread/16;
-            const INDEX c = top + at, k = begin + step;
-            Pack<float> pack = {};
-            if (c < rows && k < end) {
-                pack = read(dY + k*size_c + c, whole_a, rows - c);
-            }
-            *(Pack<float>*)&As[step][at ^ step/4*8] = pack;
-        }
-        for (int place = thread; place < 1024; place += 256) {
-            const int at = place%64, step = place/64;
-            const INDEX f = left + at, k = begin + step;
-            float value = 0;
-            if (f < columns && k < end) {
-                value = U[k*size_f + f]*g1[k*size_f + f];
-            }
-            Bs[step][at ^ step/4*8] = value;
-        }
-        __syncthreads();
-#pragma unroll
-        for (int step = 0; step < 16; ++step) {
-            const Pack<float> pack_a = *(Pack<float>*)&As[step][my_row ^ step/4*8];
-            const Pack<float> pack_b = *(Pack<float>*)&Bs[step][my_column ^ step/4*8];
-#pragma unroll
-            for (int over = 0; over < 4; ++over) {
-#pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
-            }
-        }
-        __syncthreads();
-    }
-#pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX c = top + my_row + place/4, f = left + my_column + place%4;
-        if (c < rows && f < columns) {
-            const float dw2_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dw2_partial[(blockIdx.y*rows + c)*columns + f] = dw2_value;
-                continue;
-            }
-            dw2[c*size_f + f] = accumulate ? dw2[c*size_f + f] + dw2_value : dw2_value;
-        }
-    }
-}
-
-// dw2[c,f] = sum(b, t, U[b,t,f]*dY[b,t,c]*g1[b,t,f]), from chunks of the sum
-extern "C" __global__ void backward_dw2_chunks(
-    const float* __restrict__ dw2_partial,  // [chunks, c, f]
-    float* __restrict__ dw2,  // [c, f]
-    INDEX size_c,
-    INDEX size_f,
-    INDEX chunks,
-    int accumulate
-)
-{
-    const INDEX count = size_c*size_f;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        Sum total;
-        for (INDEX chunk = 0; chunk < chunks; ++chunk) {
-            total.add(dw2_partial[chunk*(size_c*size_f) + element]);
-        }
-        const float dw2_value = total.value();
-        dw2[element] = accumulate ? dw2[element] + dw2_value : dw2_value;
-    }
-}
-
 // P[b,h,t,s] = exp(where(s <= t, rsqrt(2)*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30) - P_lse[b,h,t])
-// h = n4 + 4*g
-// dKr[b,g,s,p,i] = sum(t, r, where(r + 4*g < size(h), 0.5*P[b,r + 4*g,t,s]*sqrt(2)*rsqrt(size(i))*(sum(d, V[b,(r + 4*g) // 4,s,d]*dO[b,r + 4*g,t,d]) - P_row[b,r + 4*g,t])*(C[t,i]*Q[b,r + 4*g,t,p,i] + S[t,i]*where(0 == p, -Q[b,r + 4*g,t,1,i], Q[b,r + 4*g,t,0,i])), 0))
+// h = r + 4*g
+// dKr[b,g,s,p,i] = sum(t, r, where(r + 4*g < size(h), 0.5*P[b,r + 4*g,t,s]*Qr[b,r + 4*g,t,p,i]*sqrt(2)*rsqrt(size(i))*(sum(d, V[b,(r + 4*g) // 4,s,d]*dO[b,r + 4*g,t,d]) - P_row[b,r + 4*g,t]), 0))
 // dV[b,g,s,d] = sum(t, r, where(r + 4*g < size(h), P[b,r + 4*g,t,s]*dO[b,r + 4*g,t,d], 0))
 extern "C" __global__ void backward_dKr_dV(
-    const float* __restrict__ C,  // [t, i]
-    const float* __restrict__ S,  // [t, i]
-    const float* __restrict__ Q,  // [b, h, t, 2, i]
     const float* __restrict__ V,  // [b, g, t, d]
     const float* __restrict__ Qr,  // [b, h, t, 2, i]
     const float* __restrict__ Kr,  // [b, g, t, 2, i]
@@ -2095,7 +2204,6 @@ extern "C" __global__ void backward_dKr_dV(
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dKr,  // [b, g, t, 2, i]
     float* __restrict__ dV,  // [b, g, t, d]
-    INDEX size_b,
     INDEX size_t,
     INDEX size_h,
     INDEX size_i,
@@ -2115,14 +2223,14 @@ extern "C" __global__ void backward_dKr_dV(
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dkr_tile[4][4] = {};  // [s, column]
     float dv_tile[4][4] = {};  // [s, d_]
-    for (INDEX n4 = 0; n4 < 4; ++n4) {
-        const INDEX h = n4 + 4*g;
-        bool holds = h < size_h;
+    for (INDEX r = 0; r < 4; ++r) {
+        const INDEX h = r + 4*g;
+        const bool holds = h < size_h;
         if (holds) {
-            INDEX begin = 0, stop = length;
+            INDEX begin = 0;
             const INDEX limit = top;
             if (begin < limit) begin = limit - limit%64;
-            for (INDEX first = begin; first < stop; first += 64) {
+            for (INDEX first = begin; first < length; first += 64) {
                 float score_tile[4][4] = {};  // [s, t]
                 for (INDEX chunk = 0; chunk < 2*size_i; chunk += 16) {
                     for (int part = 0; part < 4; ++part) {
@@ -2232,7 +2340,7 @@ extern "C" __global__ void backward_dKr_dV(
                         if (column < 2*size_i && t < length) {
                             const INDEX i = column%size_i;
                             const INDEX p = column/size_i;
-                            value = C[t*size_i + i]*Q[(((b*size_h + h)*size_t + t)*2 + p)*size_i + i] + S[t*size_i + i]*(0 == p ? -Q[(((b*size_h + h)*size_t + t)*2 + 1)*size_i + i] : Q[((b*size_h + h)*size_t + t)*2*size_i + i]);
+                            value = Qr[(((b*size_h + h)*size_t + t)*2 + p)*size_i + i];
                         }
                         Bs[step][at] = value;
                     }
@@ -2388,6 +2496,7 @@ extern "C" __global__ void backward_dwv(
 
 // dwv_sum[g,d,c] = sum(b, t, X[b,t,c]*dV[b,g,t,d]*rsqrt(N1_in[b,t])), from chunks of the sum
 // dwv[g,d,c] = dwv_sum[g,d,c]*ln1w[c]
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwv_chunks(
     const float* __restrict__ dwv_sum_partial,  // [chunks, g*d, c]
     const float* __restrict__ ln1w,  // [c]
@@ -2413,11 +2522,8 @@ extern "C" __global__ void backward_dwv_chunks(
 }
 
 // P[b,h,t,s] = exp(where(s <= t, rsqrt(2)*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30) - P_lse[b,h,t])
-// dQr[b,h,t,p,i] = 0.5*sqrt(2)*rsqrt(size(i))*sum(t2, P[b,h,t,t2]*(sum(d, V[b,h // 4,t2,d]*dO[b,h,t,d]) - P_row[b,h,t])*(C[t2,i]*K[b,h // 4,t2,p,i] + S[t2,i]*where(0 == p, -K[b,h // 4,t2,1,i], K[b,h // 4,t2,0,i])))
+// dQr[b,h,t,p,i] = 0.5*sqrt(2)*rsqrt(size(i))*sum(s, Kr[b,h // 4,s,p,i]*P[b,h,t,s]*(sum(d, V[b,h // 4,s,d]*dO[b,h,t,d]) - P_row[b,h,t]))
 extern "C" __global__ void backward_dQr(
-    const float* __restrict__ C,  // [t, i]
-    const float* __restrict__ S,  // [t, i]
-    const float* __restrict__ K,  // [b, g, t, 2, i]
     const float* __restrict__ V,  // [b, g, t, d]
     const float* __restrict__ Qr,  // [b, h, t, 2, i]
     const float* __restrict__ Kr,  // [b, g, t, 2, i]
@@ -2425,7 +2531,6 @@ extern "C" __global__ void backward_dQr(
     const float* __restrict__ dO,  // [b, h, t, d]
     const float* __restrict__ P_row,  // [b, h, t]
     float* __restrict__ dQr,  // [b, h, t, 2, i]
-    INDEX size_b,
     INDEX size_t,
     INDEX size_h,
     INDEX size_i,
@@ -2445,10 +2550,10 @@ extern "C" __global__ void backward_dQr(
     const INDEX last = (top + 64 < rows ? top + 64 : rows) - 1;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
     float dqr_tile[4][4] = {};  // [t, column]
-    INDEX begin = 0, stop = length;
+    INDEX stop = length;
     const INDEX limit = last + 1;
     if (limit < stop) stop = limit;
-    for (INDEX first = begin; first < stop; first += 64) {
+    for (INDEX first = 0; first < stop; first += 64) {
         float score_tile[4][4] = {};  // [t, s]
         for (INDEX chunk = 0; chunk < 2*size_i; chunk += 16) {
             for (int part = 0; part < 4; ++part) {
@@ -2551,7 +2656,7 @@ extern "C" __global__ void backward_dQr(
                 if (column < 2*size_i && s < length) {
                     const INDEX i = column%size_i;
                     const INDEX p = column/size_i;
-                    value = C[s*size_i + i]*K[(((b*size_g + h/4)*size_t + s)*2 + p)*size_i + i] + S[s*size_i + i]*(0 == p ? -K[(((b*size_g + h/4)*size_t + s)*2 + 1)*size_i + i] : K[((b*size_g + h/4)*size_t + s)*2*size_i + i]);
+                    value = Kr[(((b*size_g + h/4)*size_t + s)*2 + p)*size_i + i];
                 }
                 Bs[step][at] = value;
             }
@@ -2662,6 +2767,7 @@ extern "C" __global__ void backward_dN1_sum(
 }
 
 // dN1_sum[b,t,c] = sum(g, d, dV[b,g,t,d]*wv[g,d,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dN1_sum_chunks(
     const float* __restrict__ dN1_sum_partial,  // [chunks, b*t, c]
     float* __restrict__ dN1_sum,  // [b, t, c]
@@ -2740,6 +2846,7 @@ extern "C" __global__ void backward_dK_dC_sum_dS_sum(
 
 // dC_sum[t,i] = sum(b, g, r, K[b,g,t,r,i]*dKr[b,g,t,r,i])
 // dS_sum[t,i] = sum(b, g, r, dKr[b,g,t,r,i]*where(0 == r, -K[b,g,t,1,i], K[b,g,t,0,i]))
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dK_dC_sum_dS_sum_sum(
     const float* __restrict__ dC_sum_partial,  // [chunks, t*i]
     const float* __restrict__ dS_sum_partial,  // [chunks, t*i]
@@ -2856,6 +2963,7 @@ extern "C" __global__ void backward_dwk(
 
 // dwk_sum[g,p,i,c] = sum(b, t, X[b,t,c]*dK[b,g,t,p,i]*rsqrt(N1_in[b,t])), from chunks of the sum
 // dwk[g,p,i,c] = dwk_sum[g,p,i,c]*ln1w[c]
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwk_chunks(
     const float* __restrict__ dwk_sum_partial,  // [chunks, g*2*i, c]
     const float* __restrict__ ln1w,  // [c]
@@ -2954,6 +3062,7 @@ extern "C" __global__ void backward_dN1_sum2(
 }
 
 // dN1_sum2[b,t,c] = sum(g, r, i, dK[b,g,t,r,i]*wk[g,r,i,c]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dN1_sum2_chunks(
     const float* __restrict__ dN1_sum2_partial,  // [chunks, b*t, c]
     float* __restrict__ dN1_sum2,  // [b, t, c]
@@ -3039,6 +3148,7 @@ extern "C" __global__ void backward_dQ_dC_dS(
 // dC[t,i] = dC_sum[t,i] + dC_sum2[t,i]
 // dS_sum2[t,i] = sum(b, h, r, dQr[b,h,t,r,i]*where(0 == r, -Q[b,h,t,1,i], Q[b,h,t,0,i]))
 // dS[t,i] = dS_sum[t,i] + dS_sum2[t,i]
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dQ_dC_dS_sum(
     const float* __restrict__ dC_sum2_partial,  // [chunks, t*i]
     const float* __restrict__ dS_sum2_partial,  // [chunks, t*i]
@@ -3160,6 +3270,7 @@ extern "C" __global__ void backward_dwq(
 
 // dwq_sum[h,p,i,c] = sum(b, t, X[b,t,c]*dQ[b,h,t,p,i]*rsqrt(N1_in[b,t])), from chunks of the sum
 // dwq[h,p,i,c] = dwq_sum[h,p,i,c]*ln1w[c]
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dwq_chunks(
     const float* __restrict__ dwq_sum_partial,  // [chunks, h*2*i, c]
     const float* __restrict__ ln1w,  // [c]
@@ -3262,6 +3373,7 @@ extern "C" __global__ void backward_dN1(
 
 // dN1_sum3[b,t,c] = sum(h, r, i, dQ[b,h,t,r,i]*wq[h,r,i,c]), from chunks of the sum
 // dN1[b,t,c] = dN1_sum[b,t,c] + dN1_sum2[b,t,c] + dN1_sum3[b,t,c]
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dN1_chunks(
     const float* __restrict__ dN1_sum3_partial,  // [chunks, b*t, c]
     const float* __restrict__ dN1_sum,  // [b, t, c]
@@ -3315,13 +3427,19 @@ extern "C" __global__ void backward_dX_dln1w(
     DYN_SHARED(float, kept);
     const bool held = shared > 0;
     const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
-    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    const INDEX slots = (count + blockDim.x*4 - 1)/(blockDim.x*4)*4*threads;
     float* const x_row = kept + thread;  // X[b,t,c]
     float* const dn1_row = kept + slots + thread;  // dN1[b,t,c]
     // This block's share of sums over all rows.
-    float* const dln1w_part = held ? kept + 2*slots + thread : dln1w_partial + blockIdx.x*count + thread;
-    for (INDEX c = threadIdx.x, at = 0; c < count; c += blockDim.x, at += threads) {
-        dln1w_part[at] = 0;
+    float* const dln1w_part = held ? kept + 2*slots + thread : dln1w_partial + blockIdx.x*count;
+    for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane, at = held ? own + lane*threads : c;
+            if (c < count) {
+                dln1w_part[at] = 0;
+            }
+        }
     }
 
     for (INDEX top = (INDEX)blockIdx.x*blockDim.y; top < rows; top += (INDEX)gridDim.x*blockDim.y) {
@@ -3331,26 +3449,50 @@ extern "C" __global__ void backward_dX_dln1w(
         const float rstd = rsqrtf(N1_in[row]);
 
         float dx_sum = 0;
-        for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-            const float x = X[row*size_c + c];
-            if (held) x_row[at] = x;
-            const float dn1 = dN1[row*size_c + c];
-            if (held) dn1_row[at] = dn1;
-            const float xhat = x*rstd;
-            const float g2 = dn1*ln1w[c];
-            dx_sum += g2*xhat;
-            dln1w_part[at] += dn1*xhat;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto X_pack = load<4>(X + row*size_c, first, count);
+            const auto dN1_pack = load<4>(dN1 + row*size_c, first, count);
+            const auto ln1w_pack = load<4>(ln1w, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    const float x = X_pack.lane[lane];
+                    if (held) x_row[at] = x;
+                    const float dn1 = dN1_pack.lane[lane];
+                    if (held) dn1_row[at] = dn1;
+                    const float xhat = x*rstd;
+                    const float g2 = dn1*ln1w_pack.lane[lane];
+                    dx_sum += g2*xhat;
+                    dln1w_part[at] += dn1*xhat;
+                }
+            }
         }
         dx_sum = row_sum(dx_sum, part[0]);
         const float dx_mean = dx_sum / (float)size_c;
 
-        for (INDEX c = threadIdx.x, at = 0; c < stop; c += blockDim.x, at += threads) {
-            const float x = held ? x_row[at] : X[row*size_c + c];
-            const float dn1 = held ? dn1_row[at] : dN1[row*size_c + c];
-            const float xhat = x*rstd;
-            const float g2 = dn1*ln1w[c];
-            const float dx = dR[row*size_c + c] + rstd*(g2 - dx_mean*xhat);
-            dX[row*size_c + c] = accumulate ? dX[row*size_c + c] + dx : dx;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto ln1w_pack = load<4>(ln1w, first, count);
+            const auto dR_pack = load<4>(dR + row*size_c, first, count);
+            Pack<float, 4> dX_pack;
+            if (accumulate) dX_pack = load<4>(dX + row*size_c, first, count);
+            Pack<float, 4> X_pack;
+            if (!held) X_pack = load<4>(X + row*size_c, first, count);
+            Pack<float, 4> dN1_pack;
+            if (!held) dN1_pack = load<4>(dN1 + row*size_c, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    const float x = held ? x_row[at] : X_pack.lane[lane];
+                    const float dn1 = held ? dn1_row[at] : dN1_pack.lane[lane];
+                    const float xhat = x*rstd;
+                    const float g2 = dn1*ln1w_pack.lane[lane];
+                    const float dx = dR_pack.lane[lane] + rstd*(g2 - dx_mean*xhat);
+                    dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+                }
+            }
+            store(dX + row*size_c, first, count, dX_pack);
         }
         if (blockDim.x > 32) __syncthreads();  // `part` is free for the next row
     }
@@ -3358,12 +3500,18 @@ extern "C" __global__ void backward_dX_dln1w(
     // The block's rows together: one thread of each column adds up what those of other threadIdx.y have.
     __syncthreads();
     if (threadIdx.y == 0) {
-        for (INDEX c = threadIdx.x, at = 0; c < count; c += blockDim.x, at += threads) {
-            float dln1w_part_sum = dln1w_part[at];
-            for (int other = 1; other < blockDim.y; ++other) {
-                dln1w_part_sum += dln1w_part[at + other*blockDim.x];
+        for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX c = first + lane, at = held ? own + lane*threads : c;
+                if (c < count) {
+                    float dln1w_part_sum = dln1w_part[at];
+                    for (int other = 1; other < blockDim.y; ++other) {
+                        dln1w_part_sum += dln1w_part[at + other*blockDim.x];
+                    }
+                    dln1w_partial[blockIdx.x*count + c] = dln1w_part_sum;
+                }
             }
-            dln1w_partial[blockIdx.x*count + c] = dln1w_part_sum;
         }
     }
 }

@@ -30,17 +30,43 @@
     dw1 = dFᵀ N2
     dw3 = dUᵀ N2
     dw2 = dYᵀ (U ∘ g1)
+    where
+    N1_in[b,t] = eps + mean(c, X[b,t,c]**2)
+    rstd[b,t] = rsqrt(N1_in[b,t])
+    xhat[b,t,c] = X[b,t,c]*rstd[b,t]
+    N2_in[b,t] = eps + mean(c, R[b,t,c]**2)
+    rstd1[b,t] = rsqrt(N2_in[b,t])
+    rhat[b,t,c] = R[b,t,c]*rstd1[b,t]
+    s1[b,t,f] = sigmoid(F[b,t,f])
+    g1[b,t,f] = F[b,t,f]*s1[b,t,f]
+    r[b,t,f] = sum(c, dY[b,t,c]*w2[c,f])
+    dU[b,t,f] = g1[b,t,f]*r[b,t,f]
+    dF[b,t,f] = U[b,t,f]*r[b,t,f]*(s1[b,t,f] + g1[b,t,f]*(1 - s1[b,t,f]))
+    dN2[b,t,c] = sum(f, dF[b,t,f]*w1[f,c]) + sum(f, dU[b,t,f]*w3[f,c])
+    g3[b,t,c] = dN2[b,t,c]*ln2w[c]
+    dR[b,t,c] = dY[b,t,c] + rstd1[b,t]*(g3[b,t,c] - rhat[b,t,c]*mean(c1, g3[b,t,c1]*rhat[b,t,c1]))
+    dO[b,h,t,d] = sum(c, dR[b,t,c]*wo[c,h,d])
+    dP[b,h,t,s] = sum(d, V[b,h//4,s,d]*dO[b,h,t,d])
+    dA_sum[b,h,t,s] = 0.5*P[b,h,t,s]*sqrt(2)*(dP[b,h,t,s] - sum(d, O[b,h,t,d]*dO[b,h,t,d]))/sqrt(size(i))
+    dKr[b,g,t,p,i] = sum(s, l, where(l + 4*g < size(h), Qr[b,l + 4*g,s,p,i]*dA_sum[b,l + 4*g,s,t], 0))
+    dQr[b,h,t,p,i] = sum(s, Kr[b,h//4,s,p,i]*dA_sum[b,h,t,s])
+    dV[b,g,t,d] = sum(s, l, where(l + 4*g < size(h), P[b,l + 4*g,s,t]*dO[b,l + 4*g,s,d], 0))
+    dK[b,g,t,p,i] = where(0 == p, sum(k, where(0 != k, S[t,i]*dKr[b,g,t,k,i], 0)), 0) + where(1 == p, sum(k, where(0 == k, -S[t,i]*dKr[b,g,t,k,i], 0)), 0) + C[t,i]*dKr[b,g,t,p,i]
+    dQ[b,h,t,p,i] = where(0 == p, sum(k, where(0 != k, S[t,i]*dQr[b,h,t,k,i], 0)), 0) + where(1 == p, sum(k, where(0 == k, -S[t,i]*dQr[b,h,t,k,i], 0)), 0) + C[t,i]*dQr[b,h,t,p,i]
+    dN1[b,t,c] = sum(g, d, dV[b,g,t,d]*wv[g,d,c]) + sum(g, p, i, dK[b,g,t,p,i]*wk[g,p,i,c]) + sum(h, p, i, dQ[b,h,t,p,i]*wq[h,p,i,c])
+    g2[b,t,c] = dN1[b,t,c]*ln1w[c]
+    dQ[b,h,t,p,i] = where(0 == p, sum(l, where(0 != l, S[t,i]*dQr[b,h,t,l,i], 0)), 0) + where(1 == p, sum(l, where(0 == l, -S[t,i]*dQr[b,h,t,l,i], 0)), 0) + C[t,i]*dQr[b,h,t,p,i]
 
-Saved for the backward: N1_in, Q, K, V, Qr, Kr, P_lse, O, R, N2_in, F, U.  Computed again: rstd, xhat, N1, Qr, Kr, rstd1, rhat, N2, s1, P, A, A_sum, dA_sum.
+Saved for the backward: N1_in, Q, K, V, Qr, Kr, P_lse, O, R, N2_in, F, U.  Computed again: rstd, xhat, N1, rstd1, rhat, N2, s1, P, A, A_sum, dA_sum.
 Sums are kept in float32; the same bits at every run.
-In place, one at a time and without accumulate: dX over dY, dX over X, dln1w over ln1w, dln1w over ln2w, dwo over wo, dw1 over w1, dw1 over w3, dw3 over w1, dw3 over w3, dw2 over w2.
-A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+In place, one at a time and without accumulate: dX over dY, dX over X, dln1w over ln1w, dln1w over ln2w, dwo over wo, dln2w over ln2w, dw1 over w1, dw3 over w1, dw3 over w3, dw2 over w2.
+A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 Made by `derive emit llama_block -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("llama_block.cu")
@@ -53,6 +79,9 @@ def load(cp=None):
     return Kernels(cp)
 
 
+SHORT = 1024  # a sum of fewer terms is never split
+
+
 def blocks(count, threads, most=65535):
     """How many blocks cover `count` elements; the kernels stride over what is left."""
     return min(-(-count // threads), most)
@@ -63,39 +92,45 @@ def column_chunks(rows):
     return max(1, min(-(-rows // 256), 1024))
 
 
+def tiles(batches, rows, columns, side=64):
+    """Blocks of `side` by `side` results each."""
+    return batches * -(-rows // side) * -(-columns // side)
+
+
 def product_chunks(batches, rows, columns, length):
-    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
-    tiles = batches * -(-rows // 64) * -(-columns // 64)
-    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+    """Chunks that a sum of `length` terms is split into where its tiles are too few for a GPU; 0: it is not."""
+    count = tiles(batches, rows, columns)
+    return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
 def row_chunks(rows, count, share):
-    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial results
-    of every block pass through memory too; fewer would leave parts of a large GPU idle."""
+    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial
+    results of every block pass through memory too; fewer would leave parts of a large GPU idle."""
     return max(1, min(-(-rows // share), row_blocks(rows, count), 1024))
 
 
-def row_shared(count, kept):
+def row_shared(count, kept, lanes=1):
     """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
-    along, rows = row_threads(count, kept)
-    size = -(-count // along) * along * rows * kept
+    along, rows = row_threads(count, kept, lanes)
+    size = -(-count // (along * lanes)) * along * lanes * rows * kept
     return size if size <= 96 * 1024 else 0
 
 
@@ -103,6 +138,9 @@ class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -159,7 +197,21 @@ class Kernels:
         self.check("w3", w3, "T", (size_f, size_c))
         self.check("w2", w2, "T", (size_c, size_f))
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(1, size_b*size_t, size_c, size_f)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_c, size_h*size_d)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_f, size_c)*size_b*size_t*size_f, product_chunks(1, size_b*size_t, size_g*2*size_i, size_c)*size_b*size_t*size_g*2*size_i, product_chunks(1, size_b*size_t, size_g*size_d, size_c)*size_b*size_t*size_g*size_d, product_chunks(1, size_b*size_t, size_h*2*size_i, size_c)*size_b*size_t*size_h*2*size_i, size_b*size_g*size_t*2*size_i, size_b*size_g*size_t*size_d, size_b*size_h*size_t, size_b*size_h*size_t*2*size_i, size_b*size_h*size_t*size_d, size_b*size_t, size_b*size_t*size_c, size_b*size_t*size_f, size_b*size_t*size_g*2*size_i, size_b*size_t*size_g*size_d, size_b*size_t*size_h*2*size_i, size_c, size_c*size_f, size_c*size_h*size_d, size_f*size_c, size_g*2*size_i*size_c, size_g*size_d*size_c, size_h*2*size_i*size_c, size_t*size_i), ())
+            Q_chunks = product_chunks(1, size_b*size_t, size_h*2*size_i, size_c)
+            K_chunks = product_chunks(1, size_b*size_t, size_g*2*size_i, size_c)
+            V_chunks = product_chunks(1, size_b*size_t, size_g*size_d, size_c)
+            R_sum_chunks = product_chunks(1, size_b*size_t, size_c, size_h*size_d)
+            F_chunks = product_chunks(1, size_b*size_t, size_f, size_c)
+            Y_sum_chunks = product_chunks(1, size_b*size_t, size_c, size_f)
+            count = max(Y_sum_chunks*size_b*size_t*size_c, R_sum_chunks*size_b*size_t*size_c,
+                        F_chunks*size_b*size_t*size_f, K_chunks*size_b*size_t*size_g*2*size_i,
+                        V_chunks*size_b*size_t*size_g*size_d, Q_chunks*size_b*size_t*size_h*2*size_i,
+                        size_b*size_t*size_g*2*size_i, size_b*size_t*size_g*size_d, size_b*size_h*size_t,
+                        size_b*size_t*size_h*2*size_i, size_b*size_h*size_t*size_d, size_b*size_t,
+                        size_b*size_t*size_c, size_b*size_t*size_f, size_c, size_f*size_c,
+                        size_c*size_h*size_d, size_g*2*size_i*size_c, size_g*size_d*size_c,
+                        size_h*2*size_i*size_c, size_t*size_i)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_t, size_c), dtypes["T"])
             N1_in = cp.empty((size_b, size_t), dtypes["compute"])
             Q = cp.empty((size_b, size_h, size_t, 2, size_i), dtypes["compute"])
@@ -173,57 +225,89 @@ class Kernels:
             N2_in = cp.empty((size_b, size_t), dtypes["compute"])
             F = cp.empty((size_b, size_t, size_f), dtypes["compute"])
             U = cp.empty((size_b, size_t, size_f), dtypes["compute"])
+
             N1 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            shared = row_shared(size_c, 4, 4)
+            launch("forward_N1_in_N1", (row_blocks(size_b*size_t, size_c, 4, 4),), row_threads(size_c, 4, 4),
+                   (X, ln1w, N1_in, N1), (size_b, size_t, size_c, shared), shared)
+
+            Q_partial = cp.empty((Q_chunks, size_b*size_t, size_h*2*size_i), dtypes["compute"])
+            launch("forward_Q", (tiles(1, size_b*size_t, size_h*2*size_i), max(Q_chunks, 1)), (256,),
+                   (wq, N1, Q, Q_partial), (size_b, size_t, size_c, size_h, size_i))
+            if Q_chunks:  # the sum was split: add up its parts
+                launch("forward_Q_chunks", (blocks(size_b*size_t*size_h*2*size_i, 256),), (256,),
+                       (Q_partial, Q), (size_b, size_t, size_h, size_i, Q_chunks))
+            del Q_partial
+
+            K_partial = cp.empty((K_chunks, size_b*size_t, size_g*2*size_i), dtypes["compute"])
+            launch("forward_K", (tiles(1, size_b*size_t, size_g*2*size_i), max(K_chunks, 1)), (256,),
+                   (wk, N1, K, K_partial), (size_b, size_t, size_c, size_i, size_g))
+            if K_chunks:  # the sum was split: add up its parts
+                launch("forward_K_chunks", (blocks(size_b*size_t*size_g*2*size_i, 256),), (256,),
+                       (K_partial, K), (size_b, size_t, size_i, size_g, K_chunks))
+            del K_partial
+
+            V_partial = cp.empty((V_chunks, size_b*size_t, size_g*size_d), dtypes["compute"])
+            launch("forward_V", (tiles(1, size_b*size_t, size_g*size_d), max(V_chunks, 1)), (256,),
+                   (wv, N1, V, V_partial), (size_b, size_t, size_c, size_g, size_d))
+            del N1
+            if V_chunks:  # the sum was split: add up its parts
+                launch("forward_V_chunks", (blocks(size_b*size_t*size_g*size_d, 256),), (256,),
+                       (V_partial, V), (size_b, size_t, size_g, size_d, V_chunks))
+            del V_partial
+
+            launch("forward_Qr", (blocks(size_b*size_h*size_t*2*size_i, 1024),), (256,), (C, S, Q, Qr),
+                   (size_b, size_t, size_h, size_i))
+
+            launch("forward_Kr", (blocks(size_b*size_g*size_t*2*size_i, 1024),), (256,), (C, S, K, Kr),
+                   (size_b, size_t, size_i, size_g))
+
+            launch("forward_P_lse_O", (tiles(size_b*size_h, size_t, max(size_d, 1)),), (256,),
+                   (V, Qr, Kr, P_lse, O),
+                   (size_t, size_h, size_i, size_g, size_d, blocks(max(size_d, 1), 64, 2**31)))
+
+            R_sum_partial = cp.empty((R_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("forward_R", (tiles(1, size_b*size_t, size_c), max(R_sum_chunks, 1)), (256,),
+                   (X, wo, O, R, R_sum_partial), (size_b, size_t, size_c, size_h, size_d))
+            if R_sum_chunks:  # the sum was split: add up its parts
+                launch("forward_R_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (R_sum_partial, X, R), (size_b, size_t, size_c, R_sum_chunks))
+            del R_sum_partial
+
             N2 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            shared = row_shared(size_c, 4, 4)
+            launch("forward_N2_in_N2", (row_blocks(size_b*size_t, size_c, 4, 4),), row_threads(size_c, 4, 4),
+                   (ln2w, R, N2_in, N2), (size_b, size_t, size_c, shared), shared)
+
             s1 = cp.empty((size_b, size_t, size_f), dtypes["compute"])
-            Q_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*2*size_i, size_c), size_b*size_t, size_h*2*size_i), dtypes["compute"])
-            K_partial = cp.empty((product_chunks(1, size_b*size_t, size_g*2*size_i, size_c), size_b*size_t, size_g*2*size_i), dtypes["compute"])
-            V_partial = cp.empty((product_chunks(1, size_b*size_t, size_g*size_d, size_c), size_b*size_t, size_g*size_d), dtypes["compute"])
-            R_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*size_d), size_b*size_t, size_c), dtypes["compute"])
-            F_partial = cp.empty((product_chunks(1, size_b*size_t, size_f, size_c), size_b*size_t, size_f), dtypes["compute"])
-            U_partial = cp.empty((product_chunks(1, size_b*size_t, size_f, size_c), size_b*size_t, size_f), dtypes["compute"])
-            Y_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_f), size_b*size_t, size_c), dtypes["compute"])
-            self.launch(module, "forward_N1_in_N1", (row_blocks(size_b*size_t, size_c, 4), 1, 1), (*row_threads(size_c, 4), 1),
-                        (X, ln1w, N1_in, N1, index(size_b), index(size_t), index(size_c), index(row_shared(size_c, 4)),), row_shared(size_c, 4))
-            self.launch(module, "forward_Q", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*2*size_i, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*2*size_i, size_c), 1), 1), (256, 1, 1),
-                        (wq, N1, Q, Q_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_i),))
-            self.launch(module, "forward_Q_chunks", (blocks(size_b*size_t*size_h*2*size_i, 256)*min(product_chunks(1, size_b*size_t, size_h*2*size_i, size_c), 1), 1, 1), (256, 1, 1),
-                        (Q_partial, Q, index(size_b), index(size_t), index(size_h), index(size_i), index(product_chunks(1, size_b*size_t, size_h*2*size_i, size_c)),))
-            self.launch(module, "forward_K", (blocks(size_b*size_t, 64, 2**31)*blocks(size_g*2*size_i, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_g*2*size_i, size_c), 1), 1), (256, 1, 1),
-                        (wk, N1, K, K_partial, index(size_b), index(size_t), index(size_c), index(size_i), index(size_g),))
-            self.launch(module, "forward_K_chunks", (blocks(size_b*size_t*size_g*2*size_i, 256)*min(product_chunks(1, size_b*size_t, size_g*2*size_i, size_c), 1), 1, 1), (256, 1, 1),
-                        (K_partial, K, index(size_b), index(size_t), index(size_i), index(size_g), index(product_chunks(1, size_b*size_t, size_g*2*size_i, size_c)),))
-            self.launch(module, "forward_V", (blocks(size_b*size_t, 64, 2**31)*blocks(size_g*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_g*size_d, size_c), 1), 1), (256, 1, 1),
-                        (wv, N1, V, V_partial, index(size_b), index(size_t), index(size_c), index(size_g), index(size_d),))
-            self.launch(module, "forward_V_chunks", (blocks(size_b*size_t*size_g*size_d, 256)*min(product_chunks(1, size_b*size_t, size_g*size_d, size_c), 1), 1, 1), (256, 1, 1),
-                        (V_partial, V, index(size_b), index(size_t), index(size_g), index(size_d), index(product_chunks(1, size_b*size_t, size_g*size_d, size_c)),))
-            self.launch(module, "forward_Qr", (blocks(size_b*size_h*size_t*2*size_i, 1024), 1, 1), (256, 1, 1),
-                        (C, S, Q, Qr, index(size_b), index(size_t), index(size_h), index(size_i),))
-            self.launch(module, "forward_Kr", (blocks(size_b*size_g*size_t*2*size_i, 1024), 1, 1), (256, 1, 1),
-                        (C, S, K, Kr, index(size_b), index(size_t), index(size_i), index(size_g),))
-            self.launch(module, "forward_P_lse_O", (blocks(size_t, 64, 2**31)*blocks(max(size_d, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (V, Qr, Kr, P_lse, O, index(size_b), index(size_t), index(size_h), index(size_i), index(size_g), index(size_d), index(blocks(max(size_d, 1), 64, 2**31)),))
-            self.launch(module, "forward_R", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1), (256, 1, 1),
-                        (X, wo, O, R, R_sum_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d),))
-            self.launch(module, "forward_R_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*size_d), 1), 1, 1), (256, 1, 1),
-                        (R_sum_partial, X, R, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*size_d)),))
-            self.launch(module, "forward_N2_in_N2", (row_blocks(size_b*size_t, size_c, 4), 1, 1), (*row_threads(size_c, 4), 1),
-                        (ln2w, R, N2_in, N2, index(size_b), index(size_t), index(size_c), index(row_shared(size_c, 4)),), row_shared(size_c, 4))
-            self.launch(module, "forward_F_s1", (blocks(size_b*size_t, 64, 2**31)*blocks(size_f, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_f, size_c), 1), 1), (256, 1, 1),
-                        (w1, N2, F, s1, F_partial, index(size_b), index(size_t), index(size_c), index(size_f),))
-            self.launch(module, "forward_F_s1_chunks", (blocks(size_b*size_t*size_f, 256)*min(product_chunks(1, size_b*size_t, size_f, size_c), 1), 1, 1), (256, 1, 1),
-                        (F_partial, F, s1, index(size_b), index(size_t), index(size_f), index(product_chunks(1, size_b*size_t, size_f, size_c)),))
-            self.launch(module, "forward_U", (blocks(size_b*size_t, 64, 2**31)*blocks(size_f, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_f, size_c), 1), 1), (256, 1, 1),
-                        (w3, N2, U, U_partial, index(size_b), index(size_t), index(size_c), index(size_f),))
-            self.launch(module, "forward_U_chunks", (blocks(size_b*size_t*size_f, 256)*min(product_chunks(1, size_b*size_t, size_f, size_c), 1), 1, 1), (256, 1, 1),
-                        (U_partial, U, index(size_b), index(size_t), index(size_f), index(product_chunks(1, size_b*size_t, size_f, size_c)),))
-            self.launch(module, "forward_Y", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_f), 1), 1), (256, 1, 1),
-                        (w2, R, F, U, s1, Y, Y_sum_partial, index(size_b), index(size_t), index(size_c), index(size_f),))
-            self.launch(module, "forward_Y_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_f), 1), 1, 1), (256, 1, 1),
-                        (Y_sum_partial, R, Y, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_f)),))
+            F_partial = cp.empty((F_chunks, size_b*size_t, size_f), dtypes["compute"])
+            launch("forward_F_s1", (tiles(1, size_b*size_t, size_f), max(F_chunks, 1)), (256,),
+                   (w1, N2, F, s1, F_partial), (size_b, size_t, size_c, size_f))
+            if F_chunks:  # the sum was split: add up its parts
+                launch("forward_F_s1_chunks", (blocks(size_b*size_t*size_f, 256),), (256,),
+                       (F_partial, F, s1), (size_b, size_t, size_f, F_chunks))
+            del F_partial
+
+            U_partial = cp.empty((F_chunks, size_b*size_t, size_f), dtypes["compute"])
+            launch("forward_U", (tiles(1, size_b*size_t, size_f), max(F_chunks, 1)), (256,),
+                   (w3, N2, U, U_partial), (size_b, size_t, size_c, size_f))
+            del N2
+            if F_chunks:  # the sum was split: add up its parts
+                launch("forward_U_chunks", (blocks(size_b*size_t*size_f, 256),), (256,), (U_partial, U),
+                       (size_b, size_t, size_f, F_chunks))
+            del U_partial
+
+            Y_sum_partial = cp.empty((Y_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("forward_Y", (tiles(1, size_b*size_t, size_c), max(Y_sum_chunks, 1)), (256,),
+                   (w2, R, F, U, s1, Y, Y_sum_partial), (size_b, size_t, size_c, size_f))
+            del s1
+            if Y_sum_chunks:  # the sum was split: add up its parts
+                launch("forward_Y_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (Y_sum_partial, R, Y), (size_b, size_t, size_c, Y_sum_chunks))
         return Y, N1_in, Q, K, V, Qr, Kr, P_lse, O, R, N2_in, F, U
 
-    def llama_block_backward(self, dY, X, ln1w, wq, wk, wv, C, S, wo, ln2w, w1, w3, w2, N1_in, Q, K, V, Qr, Kr, P_lse, O, R, N2_in, F, U, *, out=None, accumulate=False, stream=None):
+    def llama_block_backward(self, dY, X, ln1w, wq, wk, wv, C, S, wo, ln2w, w1, w3, w2, N1_in, Q, K, V, Qr,
+                             Kr, P_lse, O, R, N2_in, F, U, *, out=None, accumulate=False, stream=None):
         """The gradients of llama_block.
 
         Args:
@@ -296,7 +380,34 @@ class Kernels:
         self.check("F", F, "compute", (size_b, size_t, size_f))
         self.check("U", U, "compute", (size_b, size_t, size_f))
         with stream or nullcontext():
-            module, index = self.module(max(1, column_chunks(size_b*size_g*2)*size_t*size_i, column_chunks(size_b*size_h*2)*size_t*size_i, product_chunks(1, size_b*size_t, size_c, size_f)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_c, size_g*2*size_i)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_c, size_g*size_d)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_c, size_h*2*size_i)*size_b*size_t*size_c, product_chunks(1, size_b*size_t, size_f, size_c)*size_b*size_t*size_f, product_chunks(1, size_b*size_t, size_h*size_d, size_c)*size_b*size_t*size_h*size_d, product_chunks(1, size_c, size_f, size_b*size_t)*size_c*size_f, product_chunks(1, size_c, size_h*size_d, size_b*size_t)*size_c*size_h*size_d, product_chunks(1, size_f, size_c, size_b*size_t)*size_f*size_c, product_chunks(1, size_g*2*size_i, size_c, size_b*size_t)*size_g*2*size_i*size_c, product_chunks(1, size_g*size_d, size_c, size_b*size_t)*size_g*size_d*size_c, product_chunks(1, size_h*2*size_i, size_c, size_b*size_t)*size_h*2*size_i*size_c, row_chunks(size_b*size_t, size_c, 13)*size_c, size_b*size_g*size_t*2*size_i, size_b*size_g*size_t*size_d, size_b*size_h*size_t, size_b*size_h*size_t*2*size_i, size_b*size_h*size_t*size_d, size_b*size_t, size_b*size_t*size_c, size_b*size_t*size_f, size_b*size_t*size_h*size_d, size_c, size_c*size_f, size_c*size_h*size_d, size_d, size_f*size_c, size_g*2*size_i*size_c, size_g*size_d*size_c, size_h*2*size_i*size_c, size_t*size_i), ())
+            r_chunks = product_chunks(1, size_b*size_t, size_f, size_c)
+            dw2_chunks = product_chunks(1, size_c, size_f, size_b*size_t)
+            dN2_sum_chunks = product_chunks(1, size_b*size_t, size_c, size_f)
+            dw1_sum_chunks = product_chunks(1, size_f, size_c, size_b*size_t)
+            dln2w_chunks = row_chunks(size_b*size_t, size_c, 13)
+            dO_chunks = product_chunks(1, size_b*size_t, size_h*size_d, size_c)
+            dwo_chunks = product_chunks(1, size_c, size_h*size_d, size_b*size_t)
+            dwv_sum_chunks = product_chunks(1, size_g*size_d, size_c, size_b*size_t)
+            dN1_sum_chunks = product_chunks(1, size_b*size_t, size_c, size_g*size_d)
+            dC_sum_chunks = column_chunks(size_b*size_g*2)
+            dwk_sum_chunks = product_chunks(1, size_g*2*size_i, size_c, size_b*size_t)
+            dN1_sum2_chunks = product_chunks(1, size_b*size_t, size_c, size_g*2*size_i)
+            dC_sum2_chunks = column_chunks(size_b*size_h*2)
+            dwq_sum_chunks = product_chunks(1, size_h*2*size_i, size_c, size_b*size_t)
+            dN1_sum3_chunks = product_chunks(1, size_b*size_t, size_c, size_h*2*size_i)
+            count = max(dC_sum_chunks*size_t*size_i, dC_sum2_chunks*size_t*size_i,
+                        dN2_sum_chunks*size_b*size_t*size_c, dN1_sum2_chunks*size_b*size_t*size_c,
+                        dN1_sum_chunks*size_b*size_t*size_c, dN1_sum3_chunks*size_b*size_t*size_c,
+                        r_chunks*size_b*size_t*size_f, dO_chunks*size_b*size_t*size_h*size_d,
+                        dw2_chunks*size_c*size_f, dwo_chunks*size_c*size_h*size_d,
+                        dw1_sum_chunks*size_f*size_c, dwk_sum_chunks*size_g*2*size_i*size_c,
+                        dwv_sum_chunks*size_g*size_d*size_c, dwq_sum_chunks*size_h*2*size_i*size_c,
+                        dln2w_chunks*size_c, size_b*size_g*size_t*2*size_i, size_b*size_g*size_t*size_d,
+                        size_b*size_h*size_t, size_b*size_h*size_t*2*size_i, size_b*size_t*size_h*size_d,
+                        size_b*size_t, size_b*size_t*size_c, size_b*size_t*size_f, size_c, size_f*size_c,
+                        size_c*size_h*size_d, size_d, size_g*2*size_i*size_c, size_g*size_d*size_c,
+                        size_h*2*size_i*size_c, size_t*size_i)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -326,124 +437,207 @@ class Kernels:
                 self.check("dw1", dw1, "T", (size_f, size_c))
                 self.check("dw3", dw3, "T", (size_f, size_c))
                 self.check("dw2", dw2, "T", (size_c, size_f))
+
             g1 = cp.empty((size_b, size_t, size_f), dtypes["compute"])
+            launch("backward_g1", (blocks(size_b*size_t*size_f, 1024),), (256,), (F, g1),
+                   (size_b, size_t, size_f))
+
             dU = cp.empty((size_b, size_t, size_f), dtypes["compute"])
             dF = cp.empty((size_b, size_t, size_f), dtypes["compute"])
+            r_partial = cp.empty((r_chunks, size_b*size_t, size_f), dtypes["compute"])
+            launch("backward_dU_dF", (tiles(1, size_b*size_t, size_f), max(r_chunks, 1)), (256,),
+                   (w2, F, U, dY, g1, dU, dF, r_partial), (size_b, size_t, size_c, size_f))
+            if r_chunks:  # the sum was split: add up its parts
+                launch("backward_dU_dF_chunks", (blocks(size_b*size_t*size_f, 256),), (256,),
+                       (r_partial, F, U, g1, dU, dF), (size_b, size_t, size_f, r_chunks))
+            del r_partial
+
+            dw2_partial = cp.empty((dw2_chunks, size_c, size_f), dtypes["compute"])
+            launch("backward_dw2", (tiles(1, size_c, size_f), max(dw2_chunks, 1)), (256,),
+                   (U, dY, g1, dw2, dw2_partial), (size_b, size_t, size_c, size_f), accumulate=accumulate)
+            del g1
+            if dw2_chunks:  # the sum was split: add up its parts
+                launch("backward_dw2_chunks", (blocks(size_c*size_f, 256),), (256,), (dw2_partial, dw2),
+                       (size_c, size_f, dw2_chunks), accumulate=accumulate)
+            del dw2_partial
+
             dN2_sum = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dN2_sum_partial = cp.empty((dN2_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dN2_sum", (tiles(1, size_b*size_t, size_c), max(dN2_sum_chunks, 1)), (256,),
+                   (w1, dF, dN2_sum, dN2_sum_partial), (size_b, size_t, size_c, size_f))
+            if dN2_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dN2_sum_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dN2_sum_partial, dN2_sum), (size_b, size_t, size_c, dN2_sum_chunks))
+            del dN2_sum_partial
+
+            dw1_sum_partial = cp.empty((dw1_sum_chunks, size_f, size_c), dtypes["compute"])
+            launch("backward_dw1", (tiles(1, size_f, size_c), max(dw1_sum_chunks, 1)), (256,),
+                   (ln2w, R, N2_in, dF, dw1, dw1_sum_partial), (size_b, size_t, size_c, size_f),
+                   accumulate=accumulate)
+            del dF
+            if dw1_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dw1_chunks", (blocks(size_f*size_c, 256),), (256,),
+                       (dw1_sum_partial, ln2w, dw1), (size_c, size_f, dw1_sum_chunks), accumulate=accumulate)
+            del dw1_sum_partial
+
             dN2 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dN2_sum2_partial = cp.empty((dN2_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dN2", (tiles(1, size_b*size_t, size_c), max(dN2_sum_chunks, 1)), (256,),
+                   (w3, dU, dN2_sum, dN2, dN2_sum2_partial), (size_b, size_t, size_c, size_f))
+            if dN2_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dN2_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dN2_sum2_partial, dN2_sum, dN2), (size_b, size_t, size_c, dN2_sum_chunks))
+            del dN2_sum, dN2_sum2_partial
+
+            dw3_sum_partial = cp.empty((dw1_sum_chunks, size_f, size_c), dtypes["compute"])
+            launch("backward_dw3", (tiles(1, size_f, size_c), max(dw1_sum_chunks, 1)), (256,),
+                   (ln2w, R, N2_in, dU, dw3, dw3_sum_partial), (size_b, size_t, size_c, size_f),
+                   accumulate=accumulate)
+            del dU
+            if dw1_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dw3_chunks", (blocks(size_f*size_c, 256),), (256,),
+                       (dw3_sum_partial, ln2w, dw3), (size_c, size_f, dw1_sum_chunks), accumulate=accumulate)
+            del dw3_sum_partial
+
             dR = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dln2w_partial = cp.empty((dln2w_chunks, size_c), dtypes["compute"])
+            shared = row_shared(size_c, 12, 4)
+            launch("backward_dR_dln2w", (dln2w_chunks,), row_threads(size_c, 12, 4),
+                   (ln2w, R, N2_in, dY, dN2, dR, dln2w_partial), (size_b, size_t, size_c, shared), shared)
+            del dN2
+            launch("backward_dR_dln2w_sum", (blocks(size_c, 32, 2**31),), (32, 8), (dln2w_partial, dln2w),
+                   (size_c, dln2w_chunks), accumulate=accumulate)
+            del dln2w_partial
+
             dO = cp.empty((size_b, size_h, size_t, size_d), dtypes["compute"])
+            dO_partial = cp.empty((dO_chunks, size_b*size_t, size_h*size_d), dtypes["compute"])
+            launch("backward_dO", (tiles(1, size_b*size_t, size_h*size_d), max(dO_chunks, 1)), (256,),
+                   (wo, dR, dO, dO_partial), (size_b, size_t, size_c, size_h, size_d))
+            if dO_chunks:  # the sum was split: add up its parts
+                launch("backward_dO_chunks", (blocks(size_b*size_t*size_h*size_d, 256),), (256,),
+                       (dO_partial, dO), (size_b, size_t, size_h, size_d, dO_chunks))
+            del dO_partial
+
             P_row = cp.empty((size_b, size_h, size_t), dtypes["compute"])
+            launch("backward_P_row", (row_blocks(size_b*size_h*size_t, size_d, 0, 4),),
+                   row_threads(size_d, 0, 4), (O, dO, P_row), (size_b, size_t, size_h, size_d))
+
+            dwo_partial = cp.empty((dwo_chunks, size_c, size_h*size_d), dtypes["compute"])
+            launch("backward_dwo", (tiles(1, size_c, size_h*size_d), max(dwo_chunks, 1)), (256,),
+                   (O, dR, dwo, dwo_partial), (size_b, size_t, size_c, size_h, size_d), accumulate=accumulate)
+            if dwo_chunks:  # the sum was split: add up its parts
+                launch("backward_dwo_chunks", (blocks(size_c*size_h*size_d, 256),), (256,),
+                       (dwo_partial, dwo), (size_c, size_h, size_d, dwo_chunks), accumulate=accumulate)
+            del dwo_partial
+
             dKr = cp.empty((size_b, size_g, size_t, 2, size_i), dtypes["compute"])
             dV = cp.empty((size_b, size_g, size_t, size_d), dtypes["compute"])
+            launch("backward_dKr_dV", (tiles(size_b*size_g, size_t, max(2*size_i, size_d, 1)),), (256,),
+                   (V, Qr, Kr, P_lse, dO, P_row, dKr, dV),
+                   (size_t, size_h, size_i, size_g, size_d, blocks(max(2*size_i, size_d, 1), 64, 2**31)))
+
+            dwv_sum_partial = cp.empty((dwv_sum_chunks, size_g*size_d, size_c), dtypes["compute"])
+            launch("backward_dwv", (tiles(1, size_g*size_d, size_c), max(dwv_sum_chunks, 1)), (256,),
+                   (X, ln1w, N1_in, dV, dwv, dwv_sum_partial), (size_b, size_t, size_c, size_g, size_d),
+                   accumulate=accumulate)
+            if dwv_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dwv_chunks", (blocks(size_g*size_d*size_c, 256),), (256,),
+                       (dwv_sum_partial, ln1w, dwv), (size_c, size_g, size_d, dwv_sum_chunks),
+                       accumulate=accumulate)
+            del dwv_sum_partial
+
             dQr = cp.empty((size_b, size_h, size_t, 2, size_i), dtypes["compute"])
+            launch("backward_dQr", (tiles(size_b*size_h, size_t, max(2*size_i, 1)),), (256,),
+                   (V, Qr, Kr, P_lse, dO, P_row, dQr),
+                   (size_t, size_h, size_i, size_g, size_d, blocks(max(2*size_i, 1), 64, 2**31)))
+            del dO, P_row
+
             dN1_sum = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dN1_sum_partial = cp.empty((dN1_sum_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dN1_sum", (tiles(1, size_b*size_t, size_c), max(dN1_sum_chunks, 1)), (256,),
+                   (wv, dV, dN1_sum, dN1_sum_partial), (size_b, size_t, size_c, size_g, size_d))
+            del dV
+            if dN1_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dN1_sum_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dN1_sum_partial, dN1_sum), (size_b, size_t, size_c, dN1_sum_chunks))
+            del dN1_sum_partial
+
             dK = cp.empty((size_b, size_g, size_t, 2, size_i), dtypes["compute"])
             dC_sum = cp.empty((size_t, size_i), dtypes["compute"])
             dS_sum = cp.empty((size_t, size_i), dtypes["compute"])
+            dC_sum_partial = cp.empty((dC_sum_chunks, size_t*size_i), dtypes["compute"])
+            dS_sum_partial = cp.empty((dC_sum_chunks, size_t*size_i), dtypes["compute"])
+            launch("backward_dK_dC_sum_dS_sum", (blocks(size_t*size_i, 32, 2**31), dC_sum_chunks), (32, 8),
+                   (C, S, K, dKr, dK, dC_sum, dS_sum, dC_sum_partial, dS_sum_partial),
+                   (size_b, size_t, size_i, size_g, dC_sum_chunks))
+            del dKr
+            if dC_sum_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_dK_dC_sum_dS_sum_sum", (blocks(size_t*size_i, 32, 2**31),), (32, 8),
+                       (dC_sum_partial, dS_sum_partial, dC_sum, dS_sum), (size_t, size_i, dC_sum_chunks))
+            del dC_sum_partial, dS_sum_partial
+
+            dwk_sum_partial = cp.empty((dwk_sum_chunks, size_g*2*size_i, size_c), dtypes["compute"])
+            launch("backward_dwk", (tiles(1, size_g*2*size_i, size_c), max(dwk_sum_chunks, 1)), (256,),
+                   (X, ln1w, N1_in, dK, dwk, dwk_sum_partial), (size_b, size_t, size_c, size_i, size_g),
+                   accumulate=accumulate)
+            if dwk_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dwk_chunks", (blocks(size_g*2*size_i*size_c, 256),), (256,),
+                       (dwk_sum_partial, ln1w, dwk), (size_c, size_i, size_g, dwk_sum_chunks),
+                       accumulate=accumulate)
+            del dwk_sum_partial
+
             dN1_sum2 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
+            dN1_sum2_partial = cp.empty((dN1_sum2_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dN1_sum2", (tiles(1, size_b*size_t, size_c), max(dN1_sum2_chunks, 1)), (256,),
+                   (wk, dK, dN1_sum2, dN1_sum2_partial), (size_b, size_t, size_c, size_i, size_g))
+            del dK
+            if dN1_sum2_chunks:  # the sum was split: add up its parts
+                launch("backward_dN1_sum2_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dN1_sum2_partial, dN1_sum2), (size_b, size_t, size_c, dN1_sum2_chunks))
+            del dN1_sum2_partial
+
             dQ = cp.empty((size_b, size_h, size_t, 2, size_i), dtypes["compute"])
+            dC_sum2_partial = cp.empty((dC_sum2_chunks, size_t*size_i), dtypes["compute"])
+            dS_sum2_partial = cp.empty((dC_sum2_chunks, size_t*size_i), dtypes["compute"])
+            launch("backward_dQ_dC_dS", (blocks(size_t*size_i, 32, 2**31), dC_sum2_chunks), (32, 8),
+                   (C, S, Q, dQr, dC_sum, dS_sum, dC, dS, dQ, dC_sum2_partial, dS_sum2_partial),
+                   (size_b, size_t, size_h, size_i, dC_sum2_chunks), accumulate=accumulate)
+            del dQr
+            if dC_sum2_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_dQ_dC_dS_sum", (blocks(size_t*size_i, 32, 2**31),), (32, 8),
+                       (dC_sum2_partial, dS_sum2_partial, dC_sum, dS_sum, dC, dS),
+                       (size_t, size_i, dC_sum2_chunks), accumulate=accumulate)
+            del dC_sum, dS_sum, dC_sum2_partial, dS_sum2_partial
+
+            dwq_sum_partial = cp.empty((dwq_sum_chunks, size_h*2*size_i, size_c), dtypes["compute"])
+            launch("backward_dwq", (tiles(1, size_h*2*size_i, size_c), max(dwq_sum_chunks, 1)), (256,),
+                   (X, ln1w, N1_in, dQ, dwq, dwq_sum_partial), (size_b, size_t, size_c, size_h, size_i),
+                   accumulate=accumulate)
+            if dwq_sum_chunks:  # the sum was split: add up its parts
+                launch("backward_dwq_chunks", (blocks(size_h*2*size_i*size_c, 256),), (256,),
+                       (dwq_sum_partial, ln1w, dwq), (size_c, size_h, size_i, dwq_sum_chunks),
+                       accumulate=accumulate)
+            del dwq_sum_partial
+
             dN1 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
-            r_partial = cp.empty((product_chunks(1, size_b*size_t, size_f, size_c), size_b*size_t, size_f), dtypes["compute"])
-            dN2_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_f), size_b*size_t, size_c), dtypes["compute"])
-            dN2_sum2_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_f), size_b*size_t, size_c), dtypes["compute"])
-            dln2w_partial = cp.empty((row_chunks(size_b*size_t, size_c, 13), size_c), dtypes["compute"])
-            dO_partial = cp.empty((product_chunks(1, size_b*size_t, size_h*size_d, size_c), size_b*size_t, size_h*size_d), dtypes["compute"])
-            dwo_partial = cp.empty((product_chunks(1, size_c, size_h*size_d, size_b*size_t), size_c, size_h*size_d), dtypes["compute"])
-            dw1_sum_partial = cp.empty((product_chunks(1, size_f, size_c, size_b*size_t), size_f, size_c), dtypes["compute"])
-            dw3_sum_partial = cp.empty((product_chunks(1, size_f, size_c, size_b*size_t), size_f, size_c), dtypes["compute"])
-            dw2_partial = cp.empty((product_chunks(1, size_c, size_f, size_b*size_t), size_c, size_f), dtypes["compute"])
-            dwv_sum_partial = cp.empty((product_chunks(1, size_g*size_d, size_c, size_b*size_t), size_g*size_d, size_c), dtypes["compute"])
-            dN1_sum_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_g*size_d), size_b*size_t, size_c), dtypes["compute"])
-            dC_sum_partial = cp.empty((column_chunks(size_b*size_g*2), size_t*size_i), dtypes["compute"])
-            dS_sum_partial = cp.empty((column_chunks(size_b*size_g*2), size_t*size_i), dtypes["compute"])
-            dwk_sum_partial = cp.empty((product_chunks(1, size_g*2*size_i, size_c, size_b*size_t), size_g*2*size_i, size_c), dtypes["compute"])
-            dN1_sum2_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_g*2*size_i), size_b*size_t, size_c), dtypes["compute"])
-            dC_sum2_partial = cp.empty((column_chunks(size_b*size_h*2), size_t*size_i), dtypes["compute"])
-            dS_sum2_partial = cp.empty((column_chunks(size_b*size_h*2), size_t*size_i), dtypes["compute"])
-            dwq_sum_partial = cp.empty((product_chunks(1, size_h*2*size_i, size_c, size_b*size_t), size_h*2*size_i, size_c), dtypes["compute"])
-            dN1_sum3_partial = cp.empty((product_chunks(1, size_b*size_t, size_c, size_h*2*size_i), size_b*size_t, size_c), dtypes["compute"])
-            dln1w_partial = cp.empty((row_chunks(size_b*size_t, size_c, 13), size_c), dtypes["compute"])
-            self.launch(module, "backward_g1", (blocks(size_b*size_t*size_f, 1024), 1, 1), (256, 1, 1),
-                        (F, g1, index(size_b), index(size_t), index(size_f),))
-            self.launch(module, "backward_dU_dF", (blocks(size_b*size_t, 64, 2**31)*blocks(size_f, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_f, size_c), 1), 1), (256, 1, 1),
-                        (w2, F, U, dY, g1, dU, dF, r_partial, index(size_b), index(size_t), index(size_c), index(size_f),))
-            self.launch(module, "backward_dU_dF_chunks", (blocks(size_b*size_t*size_f, 256)*min(product_chunks(1, size_b*size_t, size_f, size_c), 1), 1, 1), (256, 1, 1),
-                        (r_partial, F, U, g1, dU, dF, index(size_b), index(size_t), index(size_f), index(product_chunks(1, size_b*size_t, size_f, size_c)),))
-            self.launch(module, "backward_dN2_sum", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_f), 1), 1), (256, 1, 1),
-                        (w1, dF, dN2_sum, dN2_sum_partial, index(size_b), index(size_t), index(size_c), index(size_f),))
-            self.launch(module, "backward_dN2_sum_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_f), 1), 1, 1), (256, 1, 1),
-                        (dN2_sum_partial, dN2_sum, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_f)),))
-            self.launch(module, "backward_dN2", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_f), 1), 1), (256, 1, 1),
-                        (w3, dU, dN2_sum, dN2, dN2_sum2_partial, index(size_b), index(size_t), index(size_c), index(size_f),))
-            self.launch(module, "backward_dN2_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_f), 1), 1, 1), (256, 1, 1),
-                        (dN2_sum2_partial, dN2_sum, dN2, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_f)),))
-            self.launch(module, "backward_dR_dln2w", (row_chunks(size_b*size_t, size_c, 13), 1, 1), (*row_threads(size_c, 12), 1),
-                        (ln2w, R, N2_in, dY, dN2, dR, dln2w_partial, index(size_b), index(size_t), index(size_c), index(row_shared(size_c, 12)),), row_shared(size_c, 12))
-            self.launch(module, "backward_dR_dln2w_sum", (blocks(size_c, 32, 2**31), 1, 1), (32, 8, 1),
-                        (dln2w_partial, dln2w, index(size_c), index(row_chunks(size_b*size_t, size_c, 13)), cp.int32(accumulate),))
-            self.launch(module, "backward_dO", (blocks(size_b*size_t, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1), (256, 1, 1),
-                        (wo, dR, dO, dO_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d),))
-            self.launch(module, "backward_dO_chunks", (blocks(size_b*size_t*size_h*size_d, 256)*min(product_chunks(1, size_b*size_t, size_h*size_d, size_c), 1), 1, 1), (256, 1, 1),
-                        (dO_partial, dO, index(size_b), index(size_t), index(size_h), index(size_d), index(product_chunks(1, size_b*size_t, size_h*size_d, size_c)),))
-            self.launch(module, "backward_P_row", (row_blocks(size_b*size_h*size_t, size_d), 1, 1), (*row_threads(size_d), 1),
-                        (O, dO, P_row, index(size_b), index(size_t), index(size_h), index(size_d),))
-            self.launch(module, "backward_dwo", (blocks(size_c, 64, 2**31)*blocks(size_h*size_d, 64, 2**31)*(1), max(product_chunks(1, size_c, size_h*size_d, size_b*size_t), 1), 1), (256, 1, 1),
-                        (O, dR, dwo, dwo_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_d), cp.int32(accumulate),))
-            self.launch(module, "backward_dwo_chunks", (blocks(size_c*size_h*size_d, 256)*min(product_chunks(1, size_c, size_h*size_d, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwo_partial, dwo, index(size_c), index(size_h), index(size_d), index(product_chunks(1, size_c, size_h*size_d, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dw1", (blocks(size_f, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_f, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (ln2w, R, N2_in, dF, dw1, dw1_sum_partial, index(size_b), index(size_t), index(size_c), index(size_f), cp.int32(accumulate),))
-            self.launch(module, "backward_dw1_chunks", (blocks(size_f*size_c, 256)*min(product_chunks(1, size_f, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dw1_sum_partial, ln2w, dw1, index(size_c), index(size_f), index(product_chunks(1, size_f, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dw3", (blocks(size_f, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_f, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (ln2w, R, N2_in, dU, dw3, dw3_sum_partial, index(size_b), index(size_t), index(size_c), index(size_f), cp.int32(accumulate),))
-            self.launch(module, "backward_dw3_chunks", (blocks(size_f*size_c, 256)*min(product_chunks(1, size_f, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dw3_sum_partial, ln2w, dw3, index(size_c), index(size_f), index(product_chunks(1, size_f, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dw2", (blocks(size_c, 64, 2**31)*blocks(size_f, 64, 2**31)*(1), max(product_chunks(1, size_c, size_f, size_b*size_t), 1), 1), (256, 1, 1),
-                        (U, dY, g1, dw2, dw2_partial, index(size_b), index(size_t), index(size_c), index(size_f), cp.int32(accumulate),))
-            self.launch(module, "backward_dw2_chunks", (blocks(size_c*size_f, 256)*min(product_chunks(1, size_c, size_f, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dw2_partial, dw2, index(size_c), index(size_f), index(product_chunks(1, size_c, size_f, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dKr_dV", (blocks(size_t, 64, 2**31)*blocks(max(2*size_i, size_d, 1), 64, 2**31)*(size_b*size_g), 1, 1), (256, 1, 1),
-                        (C, S, Q, V, Qr, Kr, P_lse, dO, P_row, dKr, dV, index(size_b), index(size_t), index(size_h), index(size_i), index(size_g), index(size_d), index(blocks(max(2*size_i, size_d, 1), 64, 2**31)),))
-            self.launch(module, "backward_dwv", (blocks(size_g*size_d, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_g*size_d, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (X, ln1w, N1_in, dV, dwv, dwv_sum_partial, index(size_b), index(size_t), index(size_c), index(size_g), index(size_d), cp.int32(accumulate),))
-            self.launch(module, "backward_dwv_chunks", (blocks(size_g*size_d*size_c, 256)*min(product_chunks(1, size_g*size_d, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwv_sum_partial, ln1w, dwv, index(size_c), index(size_g), index(size_d), index(product_chunks(1, size_g*size_d, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dQr", (blocks(size_t, 64, 2**31)*blocks(max(2*size_i, 1), 64, 2**31)*(size_b*size_h), 1, 1), (256, 1, 1),
-                        (C, S, K, V, Qr, Kr, P_lse, dO, P_row, dQr, index(size_b), index(size_t), index(size_h), index(size_i), index(size_g), index(size_d), index(blocks(max(2*size_i, 1), 64, 2**31)),))
-            self.launch(module, "backward_dN1_sum", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_g*size_d), 1), 1), (256, 1, 1),
-                        (wv, dV, dN1_sum, dN1_sum_partial, index(size_b), index(size_t), index(size_c), index(size_g), index(size_d),))
-            self.launch(module, "backward_dN1_sum_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_g*size_d), 1), 1, 1), (256, 1, 1),
-                        (dN1_sum_partial, dN1_sum, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_g*size_d)),))
-            self.launch(module, "backward_dK_dC_sum_dS_sum", (blocks(size_t*size_i, 32, 2**31), column_chunks(size_b*size_g*2), 1), (32, 8, 1),
-                        (C, S, K, dKr, dK, dC_sum, dS_sum, dC_sum_partial, dS_sum_partial, index(size_b), index(size_t), index(size_i), index(size_g), index(column_chunks(size_b*size_g*2)),))
-            self.launch(module, "backward_dK_dC_sum_dS_sum_sum", (blocks(size_t*size_i, 32, 2**31)*(column_chunks(size_b*size_g*2) > 1), 1, 1), (32, 8, 1),
-                        (dC_sum_partial, dS_sum_partial, dC_sum, dS_sum, index(size_t), index(size_i), index(column_chunks(size_b*size_g*2)),))
-            self.launch(module, "backward_dwk", (blocks(size_g*2*size_i, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_g*2*size_i, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (X, ln1w, N1_in, dK, dwk, dwk_sum_partial, index(size_b), index(size_t), index(size_c), index(size_i), index(size_g), cp.int32(accumulate),))
-            self.launch(module, "backward_dwk_chunks", (blocks(size_g*2*size_i*size_c, 256)*min(product_chunks(1, size_g*2*size_i, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwk_sum_partial, ln1w, dwk, index(size_c), index(size_i), index(size_g), index(product_chunks(1, size_g*2*size_i, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dN1_sum2", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_g*2*size_i), 1), 1), (256, 1, 1),
-                        (wk, dK, dN1_sum2, dN1_sum2_partial, index(size_b), index(size_t), index(size_c), index(size_i), index(size_g),))
-            self.launch(module, "backward_dN1_sum2_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_g*2*size_i), 1), 1, 1), (256, 1, 1),
-                        (dN1_sum2_partial, dN1_sum2, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_g*2*size_i)),))
-            self.launch(module, "backward_dQ_dC_dS", (blocks(size_t*size_i, 32, 2**31), column_chunks(size_b*size_h*2), 1), (32, 8, 1),
-                        (C, S, Q, dQr, dC_sum, dS_sum, dC, dS, dQ, dC_sum2_partial, dS_sum2_partial, index(size_b), index(size_t), index(size_h), index(size_i), index(column_chunks(size_b*size_h*2)), cp.int32(accumulate),))
-            self.launch(module, "backward_dQ_dC_dS_sum", (blocks(size_t*size_i, 32, 2**31)*(column_chunks(size_b*size_h*2) > 1), 1, 1), (32, 8, 1),
-                        (dC_sum2_partial, dS_sum2_partial, dC_sum, dS_sum, dC, dS, index(size_t), index(size_i), index(column_chunks(size_b*size_h*2)), cp.int32(accumulate),))
-            self.launch(module, "backward_dwq", (blocks(size_h*2*size_i, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_h*2*size_i, size_c, size_b*size_t), 1), 1), (256, 1, 1),
-                        (X, ln1w, N1_in, dQ, dwq, dwq_sum_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_dwq_chunks", (blocks(size_h*2*size_i*size_c, 256)*min(product_chunks(1, size_h*2*size_i, size_c, size_b*size_t), 1), 1, 1), (256, 1, 1),
-                        (dwq_sum_partial, ln1w, dwq, index(size_c), index(size_h), index(size_i), index(product_chunks(1, size_h*2*size_i, size_c, size_b*size_t)), cp.int32(accumulate),))
-            self.launch(module, "backward_dN1", (blocks(size_b*size_t, 64, 2**31)*blocks(size_c, 64, 2**31)*(1), max(product_chunks(1, size_b*size_t, size_c, size_h*2*size_i), 1), 1), (256, 1, 1),
-                        (wq, dN1_sum, dN1_sum2, dQ, dN1, dN1_sum3_partial, index(size_b), index(size_t), index(size_c), index(size_h), index(size_i),))
-            self.launch(module, "backward_dN1_chunks", (blocks(size_b*size_t*size_c, 256)*min(product_chunks(1, size_b*size_t, size_c, size_h*2*size_i), 1), 1, 1), (256, 1, 1),
-                        (dN1_sum3_partial, dN1_sum, dN1_sum2, dN1, index(size_b), index(size_t), index(size_c), index(product_chunks(1, size_b*size_t, size_c, size_h*2*size_i)),))
-            self.launch(module, "backward_dX_dln1w", (row_chunks(size_b*size_t, size_c, 13), 1, 1), (*row_threads(size_c, 12), 1),
-                        (X, ln1w, N1_in, dR, dN1, dX, dln1w_partial, index(size_b), index(size_t), index(size_c), index(row_shared(size_c, 12)), cp.int32(accumulate),), row_shared(size_c, 12))
-            self.launch(module, "backward_dX_dln1w_sum", (blocks(size_c, 32, 2**31), 1, 1), (32, 8, 1),
-                        (dln1w_partial, dln1w, index(size_c), index(row_chunks(size_b*size_t, size_c, 13)), cp.int32(accumulate),))
+            dN1_sum3_partial = cp.empty((dN1_sum3_chunks, size_b*size_t, size_c), dtypes["compute"])
+            launch("backward_dN1", (tiles(1, size_b*size_t, size_c), max(dN1_sum3_chunks, 1)), (256,),
+                   (wq, dN1_sum, dN1_sum2, dQ, dN1, dN1_sum3_partial),
+                   (size_b, size_t, size_c, size_h, size_i))
+            del dQ
+            if dN1_sum3_chunks:  # the sum was split: add up its parts
+                launch("backward_dN1_chunks", (blocks(size_b*size_t*size_c, 256),), (256,),
+                       (dN1_sum3_partial, dN1_sum, dN1_sum2, dN1), (size_b, size_t, size_c, dN1_sum3_chunks))
+            del dN1_sum, dN1_sum2, dN1_sum3_partial
+
+            dln1w_partial = cp.empty((dln2w_chunks, size_c), dtypes["compute"])
+            shared = row_shared(size_c, 12, 4)
+            launch("backward_dX_dln1w", (dln2w_chunks,), row_threads(size_c, 12, 4),
+                   (X, ln1w, N1_in, dR, dN1, dX, dln1w_partial), (size_b, size_t, size_c, shared), shared,
+                   accumulate=accumulate)
+            del dR, dN1
+            launch("backward_dX_dln1w_sum", (blocks(size_c, 32, 2**31),), (32, 8), (dln1w_partial, dln1w),
+                   (size_c, dln2w_chunks), accumulate=accumulate)
         return dX, dln1w, dwq, dwk, dwv, dC, dS, dwo, dln2w, dw1, dw3, dw2
 
     def module(self, count, ids):
@@ -457,13 +651,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -33,11 +33,11 @@ def forward(X, ln1w, wq, wk, wv, C, S, wo, ln2w, w1, w3, w2):
     Qr = C[:, None, :]*Q + S[:, None, :]*np.where((0 == np.arange(2))[:, None], (-Q[:, :, :, 1])[:, :, :, None, :], Q[:, :, :, 0][:, :, :, None, :])
     Kr = C[:, None, :]*K + S[:, None, :]*np.where((0 == np.arange(2))[:, None], (-K[:, :, :, 1])[:, :, :, None, :], K[:, :, :, 0][:, :, :, None, :])
     A_sum = np.einsum('bhsai,bhtai->bhts', Kr[:, np.arange(size_h)//4], Qr)
-    A = A_sum/(np.sqrt(2)*np.sqrt(size_i))
+    A = A_sum/(2**0.5*size_i**0.5)
     _t1 = np.where((np.arange(size_t) <= np.arange(size_t)[:, None]), A, -1e+30)
     _t2 = np.max(_t1, axis=3, keepdims=True)
     P = np.where(_t1 <= -5e29, 0.0, np.exp(_t1 - _t2))
-    P = P/np.maximum(np.sum(P, axis=3, keepdims=True), 1e-300)
+    P = P/np.maximum(np.sum(P, axis=3, keepdims=True), 1)
     O = P @ V[:, np.arange(size_h)//4]
     R = X + np.einsum('bhtd,chd->btc', O, wo)
     N2_in = eps + np.mean(R**2, axis=-1)

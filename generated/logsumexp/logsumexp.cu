@@ -35,6 +35,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -45,6 +46,9 @@ template <class T, int lanes> __device__ inline void store(T* into, INDEX first,
         if (first + lane < count) into[first + lane] = pack.lane[lane];
     }
 }
+
+// The greater of two; NaN if one of them is.
+__device__ inline float greater(float x, float y) { return x > y || x != x ? x : y; }
 
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
@@ -68,7 +72,7 @@ __device__ inline float row_sum(float x, float* part) {
 __device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
-        x = fmaxf(x, other);
+        x = greater(x, other);
     }
     if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
@@ -76,7 +80,7 @@ __device__ inline float row_max(float x, float* part) {
         x = part[0];
         for (int warp = 1; warp < blockDim.x/32; ++warp) {
             const float other = part[warp];
-            x = fmaxf(x, other);
+            x = greater(x, other);
         }
     }
     return x;
@@ -110,17 +114,32 @@ extern "C" __global__ void forward_Y(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float y_max = -INFINITY;
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float x = X[i*size_j + j];
-        if (held) x_row[at] = x;
-        y_max = fmaxf(y_max, x);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto X_pack = load<4>(X + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                y_max = greater(y_max, x);
+            }
+        }
     }
     y_max = row_max(y_max, part[0]);
 
     float y_sum = 0;
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[i*size_j + j];
-        y_sum += x <= -5e29f ? 0.0f : expf(x - y_max);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                y_sum += x <= -5e29f ? 0.0f : expf(x - y_max);
+            }
+        }
     }
     y_sum = row_sum(y_sum, part[1]);
     const float y = y_sum <= 0.0f ? -1e30f : y_max + logf(y_sum);

@@ -12,7 +12,7 @@ Made by `derive emit logsumexp -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("logsumexp.cu")
@@ -30,27 +30,28 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
-def row_shared(count, kept):
+def row_shared(count, kept, lanes=1):
     """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
-    along, rows = row_threads(count, kept)
-    size = -(-count // along) * along * rows * kept
+    along, rows = row_threads(count, kept, lanes)
+    size = -(-count // (along * lanes)) * along * lanes * rows * kept
     return size if size <= 96 * 1024 else 0
 
 
@@ -80,10 +81,12 @@ class Kernels:
         cp, dtypes = self.cp, self.dtypes
         size_i, size_j = self.check("X", X, "T", (None, None))
         with stream or nullcontext():
-            module, index = self.module(max(size_i, size_i*size_j, size_j), ())
+            count = max(size_i, size_i*size_j, size_j)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_i,), dtypes["T"])
-            self.launch(module, "forward_Y", (row_blocks(size_i, size_j, 4), 1, 1), (*row_threads(size_j, 4), 1),
-                        (X, Y, index(size_i), index(size_j), index(row_shared(size_j, 4)),), row_shared(size_j, 4))
+            shared = row_shared(size_j, 4, 4)
+            launch("forward_Y", (row_blocks(size_i, size_j, 4, 4),), row_threads(size_j, 4, 4), (X, Y),
+                   (size_i, size_j, shared), shared)
         return Y
 
     def logsumexp_backward(self, dY, X, Y, *, out=None, accumulate=False, stream=None):
@@ -104,7 +107,8 @@ class Kernels:
         _, size_j = self.check("X", X, "T", (size_i, None))
         self.check("Y", Y, "T", (size_i,))
         with stream or nullcontext():
-            module, index = self.module(max(size_i, size_i*size_j), ())
+            count = max(size_i, size_i*size_j)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -112,8 +116,8 @@ class Kernels:
             else:
                 dX, = out
                 self.check("dX", dX, "T", (size_i, size_j))
-            self.launch(module, "backward_dX", (blocks(size_i*size_j, 1024), 1, 1), (256, 1, 1),
-                        (X, Y, dY, dX, index(size_i), index(size_j), cp.int32(accumulate),))
+            launch("backward_dX", (blocks(size_i*size_j, 1024),), (256,), (X, Y, dY, dX), (size_i, size_j),
+                   accumulate=accumulate)
         return dX
 
     def module(self, count, ids):
@@ -127,13 +131,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -8,7 +8,7 @@
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dB over B.
-// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+// A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -119,6 +119,7 @@ extern "C" __global__ void forward_Y(
 }
 
 // Y[b,m,n] = sum(k, A[b,m,k]*B[b,k,n]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Y_chunks(
     const float* __restrict__ Y_partial,  // [chunks, b, m, n]
     float* __restrict__ Y,  // [b, m, n]
@@ -211,6 +212,7 @@ extern "C" __global__ void backward_dA(
 }
 
 // dA[b,m,k] = sum(n, B[b,k,n]*dY[b,m,n]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dA_chunks(
     const float* __restrict__ dA_partial,  // [chunks, b, m, k]
     float* __restrict__ dA,  // [b, m, k]
@@ -305,6 +307,7 @@ extern "C" __global__ void backward_dB(
 }
 
 // dB[b,k,n] = sum(m, A[b,m,k]*dY[b,m,n]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dB_chunks(
     const float* __restrict__ dB_partial,  // [chunks, b, k, n]
     float* __restrict__ dB,  // [b, k, n]

@@ -8,13 +8,13 @@
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dB over B.
-A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 Made by `derive emit matmul_batched -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("matmul_batched.cu")
@@ -27,21 +27,32 @@ def load(cp=None):
     return Kernels(cp)
 
 
+SHORT = 1024  # a sum of fewer terms is never split
+
+
 def blocks(count, threads, most=65535):
     """How many blocks cover `count` elements; the kernels stride over what is left."""
     return min(-(-count // threads), most)
 
 
+def tiles(batches, rows, columns, side=64):
+    """Blocks of `side` by `side` results each."""
+    return batches * -(-rows // side) * -(-columns // side)
+
+
 def product_chunks(batches, rows, columns, length):
-    """Chunks that a sum of `length` terms is split into where its tiles of results are too few for a GPU; 0: none."""
-    tiles = batches * -(-rows // 64) * -(-columns // 64)
-    return 0 if length < 1024 or not 0 < tiles < 128 else min(length // 512, -(-256 // tiles))
+    """Chunks that a sum of `length` terms is split into where its tiles are too few for a GPU; 0: it is not."""
+    count = tiles(batches, rows, columns)
+    return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
 
 
 class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -66,13 +77,17 @@ class Kernels:
         size_b, size_m, size_k = self.check("A", A, "T", (None, None, None))
         _, _, size_n = self.check("B", B, "T", (size_b, size_k, None))
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(size_b, size_m, size_n, size_k)*size_b*size_m*size_n, size_b*size_k*size_n, size_b*size_m*size_k, size_b*size_m*size_n), ())
+            chunks = product_chunks(size_b, size_m, size_n, size_k)
+            count = max(chunks*size_b*size_m*size_n, size_b*size_k*size_n, size_b*size_m*size_k,
+                        size_b*size_m*size_n)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_m, size_n), dtypes["T"])
-            Y_partial = cp.empty((product_chunks(size_b, size_m, size_n, size_k), size_b, size_m, size_n), dtypes["compute"])
-            self.launch(module, "forward_Y", (blocks(size_m, 64, 2**31)*blocks(size_n, 64, 2**31)*(size_b), max(product_chunks(size_b, size_m, size_n, size_k), 1), 1), (256, 1, 1),
-                        (A, B, Y, Y_partial, index(size_b), index(size_m), index(size_n), index(size_k),))
-            self.launch(module, "forward_Y_chunks", (blocks(size_b*size_m*size_n, 256)*min(product_chunks(size_b, size_m, size_n, size_k), 1), 1, 1), (256, 1, 1),
-                        (Y_partial, Y, index(size_b), index(size_m), index(size_n), index(product_chunks(size_b, size_m, size_n, size_k)),))
+            Y_partial = cp.empty((chunks, size_b, size_m, size_n), dtypes["compute"])
+            launch("forward_Y", (tiles(size_b, size_m, size_n), max(chunks, 1)), (256,),
+                   (A, B, Y, Y_partial), (size_b, size_m, size_n, size_k))
+            if chunks:  # the sum was split: add up its parts
+                launch("forward_Y_chunks", (blocks(size_b*size_m*size_n, 256),), (256,), (Y_partial, Y),
+                       (size_b, size_m, size_n, chunks))
         return Y
 
     def matmul_batched_backward(self, dY, A, B, *, out=None, accumulate=False, stream=None):
@@ -94,7 +109,11 @@ class Kernels:
         _, _, size_k = self.check("A", A, "T", (size_b, size_m, None))
         self.check("B", B, "T", (size_b, size_k, size_n))
         with stream or nullcontext():
-            module, index = self.module(max(1, product_chunks(size_b, size_k, size_n, size_m)*size_b*size_k*size_n, product_chunks(size_b, size_m, size_k, size_n)*size_b*size_m*size_k, size_b*size_k*size_n, size_b*size_m*size_k, size_b*size_m*size_n), ())
+            dA_chunks = product_chunks(size_b, size_m, size_k, size_n)
+            dB_chunks = product_chunks(size_b, size_k, size_n, size_m)
+            count = max(dB_chunks*size_b*size_k*size_n, dA_chunks*size_b*size_m*size_k, size_b*size_k*size_n,
+                        size_b*size_m*size_k, size_b*size_m*size_n)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -104,16 +123,21 @@ class Kernels:
                 dA, dB = out
                 self.check("dA", dA, "T", (size_b, size_m, size_k))
                 self.check("dB", dB, "T", (size_b, size_k, size_n))
-            dA_partial = cp.empty((product_chunks(size_b, size_m, size_k, size_n), size_b, size_m, size_k), dtypes["compute"])
-            dB_partial = cp.empty((product_chunks(size_b, size_k, size_n, size_m), size_b, size_k, size_n), dtypes["compute"])
-            self.launch(module, "backward_dA", (blocks(size_m, 64, 2**31)*blocks(size_k, 64, 2**31)*(size_b), max(product_chunks(size_b, size_m, size_k, size_n), 1), 1), (256, 1, 1),
-                        (B, dY, dA, dA_partial, index(size_b), index(size_m), index(size_n), index(size_k), cp.int32(accumulate),))
-            self.launch(module, "backward_dA_chunks", (blocks(size_b*size_m*size_k, 256)*min(product_chunks(size_b, size_m, size_k, size_n), 1), 1, 1), (256, 1, 1),
-                        (dA_partial, dA, index(size_b), index(size_m), index(size_k), index(product_chunks(size_b, size_m, size_k, size_n)), cp.int32(accumulate),))
-            self.launch(module, "backward_dB", (blocks(size_k, 64, 2**31)*blocks(size_n, 64, 2**31)*(size_b), max(product_chunks(size_b, size_k, size_n, size_m), 1), 1), (256, 1, 1),
-                        (A, dY, dB, dB_partial, index(size_b), index(size_m), index(size_n), index(size_k), cp.int32(accumulate),))
-            self.launch(module, "backward_dB_chunks", (blocks(size_b*size_k*size_n, 256)*min(product_chunks(size_b, size_k, size_n, size_m), 1), 1, 1), (256, 1, 1),
-                        (dB_partial, dB, index(size_b), index(size_n), index(size_k), index(product_chunks(size_b, size_k, size_n, size_m)), cp.int32(accumulate),))
+
+            dA_partial = cp.empty((dA_chunks, size_b, size_m, size_k), dtypes["compute"])
+            launch("backward_dA", (tiles(size_b, size_m, size_k), max(dA_chunks, 1)), (256,),
+                   (B, dY, dA, dA_partial), (size_b, size_m, size_n, size_k), accumulate=accumulate)
+            if dA_chunks:  # the sum was split: add up its parts
+                launch("backward_dA_chunks", (blocks(size_b*size_m*size_k, 256),), (256,), (dA_partial, dA),
+                       (size_b, size_m, size_k, dA_chunks), accumulate=accumulate)
+            del dA_partial
+
+            dB_partial = cp.empty((dB_chunks, size_b, size_k, size_n), dtypes["compute"])
+            launch("backward_dB", (tiles(size_b, size_k, size_n), max(dB_chunks, 1)), (256,),
+                   (A, dY, dB, dB_partial), (size_b, size_m, size_n, size_k), accumulate=accumulate)
+            if dB_chunks:  # the sum was split: add up its parts
+                launch("backward_dB_chunks", (blocks(size_b*size_k*size_n, 256),), (256,), (dB_partial, dB),
+                       (size_b, size_n, size_k, dB_chunks), accumulate=accumulate)
         return dA, dB
 
     def module(self, count, ids):
@@ -127,13 +151,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -8,7 +8,7 @@
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dB over B.
-// A sum of 1024 products or more with few tiles of results is split into chunks, added up in order.
+// A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -117,6 +117,7 @@ extern "C" __global__ void forward_Y(
 }
 
 // Y[m,n] = sum(k, A[m,k]*B[n,k]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void forward_Y_chunks(
     const float* __restrict__ Y_partial,  // [chunks, m, n]
     float* __restrict__ Y,  // [m, n]
@@ -206,6 +207,7 @@ extern "C" __global__ void backward_dA(
 }
 
 // dA[m,k] = sum(n, B[n,k]*dY[m,n]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dA_chunks(
     const float* __restrict__ dA_partial,  // [chunks, m, k]
     float* __restrict__ dA,  // [m, k]
@@ -297,6 +299,7 @@ extern "C" __global__ void backward_dB(
 }
 
 // dB[n,k] = sum(m, A[m,k]*dY[m,n]), from chunks of the sum
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dB_chunks(
     const float* __restrict__ dB_partial,  // [chunks, n, k]
     float* __restrict__ dB,  // [n, k]

@@ -2,7 +2,7 @@
 //
 //     Y[i] = max(j, X[i,j])
 //
-//     dX = (dY ∘ ([X = Y] 1)⁻¹) 1ᵀ ∘ [X = Y]
+//     dX = where(X = Y, (dY ∘ ([X = Y] 1)⁻¹) 1ᵀ, 0)
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
@@ -17,6 +17,38 @@
 #ifndef DYN_SHARED
 #define DYN_SHARED(T, name) extern __shared__ T name[]
 #endif
+
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
+// The greater of two; NaN if one of them is.
+__device__ inline float greater(float x, float y) { return x > y || x != x ? x : y; }
 
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
@@ -40,7 +72,7 @@ __device__ inline float row_sum(float x, float* part) {
 __device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
-        x = fmaxf(x, other);
+        x = greater(x, other);
     }
     if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
@@ -48,7 +80,7 @@ __device__ inline float row_max(float x, float* part) {
         x = part[0];
         for (int warp = 1; warp < blockDim.x/32; ++warp) {
             const float other = part[warp];
-            x = fmaxf(x, other);
+            x = greater(x, other);
         }
     }
     return x;
@@ -71,8 +103,15 @@ extern "C" __global__ void forward_Y(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float y = -INFINITY;
-    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
-        y = fmaxf(y, X[i*size_j + j]);
+    for (INDEX first = threadIdx.x*4; first < stop; first += blockDim.x*4) {
+        const auto X_pack = load<4>(X + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane;
+            if (j < count) {
+                y = greater(y, X_pack.lane[lane]);
+            }
+        }
     }
     y = row_max(y, part[0]);
     if (writer) Y[i] = y;
@@ -108,16 +147,34 @@ extern "C" __global__ void backward_dX(
     const float y = Y[i];
 
     float dx_sum = 0;
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float x = X[i*size_j + j];
-        if (held) x_row[at] = x;
-        if (x == y) dx_sum += 1.0f;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto X_pack = load<4>(X + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                if (x == y) dx_sum += 1.0f;
+            }
+        }
     }
     dx_sum = row_sum(dx_sum, part[0]);
 
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[i*size_j + j];
-        const float dx = x == y ? dY[i] / dx_sum : 0.0f;
-        dX[i*size_j + j] = accumulate ? dX[i*size_j + j] + dx : dx;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> dX_pack;
+        if (accumulate) dX_pack = load<4>(dX + i*size_j, first, count);
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                const float dx = x == y ? dY[i] / dx_sum : 0.0f;
+                dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+            }
+        }
+        store(dX + i*size_j, first, count, dX_pack);
     }
 }

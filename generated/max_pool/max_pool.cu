@@ -5,6 +5,8 @@
 //     Y[b,c,y,x] = max(p, q, X[b,c,2*y+p,2*x+q])
 //
 //     dX[b,c,i,j] = sum(p, q, where(0 == (i - p)%2 and 0 <= i - p and (i - p)//2 < size(y) and 0 == (j - q)%2 and 0 <= j - q and (j - q)//2 < size(x) and X[b,c,p + 2*(i - p)//2,q + 2*(j - q)//2] == Y[b,c,(i - p)//2,(j - q)//2], dY[b,c,(i - p)//2,(j - q)//2]/Y_ties[b,c,(i - p)//2,(j - q)//2], 0))
+//     where
+//     Y_ties[b,c,y,x] = sum(p, q, where(X[b,c,p + 2*y,q + 2*x] == Y[b,c,y,x], 1, 0))
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
@@ -31,6 +33,9 @@ struct Sum {
     __device__ float value() const { return high + low; }
 };
 
+// The greater of two; NaN if one of them is.
+__device__ inline float greater(float x, float y) { return x > y || x != x ? x : y; }
+
 // a / b rounded down, for b > 0.
 __device__ inline INDEX floordiv(INDEX a, INDEX b) { return a / b - (a % b < 0); }
 
@@ -56,7 +61,7 @@ extern "C" __global__ void forward_Y(
         float greatest = -INFINITY;
         for (INDEX n2 = 0; n2 < 2; ++n2) {
             for (INDEX n2_ = 0; n2_ < 2; ++n2_) {
-                greatest = fmaxf(greatest, X[(element/(size_y*size_x)*size_X_2 + n2 + 2*y)*size_X_3 + n2_ + 2*x]);
+                greatest = greater(greatest, X[(element/(size_y*size_x)*size_X_2 + n2 + 2*y)*size_X_3 + n2_ + 2*x]);
             }
         }
         Y[element] = greatest;

@@ -9,6 +9,8 @@
 //     dG = dM_new_total
 //     dW = dW_new
 //     deta = −(M_newᵀ dW_new)
+//     where
+//     dM_new_total[i] = dM_new[i] - dW_new[i]*eta
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
@@ -35,6 +37,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -114,13 +117,28 @@ extern "C" __global__ void backward_dM_dG_deta(
     const INDEX count = size_i;
     const float eta_value = eta[0];
     float deta_sum = 0;
-    for (INDEX i = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; i < count; i += (INDEX)gridDim.x*blockDim.x) {
-        const float dw_new = dW_new[i];
-        const float dm_new_total = dM_new[i] - dw_new*eta_value;
-        const float dm = 0.9f*dm_new_total;
-        dM[i] = accumulate ? dM[i] + dm : dm;
-        dG[i] = accumulate ? dG[i] + dm_new_total : dm_new_total;
-        deta_sum += M_new[i]*dw_new;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto dW_new_pack = load<4>(dW_new, first, count);
+        const auto dM_new_pack = load<4>(dM_new, first, count);
+        Pack<float, 4> dM_pack;
+        if (accumulate) dM_pack = load<4>(dM, first, count);
+        Pack<float, 4> dG_pack;
+        if (accumulate) dG_pack = load<4>(dG, first, count);
+        const auto M_new_pack = load<4>(M_new, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX i = first + lane;
+            if (i < count) {
+                const float dw_new = dW_new_pack.lane[lane];
+                const float dm_new_total = dM_new_pack.lane[lane] - dw_new*eta_value;
+                const float dm = 0.9f*dm_new_total;
+                dM_pack.lane[lane] = accumulate ? dM_pack.lane[lane] + dm : dm;
+                dG_pack.lane[lane] = accumulate ? dG_pack.lane[lane] + dm_new_total : dm_new_total;
+                deta_sum += M_new_pack.lane[lane]*dw_new;
+            }
+        }
+        store(dM, first, count, dM_pack);
+        store(dG, first, count, dG_pack);
     }
     __shared__ float part[1][32];
     deta_sum = row_sum(deta_sum, part[0]);

@@ -9,6 +9,8 @@
     dG = dM_new_total
     dW = dW_new
     deta = −(M_newᵀ dW_new)
+    where
+    dM_new_total[i] = dM_new[i] - dW_new[i]*eta
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
@@ -18,7 +20,7 @@ Made by `derive emit momentum -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("momentum.cu")
@@ -45,6 +47,9 @@ class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -74,11 +79,11 @@ class Kernels:
         self.check("W", W, "T", (size_i,))
         self.check("eta", eta, "T", ())
         with stream or nullcontext():
-            module, index = self.module(max(1, size_i), ())
+            launch = partial(self.launch, *self.module(size_i, ()))
             W_new = cp.empty((size_i,), dtypes["T"])
             M_new = cp.empty((size_i,), dtypes["T"])
-            self.launch(module, "forward_M_new_W_new", (blocks(size_i, 1024), 1, 1), (256, 1, 1),
-                        (M, G, W, eta, W_new, M_new, index(size_i),))
+            launch("forward_M_new_W_new", (blocks(size_i, 1024),), (256,), (M, G, W, eta, W_new, M_new),
+                   (size_i,))
         return W_new, M_new
 
     def momentum_backward(self, dW_new, dM_new, eta, M_new, *, out=None, accumulate=False, stream=None):
@@ -104,7 +109,9 @@ class Kernels:
         self.check("eta", eta, "T", ())
         self.check("M_new", M_new, "T", (size_i,))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_i, total_chunks(size_i)), ())
+            chunks = total_chunks(size_i)
+            count = max(size_i, chunks)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -118,14 +125,17 @@ class Kernels:
                 self.check("dG", dG, "T", (size_i,))
                 self.check("dW", dW, "T", (size_i,))
                 self.check("deta", deta, "T", ())
-            deta_sum_partial = cp.empty((total_chunks(size_i),), dtypes["compute"])
-            self.launch(module, "backward_dM_dG_deta", (total_chunks(size_i), 1, 1), (256, 1, 1),
-                        (eta, M_new, dW_new, dM_new, dM, dG, deta_sum_partial, index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_dM_dG_deta_sum", (1, 1, 1), (256, 1, 1),
-                        (deta_sum_partial, deta, index(total_chunks(size_i)), cp.int32(accumulate),))
+
+            deta_sum_partial = cp.empty((chunks,), dtypes["compute"])
+            launch("backward_dM_dG_deta", (chunks,), (256,),
+                   (eta, M_new, dW_new, dM_new, dM, dG, deta_sum_partial), (size_i,), accumulate=accumulate)
+            launch("backward_dM_dG_deta_sum", (1,), (256,), (deta_sum_partial, deta), (chunks,),
+                   accumulate=accumulate)
+            del deta_sum_partial
+
             if out is not None:
-                self.launch(module, "backward_dW", (blocks(size_i, 1024), 1, 1), (256, 1, 1),
-                            (dW_new, dW, index(size_i), cp.int32(accumulate),))
+                launch("backward_dW", (blocks(size_i, 1024),), (256,), (dW_new, dW), (size_i,),
+                       accumulate=accumulate)
         return dM, dG, dW, deta
 
     def module(self, count, ids):
@@ -139,13 +149,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -30,6 +30,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -73,8 +74,16 @@ extern "C" __global__ void forward_L_partial(
     // The threads of all blocks stride over the elements; each block adds up what its own have found.
     const INDEX count = size_n*size_o;
     float l_sum = 0;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        l_sum += square(Y[element] - T[element]);
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto Y_pack = load<4>(Y, first, count);
+        const auto T_pack = load<4>(T, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX element = first + lane;
+            if (element < count) {
+                l_sum += square(Y_pack.lane[lane] - T_pack.lane[lane]);
+            }
+        }
     }
     __shared__ float part[1][32];
     l_sum = row_sum(l_sum, part[0]);

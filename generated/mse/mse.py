@@ -13,7 +13,7 @@ Made by `derive emit mse -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("mse.cu")
@@ -64,13 +64,13 @@ class Kernels:
         size_n, size_o = self.check("Y", Y, "T", (None, None))
         self.check("T", T, "T", (size_n, size_o))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_n*size_o, total_chunks(size_n*size_o)), ())
+            chunks = total_chunks(size_n*size_o)
+            count = max(size_n*size_o, chunks)
+            launch = partial(self.launch, *self.module(count, ()))
             L = cp.empty((), dtypes["T"])
-            L_sum_partial = cp.empty((total_chunks(size_n*size_o),), dtypes["compute"])
-            self.launch(module, "forward_L_partial", (total_chunks(size_n*size_o), 1, 1), (256, 1, 1),
-                        (Y, T, L_sum_partial, index(size_n), index(size_o),))
-            self.launch(module, "forward_L", (1, 1, 1), (256, 1, 1),
-                        (L_sum_partial, L, index(size_n), index(size_o), index(total_chunks(size_n*size_o)),))
+            L_sum_partial = cp.empty((chunks,), dtypes["compute"])
+            launch("forward_L_partial", (chunks,), (256,), (Y, T, L_sum_partial), (size_n, size_o))
+            launch("forward_L", (1,), (256,), (L_sum_partial, L), (size_n, size_o, chunks))
         return L
 
     def mse_backward(self, dL, Y, T, *, out=None, accumulate=False, stream=None):
@@ -92,7 +92,7 @@ class Kernels:
         size_n, size_o = self.check("Y", Y, "T", (None, None))
         self.check("T", T, "T", (size_n, size_o))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_n*size_o), ())
+            launch = partial(self.launch, *self.module(size_n*size_o, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -105,11 +105,10 @@ class Kernels:
             if accumulate:
                 given_dY = dY
                 dY = cp.empty((size_n, size_o), dtypes["T"])
-            self.launch(module, "backward_dY_dT", (blocks(size_n*size_o, 1024), 1, 1), (256, 1, 1),
-                        (Y, T, dL, dY, dT, index(size_n), index(size_o), cp.int32(accumulate),))
+            launch("backward_dY_dT", (blocks(size_n*size_o, 1024),), (256,), (Y, T, dL, dY, dT),
+                   (size_n, size_o), accumulate=accumulate)
             if accumulate:
-                self.launch(module, "add_into", (blocks(size_n*size_o, 256), 1, 1), (256, 1, 1),
-                            (dY, given_dY, index(size_n*size_o)))
+                launch("add_into", (blocks(size_n*size_o, 256),), (256,), (dY, given_dY), (size_n*size_o,))
                 dY = given_dY
         return dY, dT
 
@@ -124,13 +123,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -13,7 +13,7 @@ Made by `derive emit positional_embedding -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("positional_embedding.cu")
@@ -43,6 +43,9 @@ class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp, check_ids=True):
@@ -52,6 +55,7 @@ class Kernels:
         self.dtypes = {
             "T": cp.dtype(cp.float32),
             "compute": cp.dtype(cp.float32),
+            "short": cp.dtype(cp.uint16),
         }
 
     def positional_embedding_forward(self, E, ids, P, *, stream=None):
@@ -71,10 +75,11 @@ class Kernels:
         self.check("P", P, "T", (size_s, size_d))
         self.check_range("ids", ids, size_v, "axis 0 of E")
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_s, size_b*size_s*size_d, size_s*size_d, size_v*size_d), (("ids", ids),))
+            count = max(size_b*size_s, size_b*size_s*size_d, size_s*size_d, size_v*size_d)
+            launch = partial(self.launch, *self.module(count, (("ids", ids),)))
             Y = cp.empty((size_b, size_s, size_d), dtypes["T"])
-            self.launch(module, "forward_Y", (blocks(size_b*size_s*size_d, 1024), 1, 1), (256, 1, 1),
-                        (E, ids, P, Y, index(size_d), index(size_b), index(size_s),))
+            launch("forward_Y", (blocks(size_b*size_s*size_d, 1024),), (256,), (E, ids, P, Y),
+                   (size_d, size_b, size_s))
         return Y
 
     def positional_embedding_backward(self, dY, ids, *, size_v, out=None, accumulate=False, stream=None):
@@ -96,7 +101,11 @@ class Kernels:
         self.check("ids", ids, "ids", (size_b, size_s))
         self.check_range("ids", ids, size_v, "axis 0 of E")
         with stream or nullcontext():
-            module, index = self.module(max((size_b*size_s // 256)*size_d, (size_v + 1), 1, column_chunks(size_b)*size_s*size_d, size_b*size_s, size_b*size_s*size_d, size_s*size_d, size_v, size_v*size_d), (("ids", ids),))
+            chunks = column_chunks(size_b)
+            count = max(((size_b*size_s + 4095) // 4096)*((size_v + 7) // 8 + 1),
+                        (size_b*size_s // 64)*size_d, chunks*size_s*size_d, size_b*size_s,
+                        size_b*size_s*size_d, size_s*size_d, size_v*size_d)
+            launch = partial(self.launch, *self.module(count, (("ids", ids),)))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -106,29 +115,26 @@ class Kernels:
                 dE, dP = out
                 self.check("dE", dE, "T", (size_v, size_d))
                 self.check("dP", dP, "T", (size_s, size_d))
-            dE_rows = cp.empty((size_b*size_s,), index)
-            dE_order = cp.empty((size_b*size_s,), index)
-            dE_spare = cp.empty((size_b*size_s,), index)
-            dE_starts = cp.empty(((size_v + 1),), index)
-            dE_parts = cp.empty(((size_b*size_s // 256), size_d), dtypes["compute"])
-            dP_partial = cp.empty((column_chunks(size_b), size_s*size_d), dtypes["compute"])
-            self.launch(module, "backward_dE_rows", (-(-size_b*size_s // 4096), 1, 1), (256, 1, 1),
-                        (ids, dE_rows, dE_order, index(size_v), index(size_b), index(size_s),))
-            width = 4096
-            while width < size_b*size_s:
-                self.launch(module, "backward_dE_merge", (blocks(size_b*size_s, 2048), 1, 1), (256, 1, 1),
-                            (dE_rows, dE_order, dE_spare, index(width), index(size_b), index(size_s),))
-                dE_order, dE_spare, width = dE_spare, dE_order, 2*width
-            self.launch(module, "backward_dE_starts", (blocks(size_v + 1, 256), 1, 1), (256, 1, 1),
-                        (dE_rows, dE_order, dE_starts, index(size_v), index(size_b), index(size_s),))
-            self.launch(module, "backward_dE_parts", (blocks(size_b*size_s // 256*size_d, 256), 1, 1), (256, 1, 1),
-                        (dE_rows, dE_order, dY, dE_parts, index(size_v), index(size_d), index(size_b), index(size_s),))
-            self.launch(module, "backward_dE", (blocks(size_v*size_d, 256), 1, 1), (256, 1, 1),
-                        (dE_order, dE_starts, dE_parts, dY, dE, index(size_v), index(size_d), cp.int32(accumulate),))
-            self.launch(module, "backward_dP", (blocks(size_s*size_d, 32, 2**31), column_chunks(size_b), 1), (32, 8, 1),
-                        (dY, dP, dP_partial, index(size_d), index(size_b), index(size_s), index(column_chunks(size_b)), cp.int32(accumulate),))
-            self.launch(module, "backward_dP_sum", (blocks(size_s*size_d, 32, 2**31)*(column_chunks(size_b) > 1), 1, 1), (32, 8, 1),
-                        (dP_partial, dP, index(size_d), index(size_s), index(column_chunks(size_b)), cp.int32(accumulate),))
+
+            dE_order = cp.empty((size_b*size_s,), dtypes["short"])
+            dE_starts = cp.empty((((size_b*size_s + 4095) // 4096), ((size_v + 7) // 8 + 1)), dtypes["short"])
+            launch("backward_dE_order", ((size_b*size_s + 4095) // 4096,), (1024,),
+                   (ids, dE_order, dE_starts), (size_v, size_b, size_s))
+
+            dE_parts = cp.empty((size_b*size_s // 64, size_d), dtypes["compute"])
+            launch("backward_dE_parts", (blocks(size_b*size_s // 64*size_d, 256),), (256,),
+                   (dE_order, dY, dE_parts), (size_d, size_b, size_s))
+            launch("backward_dE", (blocks(((size_v + 7) // 8)*((size_d + 31) // 32), 1),), (256,),
+                   (dE_order, dE_starts, dE_parts, dY, dE), (size_v, size_d, size_b, size_s),
+                   accumulate=accumulate)
+            del dE_order, dE_starts, dE_parts
+
+            dP_partial = cp.empty((chunks, size_s*size_d), dtypes["compute"])
+            launch("backward_dP", (blocks(size_s*size_d, 32, 2**31), chunks), (8, 32), (dY, dP, dP_partial),
+                   (size_d, size_b, size_s, chunks), accumulate=accumulate)
+            if chunks > 1:  # the sum was split: add up its parts
+                launch("backward_dP_sum", (blocks(size_s*size_d, 32, 2**31),), (32, 8), (dP_partial, dP),
+                       (size_d, size_s, chunks), accumulate=accumulate)
         return dE, dP
 
     def module(self, count, ids):
@@ -142,13 +148,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

@@ -6,6 +6,8 @@
 //
 //     dX = g diag(gamma) − diag(R³ ∘ (X ∘ dY) gamma) X / |d|
 //     dgamma = (X ∘ g)ᵀ 1
+//     where
+//     g[b,s,d] = R[b,s]*dY[b,s,d]
 //
 // Saved for the backward: R_in.  Computed again: R.
 // Sums are kept in float32; the same bits at every run.
@@ -17,6 +19,35 @@
 #ifndef DYN_SHARED
 #define DYN_SHARED(T, name) extern __shared__ T name[]
 #endif
+
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
 
 __device__ inline float square(float x) { return x*x; }
 
@@ -72,19 +103,37 @@ extern "C" __global__ void forward_R_in_Y(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float r_in_sum = 0;
-    for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
-        const float x = X[row*size_d + d];
-        if (held) x_row[at] = x;
-        r_in_sum += square(x);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto X_pack = load<4>(X + row*size_d, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane, at = own + lane*threads;
+            if (d < count) {
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                r_in_sum += square(x);
+            }
+        }
     }
     r_in_sum = row_sum(r_in_sum, part[0]);
     const float r_in = 1e-6f + r_in_sum / (float)size_d;
     const float r = rsqrtf(r_in);
     if (writer) R_in[row] = r_in;
 
-    for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[row*size_d + d];
-        Y[row*size_d + d] = r*x*gamma[d];
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> Y_pack;
+        const auto gamma_pack = load<4>(gamma, first, count);
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + row*size_d, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane, at = own + lane*threads;
+            if (d < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                Y_pack.lane[lane] = r*x*gamma_pack.lane[lane];
+            }
+        }
+        store(Y + row*size_d, first, count, Y_pack);
     }
 }
 
@@ -117,13 +166,19 @@ extern "C" __global__ void backward_dX_dgamma(
     DYN_SHARED(float, kept);
     const bool held = shared > 0;
     const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
-    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    const INDEX slots = (count + blockDim.x*4 - 1)/(blockDim.x*4)*4*threads;
     float* const dy_row = kept + thread;  // dY[b,s,d]
     float* const x_row = kept + slots + thread;  // X[b,s,d]
     // This block's share of sums over all rows.
-    float* const dgamma_part = held ? kept + 2*slots + thread : dgamma_partial + blockIdx.x*count + thread;
-    for (INDEX d = threadIdx.x, at = 0; d < count; d += blockDim.x, at += threads) {
-        dgamma_part[at] = 0;
+    float* const dgamma_part = held ? kept + 2*slots + thread : dgamma_partial + blockIdx.x*count;
+    for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX d = first + lane, at = held ? own + lane*threads : d;
+            if (d < count) {
+                dgamma_part[at] = 0;
+            }
+        }
     }
 
     for (INDEX top = (INDEX)blockIdx.x*blockDim.y; top < rows; top += (INDEX)gridDim.x*blockDim.y) {
@@ -133,25 +188,48 @@ extern "C" __global__ void backward_dX_dgamma(
         const float r = rsqrtf(R_in[row]);
 
         float dx_sum = 0;
-        for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
-            const float dy = dY[row*size_d + d];
-            if (held) dy_row[at] = dy;
-            const float x = X[row*size_d + d];
-            if (held) x_row[at] = x;
-            const float g = r*dy;
-            dx_sum += x*dy*gamma[d];
-            dgamma_part[at] += x*g;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto dY_pack = load<4>(dY + row*size_d, first, count);
+            const auto X_pack = load<4>(X + row*size_d, first, count);
+            const auto gamma_pack = load<4>(gamma, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX d = first + lane, at = held ? own + lane*threads : d;
+                if (d < count) {
+                    const float dy = dY_pack.lane[lane];
+                    if (held) dy_row[at] = dy;
+                    const float x = X_pack.lane[lane];
+                    if (held) x_row[at] = x;
+                    const float g = r*dy;
+                    dx_sum += x*dy*gamma_pack.lane[lane];
+                    dgamma_part[at] += x*g;
+                }
+            }
         }
         dx_sum = row_sum(dx_sum, part[0]);
         const float dx_mean = dx_sum / (float)size_d;
         const float scale = dx_mean*cube(r);
 
-        for (INDEX d = threadIdx.x, at = 0; d < stop; d += blockDim.x, at += threads) {
-            const float dy = held ? dy_row[at] : dY[row*size_d + d];
-            const float x = held ? x_row[at] : X[row*size_d + d];
-            const float g = r*dy;
-            const float dx = g*gamma[d] - scale*x;
-            dX[row*size_d + d] = accumulate ? dX[row*size_d + d] + dx : dx;
+        for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+            const auto gamma_pack = load<4>(gamma, first, count);
+            Pack<float, 4> dX_pack;
+            if (accumulate) dX_pack = load<4>(dX + row*size_d, first, count);
+            Pack<float, 4> dY_pack;
+            if (!held) dY_pack = load<4>(dY + row*size_d, first, count);
+            Pack<float, 4> X_pack;
+            if (!held) X_pack = load<4>(X + row*size_d, first, count);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX d = first + lane, at = held ? own + lane*threads : d;
+                if (d < count) {
+                    const float dy = held ? dy_row[at] : dY_pack.lane[lane];
+                    const float x = held ? x_row[at] : X_pack.lane[lane];
+                    const float g = r*dy;
+                    const float dx = g*gamma_pack.lane[lane] - scale*x;
+                    dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+                }
+            }
+            store(dX + row*size_d, first, count, dX_pack);
         }
         if (blockDim.x > 32) __syncthreads();  // `part` is free for the next row
     }
@@ -159,12 +237,18 @@ extern "C" __global__ void backward_dX_dgamma(
     // The block's rows together: one thread of each column adds up what those of other threadIdx.y have.
     __syncthreads();
     if (threadIdx.y == 0) {
-        for (INDEX d = threadIdx.x, at = 0; d < count; d += blockDim.x, at += threads) {
-            float dgamma_part_sum = dgamma_part[at];
-            for (int other = 1; other < blockDim.y; ++other) {
-                dgamma_part_sum += dgamma_part[at + other*blockDim.x];
+        for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX d = first + lane, at = held ? own + lane*threads : d;
+                if (d < count) {
+                    float dgamma_part_sum = dgamma_part[at];
+                    for (int other = 1; other < blockDim.y; ++other) {
+                        dgamma_part_sum += dgamma_part[at + other*blockDim.x];
+                    }
+                    dgamma_partial[blockIdx.x*count + d] = dgamma_part_sum;
+                }
             }
-            dgamma_partial[blockIdx.x*count + d] = dgamma_part_sum;
         }
     }
 }

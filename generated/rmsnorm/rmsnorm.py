@@ -6,6 +6,8 @@
 
     dX = g diag(gamma) − diag(R³ ∘ (X ∘ dY) gamma) X / |d|
     dgamma = (X ∘ g)ᵀ 1
+    where
+    g[b,s,d] = R[b,s]*dY[b,s,d]
 
 Saved for the backward: R_in.  Computed again: R.
 Sums are kept in float32; the same bits at every run.
@@ -15,7 +17,7 @@ Made by `derive emit rmsnorm -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("rmsnorm.cu")
@@ -33,33 +35,34 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count, kept=0):
-    """Threads along a row of `count` elements, and rows a block: a warp or less while a thread has at most 8 elements,
-    then a block; fewer rows a block where `kept` bytes an element would not fit in shared memory."""
+def row_threads(count, kept=0, lanes=1):
+    """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
+    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
+    fit in shared memory."""
     along = 1
-    while along < 512 and (along < count if along < 32 else 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
         along *= 2
     rows = 128 // along if along <= 32 else 1
-    while rows > 1 and -(-count // along) * along * rows * kept > 96 * 1024:
+    while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0):
+def row_blocks(rows, count, kept=0, lanes=1):
     """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept)[1])
+    return -(-rows // row_threads(count, kept, lanes)[1])
 
 
 def row_chunks(rows, count, share):
-    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial results
-    of every block pass through memory too; fewer would leave parts of a large GPU idle."""
+    """Blocks that go over `rows` rows and keep sums over them: `share` rows each or more, since the partial
+    results of every block pass through memory too; fewer would leave parts of a large GPU idle."""
     return max(1, min(-(-rows // share), row_blocks(rows, count), 1024))
 
 
-def row_shared(count, kept):
+def row_shared(count, kept, lanes=1):
     """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
-    along, rows = row_threads(count, kept)
-    size = -(-count // along) * along * rows * kept
+    along, rows = row_threads(count, kept, lanes)
+    size = -(-count // (along * lanes)) * along * lanes * rows * kept
     return size if size <= 96 * 1024 else 0
 
 
@@ -92,11 +95,13 @@ class Kernels:
         size_b, size_s, size_d = self.check("X", X, "T", (None, None, None))
         self.check("gamma", gamma, "T", (size_d,))
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_s, size_b*size_s*size_d, size_d), ())
+            count = max(size_b*size_s, size_b*size_s*size_d, size_d)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_s, size_d), dtypes["T"])
             R_in = cp.empty((size_b, size_s), dtypes["compute"])
-            self.launch(module, "forward_R_in_Y", (row_blocks(size_b*size_s, size_d, 4), 1, 1), (*row_threads(size_d, 4), 1),
-                        (X, gamma, Y, R_in, index(size_b), index(size_s), index(size_d), index(row_shared(size_d, 4)),), row_shared(size_d, 4))
+            shared = row_shared(size_d, 4, 4)
+            launch("forward_R_in_Y", (row_blocks(size_b*size_s, size_d, 4, 4),), row_threads(size_d, 4, 4),
+                   (X, gamma, Y, R_in), (size_b, size_s, size_d, shared), shared)
         return Y, R_in
 
     def rmsnorm_backward(self, dY, X, gamma, R_in, *, out=None, accumulate=False, stream=None):
@@ -120,7 +125,9 @@ class Kernels:
         self.check("gamma", gamma, "T", (size_d,))
         self.check("R_in", R_in, "compute", (size_b, size_s))
         with stream or nullcontext():
-            module, index = self.module(max(1, row_chunks(size_b*size_s, size_d, 17)*size_d, size_b*size_s, size_b*size_s*size_d, size_d), ())
+            chunks = row_chunks(size_b*size_s, size_d, 17)
+            count = max(chunks*size_d, size_b*size_s, size_b*size_s*size_d, size_d)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -130,11 +137,13 @@ class Kernels:
                 dX, dgamma = out
                 self.check("dX", dX, "T", (size_b, size_s, size_d))
                 self.check("dgamma", dgamma, "T", (size_d,))
-            dgamma_partial = cp.empty((row_chunks(size_b*size_s, size_d, 17), size_d), dtypes["compute"])
-            self.launch(module, "backward_dX_dgamma", (row_chunks(size_b*size_s, size_d, 17), 1, 1), (*row_threads(size_d, 12), 1),
-                        (X, gamma, R_in, dY, dX, dgamma_partial, index(size_b), index(size_s), index(size_d), index(row_shared(size_d, 12)), cp.int32(accumulate),), row_shared(size_d, 12))
-            self.launch(module, "backward_dX_dgamma_sum", (blocks(size_d, 32, 2**31), 1, 1), (32, 8, 1),
-                        (dgamma_partial, dgamma, index(size_d), index(row_chunks(size_b*size_s, size_d, 17)), cp.int32(accumulate),))
+            dgamma_partial = cp.empty((chunks, size_d), dtypes["compute"])
+            shared = row_shared(size_d, 12, 4)
+            launch("backward_dX_dgamma", (chunks,), row_threads(size_d, 12, 4),
+                   (X, gamma, R_in, dY, dX, dgamma_partial), (size_b, size_s, size_d, shared), shared,
+                   accumulate=accumulate)
+            launch("backward_dX_dgamma_sum", (blocks(size_d, 32, 2**31),), (32, 8), (dgamma_partial, dgamma),
+                   (size_d, chunks), accumulate=accumulate)
         return dX, dgamma
 
     def module(self, count, ids):
@@ -148,13 +157,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

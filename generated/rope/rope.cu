@@ -32,6 +32,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -136,6 +137,7 @@ extern "C" __global__ void backward_dX_dC_dS(
 
 // dC[s,i] = sum(b, h, r, X[b,s,h,r,i]*dY[b,s,h,r,i])
 // dS[s,i] = sum(b, h, r, dY[b,s,h,r,i]*where(0 == r, -X[b,s,h,1,i], X[b,s,h,0,i]))
+// Launched only where the sum was split.
 extern "C" __global__ void backward_dX_dC_dS_sum(
     const float* __restrict__ dC_partial,  // [chunks, s*i]
     const float* __restrict__ dS_partial,  // [chunks, s*i]

@@ -15,7 +15,7 @@ Made by `derive emit rope -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("rope.cu")
@@ -68,10 +68,11 @@ class Kernels:
         self.check("C", C, "T", (size_s, size_i))
         self.check("S", S, "T", (size_s, size_i))
         with stream or nullcontext():
-            module, index = self.module(max(size_b*size_s*size_h*2*size_i, size_s*size_i), ())
+            count = max(size_b*size_s*size_h*2*size_i, size_s*size_i)
+            launch = partial(self.launch, *self.module(count, ()))
             Y = cp.empty((size_b, size_s, size_h, 2, size_i), dtypes["T"])
-            self.launch(module, "forward_Y", (blocks(size_b*size_s*size_h*2*size_i, 1024), 1, 1), (256, 1, 1),
-                        (X, C, S, Y, index(size_b), index(size_s), index(size_h), index(size_i),))
+            launch("forward_Y", (blocks(size_b*size_s*size_h*2*size_i, 1024),), (256,), (X, C, S, Y),
+                   (size_b, size_s, size_h, size_i))
         return Y
 
     def rope_backward(self, dY, X, C, S, *, out=None, accumulate=False, stream=None):
@@ -96,7 +97,9 @@ class Kernels:
         self.check("C", C, "T", (size_s, size_i))
         self.check("S", S, "T", (size_s, size_i))
         with stream or nullcontext():
-            module, index = self.module(max(1, column_chunks(size_b*size_h*2)*size_s*size_i, size_b*size_s*size_h*2*size_i, size_s*size_i), ())
+            chunks = column_chunks(size_b*size_h*2)
+            count = max(chunks*size_s*size_i, size_b*size_s*size_h*2*size_i, size_s*size_i)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -108,12 +111,14 @@ class Kernels:
                 self.check("dX", dX, "T", (size_b, size_s, size_h, 2, size_i))
                 self.check("dC", dC, "T", (size_s, size_i))
                 self.check("dS", dS, "T", (size_s, size_i))
-            dC_partial = cp.empty((column_chunks(size_b*size_h*2), size_s*size_i), dtypes["compute"])
-            dS_partial = cp.empty((column_chunks(size_b*size_h*2), size_s*size_i), dtypes["compute"])
-            self.launch(module, "backward_dX_dC_dS", (blocks(size_s*size_i, 32, 2**31), column_chunks(size_b*size_h*2), 1), (32, 8, 1),
-                        (X, C, S, dY, dX, dC, dS, dC_partial, dS_partial, index(size_b), index(size_s), index(size_h), index(size_i), index(column_chunks(size_b*size_h*2)), cp.int32(accumulate),))
-            self.launch(module, "backward_dX_dC_dS_sum", (blocks(size_s*size_i, 32, 2**31)*(column_chunks(size_b*size_h*2) > 1), 1, 1), (32, 8, 1),
-                        (dC_partial, dS_partial, dC, dS, index(size_s), index(size_i), index(column_chunks(size_b*size_h*2)), cp.int32(accumulate),))
+            dC_partial = cp.empty((chunks, size_s*size_i), dtypes["compute"])
+            dS_partial = cp.empty((chunks, size_s*size_i), dtypes["compute"])
+            launch("backward_dX_dC_dS", (blocks(size_s*size_i, 32, 2**31), chunks), (32, 8),
+                   (X, C, S, dY, dX, dC, dS, dC_partial, dS_partial),
+                   (size_b, size_s, size_h, size_i, chunks), accumulate=accumulate)
+            if chunks > 1:  # the sum was split: add up its parts
+                launch("backward_dX_dC_dS_sum", (blocks(size_s*size_i, 32, 2**31),), (32, 8),
+                       (dC_partial, dS_partial, dC, dS), (size_s, size_i, chunks), accumulate=accumulate)
         return dX, dC, dS
 
     def module(self, count, ids):
@@ -127,13 +132,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

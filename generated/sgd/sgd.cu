@@ -31,6 +31,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -98,11 +99,22 @@ extern "C" __global__ void backward_deta_dG(
     const INDEX count = size_i;
     const float eta_value = eta[0];
     float deta_sum = 0;
-    for (INDEX i = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; i < count; i += (INDEX)gridDim.x*blockDim.x) {
-        const float dw_new = dW_new[i];
-        deta_sum += G[i]*dw_new;
-        const float dg = -(dw_new*eta_value);
-        dG[i] = accumulate ? dG[i] + dg : dg;
+    for (INDEX first = ((INDEX)blockIdx.x*blockDim.x + threadIdx.x)*4; first < count; first += (INDEX)gridDim.x*blockDim.x*4) {
+        const auto dW_new_pack = load<4>(dW_new, first, count);
+        const auto G_pack = load<4>(G, first, count);
+        Pack<float, 4> dG_pack;
+        if (accumulate) dG_pack = load<4>(dG, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX i = first + lane;
+            if (i < count) {
+                const float dw_new = dW_new_pack.lane[lane];
+                deta_sum += G_pack.lane[lane]*dw_new;
+                const float dg = -(dw_new*eta_value);
+                dG_pack.lane[lane] = accumulate ? dG_pack.lane[lane] + dg : dg;
+            }
+        }
+        store(dG, first, count, dG_pack);
     }
     __shared__ float part[1][32];
     deta_sum = row_sum(deta_sum, part[0]);

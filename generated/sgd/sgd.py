@@ -14,7 +14,7 @@ Made by `derive emit sgd -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("sgd.cu")
@@ -41,6 +41,9 @@ class Kernels:
     """The compiled kernels; a module is compiled at its first use.
 
     Arrays must be C-contiguous and on the current device.  Work runs on the current stream, or on `stream`.
+
+    A temporary is deleted once the last kernel that takes it is launched: CuPy's pool hands its memory only to
+    later arrays of the same stream, whose kernels run after that one.
     """
 
     def __init__(self, cp):
@@ -67,10 +70,9 @@ class Kernels:
         self.check("eta", eta, "T", ())
         self.check("G", G, "T", (size_i,))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_i), ())
+            launch = partial(self.launch, *self.module(size_i, ()))
             W_new = cp.empty((size_i,), dtypes["T"])
-            self.launch(module, "forward_W_new", (blocks(size_i, 1024), 1, 1), (256, 1, 1),
-                        (W, eta, G, W_new, index(size_i),))
+            launch("forward_W_new", (blocks(size_i, 1024),), (256,), (W, eta, G, W_new), (size_i,))
         return W_new
 
     def sgd_backward(self, dW_new, eta, G, *, out=None, accumulate=False, stream=None):
@@ -93,7 +95,9 @@ class Kernels:
         self.check("eta", eta, "T", ())
         self.check("G", G, "T", (size_i,))
         with stream or nullcontext():
-            module, index = self.module(max(1, size_i, total_chunks(size_i)), ())
+            chunks = total_chunks(size_i)
+            count = max(size_i, chunks)
+            launch = partial(self.launch, *self.module(count, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -105,14 +109,17 @@ class Kernels:
                 self.check("dW", dW, "T", (size_i,))
                 self.check("deta", deta, "T", ())
                 self.check("dG", dG, "T", (size_i,))
-            deta_sum_partial = cp.empty((total_chunks(size_i),), dtypes["compute"])
-            self.launch(module, "backward_deta_dG", (total_chunks(size_i), 1, 1), (256, 1, 1),
-                        (eta, G, dW_new, dG, deta_sum_partial, index(size_i), cp.int32(accumulate),))
-            self.launch(module, "backward_deta_dG_sum", (1, 1, 1), (256, 1, 1),
-                        (deta_sum_partial, deta, index(total_chunks(size_i)), cp.int32(accumulate),))
+
+            deta_sum_partial = cp.empty((chunks,), dtypes["compute"])
+            launch("backward_deta_dG", (chunks,), (256,), (eta, G, dW_new, dG, deta_sum_partial), (size_i,),
+                   accumulate=accumulate)
+            launch("backward_deta_dG_sum", (1,), (256,), (deta_sum_partial, deta), (chunks,),
+                   accumulate=accumulate)
+            del deta_sum_partial
+
             if out is not None:
-                self.launch(module, "backward_dW", (blocks(size_i, 1024), 1, 1), (256, 1, 1),
-                            (dW_new, dW, index(size_i), cp.int32(accumulate),))
+                launch("backward_dW", (blocks(size_i, 1024),), (256,), (dW_new, dW), (size_i,),
+                       accumulate=accumulate)
         return dW, deta, dG
 
     def module(self, count, ids):
@@ -126,13 +133,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

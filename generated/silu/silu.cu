@@ -3,6 +3,8 @@
 //     Y[i,j] = X[i,j]*sigmoid(X[i,j])
 //
 //     dX = dY ∘ (s + X ∘ s ∘ (1 − s))
+//     where
+//     s[i,j] = sigmoid(X[i,j])
 //
 // Saved for the backward: nothing beyond inputs and outputs.  Computed again: s.
 // Sums are kept in float32; the same bits at every run.
@@ -29,6 +31,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;

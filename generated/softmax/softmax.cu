@@ -18,6 +18,38 @@
 #define DYN_SHARED(T, name) extern __shared__ T name[]
 #endif
 
+// Neighbours of an array, moved 16 bytes at once.
+template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
+
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
+// The greater of two; NaN if one of them is.
+__device__ inline float greater(float x, float y) { return x > y || x != x ? x : y; }
+
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
@@ -40,7 +72,7 @@ __device__ inline float row_sum(float x, float* part) {
 __device__ inline float row_max(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
         const float other = __shfl_xor_sync(0xffffffff, x, apart);
-        x = fmaxf(x, other);
+        x = greater(x, other);
     }
     if (blockDim.x > 32) {
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
@@ -48,7 +80,7 @@ __device__ inline float row_max(float x, float* part) {
         x = part[0];
         for (int warp = 1; warp < blockDim.x/32; ++warp) {
             const float other = part[warp];
-            x = fmaxf(x, other);
+            x = greater(x, other);
         }
     }
     return x;
@@ -81,23 +113,48 @@ extern "C" __global__ void forward_P(
     const INDEX stop = group < rows ? count : 0;
 
     float p_max = -INFINITY;
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float s = S[i*size_j + j];
-        if (held) s_row[at] = s;
-        p_max = fmaxf(p_max, s);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto S_pack = load<4>(S + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float s = S_pack.lane[lane];
+                if (held) s_row[at] = s;
+                p_max = greater(p_max, s);
+            }
+        }
     }
     p_max = row_max(p_max, part[0]);
 
     float p_sum = 0;
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float s = held ? s_row[at] : S[i*size_j + j];
-        p_sum += s <= -5e29f ? 0.0f : expf(s - p_max);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> S_pack;
+        if (!held) S_pack = load<4>(S + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float s = held ? s_row[at] : S_pack.lane[lane];
+                p_sum += s <= -5e29f ? 0.0f : expf(s - p_max);
+            }
+        }
     }
     p_sum = row_sum(p_sum, part[1]);
 
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float s = held ? s_row[at] : S[i*size_j + j];
-        P[i*size_j + j] = s <= -5e29f ? 0.0f : expf(s - p_max) / p_sum;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> P_pack;
+        Pack<float, 4> S_pack;
+        if (!held) S_pack = load<4>(S + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float s = held ? s_row[at] : S_pack.lane[lane];
+                P_pack.lane[lane] = s <= -5e29f ? 0.0f : expf(s - p_max) / p_sum;
+            }
+        }
+        store(P + i*size_j, first, count, P_pack);
     }
 }
 
@@ -122,7 +179,7 @@ extern "C" __global__ void backward_dS(
     DYN_SHARED(float, kept);
     const bool held = shared > 0;
     const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
-    const INDEX slots = (count + blockDim.x - 1)/blockDim.x*threads;
+    const INDEX slots = (count + blockDim.x*4 - 1)/(blockDim.x*4)*4*threads;
     float* const p_row = kept + thread;  // P[i,j]
     float* const dp_row = kept + slots + thread;  // dP[i,j]
 
@@ -131,19 +188,40 @@ extern "C" __global__ void backward_dS(
     const INDEX stop = group < rows ? count : 0;
 
     float ds_sum = 0;
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float p = P[i*size_j + j];
-        if (held) p_row[at] = p;
-        const float dp = dP[i*size_j + j];
-        if (held) dp_row[at] = dp;
-        ds_sum += p*dp;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto P_pack = load<4>(P + i*size_j, first, count);
+        const auto dP_pack = load<4>(dP + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float p = P_pack.lane[lane];
+                if (held) p_row[at] = p;
+                const float dp = dP_pack.lane[lane];
+                if (held) dp_row[at] = dp;
+                ds_sum += p*dp;
+            }
+        }
     }
     ds_sum = row_sum(ds_sum, part[0]);
 
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float p = held ? p_row[at] : P[i*size_j + j];
-        const float dp = held ? dp_row[at] : dP[i*size_j + j];
-        const float ds = p*(dp - ds_sum);
-        dS[i*size_j + j] = accumulate ? dS[i*size_j + j] + ds : ds;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> dS_pack;
+        if (accumulate) dS_pack = load<4>(dS + i*size_j, first, count);
+        Pack<float, 4> P_pack;
+        if (!held) P_pack = load<4>(P + i*size_j, first, count);
+        Pack<float, 4> dP_pack;
+        if (!held) dP_pack = load<4>(dP + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float p = held ? p_row[at] : P_pack.lane[lane];
+                const float dp = held ? dp_row[at] : dP_pack.lane[lane];
+                const float ds = p*(dp - ds_sum);
+                dS_pack.lane[lane] = accumulate ? dS_pack.lane[lane] + ds : ds;
+            }
+        }
+        store(dS + i*size_j, first, count, dS_pack);
     }
 }

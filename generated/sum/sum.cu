@@ -28,6 +28,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -74,8 +75,15 @@ extern "C" __global__ void forward_Y(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float y = 0;
-    for (INDEX j = threadIdx.x; j < stop; j += blockDim.x) {
-        y += X[i*size_j + j];
+    for (INDEX first = threadIdx.x*4; first < stop; first += blockDim.x*4) {
+        const auto X_pack = load<4>(X + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane;
+            if (j < count) {
+                y += X_pack.lane[lane];
+            }
+        }
     }
     y = row_sum(y, part[0]);
     if (writer) Y[i] = y;

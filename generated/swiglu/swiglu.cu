@@ -4,6 +4,9 @@
 //
 //     dA = B ∘ dY ∘ (s + g ∘ (1 − s))
 //     dB = dY ∘ g
+//     where
+//     s[n,h] = sigmoid(A[n,h])
+//     g[n,h] = A[n,h]*s[n,h]
 //
 // Saved for the backward: nothing beyond inputs and outputs.  Computed again: s.
 // Sums are kept in float32; the same bits at every run.
@@ -30,6 +33,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;

@@ -4,6 +4,9 @@
 
     dA = B ∘ dY ∘ (s + g ∘ (1 − s))
     dB = dY ∘ g
+    where
+    s[n,h] = sigmoid(A[n,h])
+    g[n,h] = A[n,h]*s[n,h]
 
 Saved for the backward: nothing beyond inputs and outputs.  Computed again: s.
 Sums are kept in float32; the same bits at every run.
@@ -13,7 +16,7 @@ Made by `derive emit swiglu -o DIR`; do not edit.
 """
 
 from contextlib import nullcontext
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 SOURCE = Path(__file__).with_name("swiglu.cu")
@@ -59,10 +62,9 @@ class Kernels:
         size_n, size_h = self.check("A", A, "T", (None, None))
         self.check("B", B, "T", (size_n, size_h))
         with stream or nullcontext():
-            module, index = self.module(max(size_n*size_h, 0), ())
+            launch = partial(self.launch, *self.module(size_n*size_h, ()))
             Y = cp.empty((size_n, size_h), dtypes["T"])
-            self.launch(module, "forward_Y", (blocks(size_n*size_h, 1024), 1, 1), (256, 1, 1),
-                        (A, B, Y, index(size_n), index(size_h),))
+            launch("forward_Y", (blocks(size_n*size_h, 1024),), (256,), (A, B, Y), (size_n, size_h))
         return Y
 
     def swiglu_backward(self, dY, A, B, *, out=None, accumulate=False, stream=None):
@@ -84,7 +86,7 @@ class Kernels:
         self.check("A", A, "T", (size_n, size_h))
         self.check("B", B, "T", (size_n, size_h))
         with stream or nullcontext():
-            module, index = self.module(max(size_n*size_h, 0), ())
+            launch = partial(self.launch, *self.module(size_n*size_h, ()))
             if out is None:
                 if accumulate:
                     raise ValueError("accumulate=True needs out=: the arrays to add to")
@@ -94,8 +96,8 @@ class Kernels:
                 dA, dB = out
                 self.check("dA", dA, "T", (size_n, size_h))
                 self.check("dB", dB, "T", (size_n, size_h))
-            self.launch(module, "backward_dA_dB", (blocks(size_n*size_h, 1024), 1, 1), (256, 1, 1),
-                        (A, B, dY, dA, dB, index(size_n), index(size_h), cp.int32(accumulate),))
+            launch("backward_dA_dB", (blocks(size_n*size_h, 1024),), (256,), (A, B, dY, dA, dB),
+                   (size_n, size_h), accumulate=accumulate)
         return dA, dB
 
     def module(self, count, ids):
@@ -109,13 +111,14 @@ class Kernels:
             self.modules[key] = self.cp.RawModule(code=code, options=("--std=c++17",))
         return self.modules[key], self.cp.int64 if wide else self.cp.int32
 
-    def launch(self, module, name, grid, block, args, shared=0):
-        """Launch a kernel, unless there is nothing to do."""
+    def launch(self, module, index, name, grid, block, arrays, sizes, shared=0, accumulate=None):
+        """Launch a kernel, unless there is nothing to do; it takes arrays, sizes, and perhaps a flag."""
         if 0 not in grid:
             kernel = module.get_function(name)
             if shared > 40 * 1024:  # with what is static, perhaps more than the 48 KiB that need no asking
                 kernel.max_dynamic_shared_size_bytes = shared
-            kernel(grid, block, args, shared_mem=shared)
+            flags = () if accumulate is None else (self.cp.int32(accumulate),)
+            kernel(grid, block, (*arrays, *map(index, sizes), *flags), shared_mem=shared)
 
     def check(self, name, array, dtype, shape):
         """Raise unless `array` is one that the kernels can read; None in `shape` stands for any length."""

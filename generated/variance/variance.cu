@@ -33,6 +33,7 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
 template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
     if (whole<lanes>(into, first, count)) {
         *(Pack<T, lanes>*)(into + first) = pack;
@@ -94,19 +95,34 @@ extern "C" __global__ void forward_M_Y(
     const bool writer = group < rows && threadIdx.x == 0;
 
     float m_sum = 0;
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float x = X[i*size_j + j];
-        if (held) x_row[at] = x;
-        m_sum += x;
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        const auto X_pack = load<4>(X + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float x = X_pack.lane[lane];
+                if (held) x_row[at] = x;
+                m_sum += x;
+            }
+        }
     }
     m_sum = row_sum(m_sum, part[0]);
     const float m = m_sum / (float)size_j;
     if (writer) M[i] = m;
 
     float y_sum = 0;
-    for (INDEX j = threadIdx.x, at = 0; j < stop; j += blockDim.x, at += threads) {
-        const float x = held ? x_row[at] : X[i*size_j + j];
-        y_sum += square(x - m);
+    for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
+        Pack<float, 4> X_pack;
+        if (!held) X_pack = load<4>(X + i*size_j, first, count);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX j = first + lane, at = own + lane*threads;
+            if (j < count) {
+                const float x = held ? x_row[at] : X_pack.lane[lane];
+                y_sum += square(x - m);
+            }
+        }
     }
     y_sum = row_sum(y_sum, part[1]);
     const float y = y_sum / (float)size_j;
