@@ -24,7 +24,7 @@ ROUND = (8, 64, 16, 32, 4, 2, 8)
 LONG = 257
 BUDGET = 1 << 18  # terms of the largest statement at one size
 LABELS = ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG))  # least integer drawn, and of which part of what it may address
-HARDLY = "every second row or element hardly different from 0"
+HARDLY = "every second row or element hardly different from 0, one label in range"
 NAMED = {
     "logits": "logits ±200",
     "masked": "some entries masked by -1e30, and a whole row",
@@ -34,6 +34,7 @@ NAMED = {
     "subnormal": "subnormal numbers, no label in range",
     "sparse": "every second entry 0, or hardly more where it must be positive",
     "least": HARDLY,
+    "none": "no label in range",
 }  # what `scale` may be besides a factor
 FAR = ("logits", "masked", "rows", "heavy")  # of one input at a time: products would mean nothing
 LOGITS = 400.0
@@ -305,6 +306,8 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
             x = np.where(rng.integers(2, size=shape) > 0, x, 0.0)
         case "least":
             x = x * hardly(shape)
+        case "none":
+            pass
         case _:
             x = x * float(scale)
     return x
@@ -323,8 +326,9 @@ def draw_labels(rng: np.random.Generator, shape: tuple[int, ...], scale: str, lo
             x = rng.integers(max(low, top - 2), top, shape)  # few, often repeated
         case "one-hot":
             x = np.full(shape, top - 1)
-        case "subnormal":
+        case "subnormal" | "none" | "least":
             x = np.full(shape, low)  # where a guard allows it, none is in range
+            x.flat[: scale == "least"] = top - 1  # or one
         case _:
             x = rng.integers(low, top, shape)
             x.flat[:2] = top - 1

@@ -188,6 +188,11 @@ class Runnable:
         return cls(op, {n: float(v) for n, v in op.derivation.forward.params})
 
     @cached_property
+    def words(self) -> frozenset[str]:
+        """Every name in the text."""
+        return frozenset(n.id for t in self._trees for n in ast.walk(t) if isinstance(n, ast.Name))
+
+    @cached_property
     def plain(self) -> list[CodeType]:
         trees = copy.deepcopy(self._trees)
         return [compile(ast.fix_missing_locations(_Plain().visit(t)), "rule", "exec") for t in trees]

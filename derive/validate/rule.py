@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from derive.operation import Operation
 from derive.simplify.check import check_steps
-from derive.validate.data import Drawer, Sample, exponentiates
+from derive.validate.data import Drawer, Sample, Sizes, exponentiates
 from derive.validate.program import Runnable, cancels, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said
 from derive.validate.truth import RELATIVE, Truth
 
+OTHER = 0.75  # times its value: what a constant of the formula is once, too
 ROUGH = 0.05  # of the largest entry: what a rule in float32 may lose at logits of ±200
 
 
@@ -49,18 +51,16 @@ def rule(op: Operation, drawer: Drawer, truth: Truth | None = None) -> Result:
     truth = truth or Truth(drawer)
     program = Runnable.of(op)
     worst, cases, place, empty = 0.0, 0, "", dict.fromkeys(op.gradients, True)
-    for sizes, scale in ((s, x) for s in (drawer.small(), drawer.medium(1 << 16)) for x in ("1", "0.1", "least")):
-        if scale == "least" and not truth.every(truth.sample(sizes, scale, 0), op.gradients):
-            continue  # a step that is small beside each element is no direction
-        error, here = np.inf, ""
+    for here, sizes, scale in _tries(op, program, truth):
+        error, said_of = np.inf, ""
         for number in range(3):  # beside a kink differences mean nothing: a wrong rule is wrong elsewhere too
-            error, here, live = _compare(op, program, truth, truth.sample(sizes, scale, number))
+            error, said_of, live = _compare(op, here[0], here[1], here[1].sample(sizes, scale, number))
             empty = {n: empty[n] and n not in live for n in empty}
             if error <= 1:
                 break
         cases += len(op.gradients)
         if not error <= worst:
-            worst, place = error, here
+            worst, place = error, said_of
         if not worst <= 1:
             return Result("rule", FAIL, place, cases, worst)
     if exponentiates(drawer.f):
@@ -71,6 +71,21 @@ def rule(op: Operation, drawer: Drawer, truth: Truth | None = None) -> Result:
     if nothing := tuple("d" + n for n, e in empty.items() if e):
         said.append(("zero gradients", {"names": nothing, "n": Count(len(nothing))}))
     return Result.of("rule", PASS, *said, cases=cases, worst=worst)
+
+
+def _tries(op: Operation, program: Runnable, truth: Truth) -> Iterator[tuple[tuple[Runnable, Truth], Sizes, str]]:
+    """Which program is to be judged by which truth, at which sizes and scale."""
+    drawer = truth.drawer
+    small, here = drawer.small(), (program, truth)
+    yield from ((here, sizes, scale) for sizes in (small, drawer.medium(1 << 16)) for scale in ("1", "0.1"))
+    if drawer.f.integers:
+        yield here, small, "none"
+    if truth.every(truth.sample(small, "least", 0), op.gradients):  # a step beside each element is no direction
+        yield here, small, "least"
+    if params := {n: OTHER * v for n, v in program.params.items() if n in program.words}:
+        other = truth.with_params(params)  # a constant of 1 hides where it stands
+        if all(np.isfinite(v).all() for v in other.values(other.sample(small, "1", 0)).values()):
+            yield (replace(program, params={**program.params, **params}), other), small, "1"
 
 
 def _compare(op: Operation, program: Runnable, truth: Truth, sample: Sample) -> tuple[float, str, set[str]]:

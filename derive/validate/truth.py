@@ -6,8 +6,10 @@ sizes, one random direction of each at larger ones.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from dataclasses import dataclass
+import ast
+import copy
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -44,6 +46,7 @@ class Truth:
         self._samples: dict[Any, Sample] = {}
         self._values: dict[int, dict[str, Array]] = {}
         self._slopes: dict[tuple[int, str], Slopes] = {}
+        self._others: dict[tuple[tuple[str, float], ...], Truth] = {}
 
     def sample(self, sizes: Sizes, scale: str, number: int) -> Sample:
         key = (tuple(sorted(sizes.items())), scale, number)
@@ -56,6 +59,16 @@ class Truth:
         if id(sample) not in self._values:
             self._values[id(sample)] = self.drawer.interpret(sample)
         return self._values[id(sample)]
+
+    def with_params(self, params: Mapping[str, float]) -> Truth:
+        """The same samples where constants of the formula have other values."""
+        key = tuple(sorted(params.items()))
+        if key not in self._others:
+            drawer = copy.copy(self.drawer)
+            held = {n: ast.Constant(v) for n, v in params.items()}
+            drawer.f = replace(drawer.f, params={**drawer.f.params, **held})
+            self._others[key] = Truth(drawer)
+        return self._others[key]
 
     @staticmethod
     def every(sample: Sample, names: Collection[str]) -> bool:
