@@ -4,7 +4,7 @@ The quantity differentiated is `<dY, Y>`, the sum over all outputs of cotangent 
 element of an input is moved in turn; at large ones the whole input is moved along one random direction.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -20,9 +20,10 @@ def pairing(
     arrays: Mapping[str, ArrayLike],
     cotangents: Mapping[str, ArrayLike],
     sizes: Mapping[str, int] | None = None,
+    held: Sequence[Array] | None = None,
 ) -> float:
     """`<dY, Y>`: cotangents by the name of their output (an output without one counts as 0)."""
-    values = evaluate(formula, arrays, sizes)
+    values = evaluate(formula, arrays, sizes, held)
     return float(sum(np.sum(np.asarray(d, dtype=float) * values[n]) for n, d in cotangents.items()))
 
 
@@ -34,11 +35,13 @@ def gradient(
     sizes: Mapping[str, int] | None = None,
     step: float = STEP,
     near: bool = False,
+    held: Sequence[Array] | None = None,
 ) -> Array:
     """The gradient with respect to every element of `wrt`, two evaluations an element.
 
     Args:
         near: whether an element hardly different from 0 is moved by a part of itself.
+        held: what comparisons give wherever elements are moved to: the branch that is taken is differentiated.
     """
     f = read(formula) if isinstance(formula, str) else formula
     x = np.array(arrays[wrt], dtype=np.float64)
@@ -49,7 +52,7 @@ def gradient(
         for y in (x[i] + h[i], x[i] - h[i]):
             moved = x.copy()
             moved[i] = y
-            sides.append((float(y), pairing(f, {**arrays, wrt: moved}, cotangents, sizes)))
+            sides.append((float(y), pairing(f, {**arrays, wrt: moved}, cotangents, sizes, held)))
         (right, up), (left, down) = sides
         result[i] = (up - down) / (right - left)
     return result

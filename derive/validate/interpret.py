@@ -10,7 +10,7 @@ index that is out of range where the branch does not count is moved into range, 
 
 import ast
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import reduce
 from typing import Any
@@ -106,7 +106,8 @@ class Scope:
 
 
 def evaluate(
-    formula: str | Formula, arrays: Mapping[str, ArrayLike], sizes: Mapping[str, int] | None = None
+    formula: str | Formula, arrays: Mapping[str, ArrayLike], sizes: Mapping[str, int] | None = None,
+    held: Sequence[Array] | None = None,
 ) -> dict[str, Array]:
     """The value of every statement, in float64.
 
@@ -114,11 +115,13 @@ def evaluate(
         formula: the text, or what `read` made of it.
         arrays: every input by name; real ones are taken as float64, integer ones stay integer.
         sizes: extents that no array fixes.
+        held: what comparisons are to give whatever their sides are, in order: an `Interpreter`'s `found` of before.
+
     Raises:
         ShapeError: arrays that do not fit, or a read out of range where it counts.
     """
     f = read(formula) if isinstance(formula, str) else formula
-    return Interpreter(f, {n: typed(a) for n, a in arrays.items()}, sizes or {}).run()
+    return Interpreter(f, {n: typed(a) for n, a in arrays.items()}, sizes or {}, held).run()
 
 
 def typed(a: ArrayLike) -> Array:
@@ -131,12 +134,15 @@ class Interpreter:
 
     Attributes:
         logit: the largest magnitude that a softmax or a log-sum-exp has met, masked entries left out.
+        found: what each comparison gave, in the order in which they were met.
     """
 
     logit = 0.0
 
-    def __init__(self, formula: Formula, arrays: Mapping[str, Array], sizes: Mapping[str, int]):
-        self.formula = formula
+    def __init__(self, formula: Formula, arrays: Mapping[str, Array], sizes: Mapping[str, int],
+                 held: Sequence[Array] | None = None):
+        self.formula, self.held = formula, held
+        self.found: list[Array] = []
         for name in formula.inputs:
             if name not in arrays:
                 raise ShapeError(f"array {name} is missing")
@@ -202,7 +208,8 @@ class Interpreter:
             case ast.Compare(left=left, ops=ops, comparators=others):
                 values = [number(self.value(x, scope)) for x in (left, *others)]
                 parts = [OPERATORS[type(op)](a, b) for op, a, b in zip(ops, values, values[1:])]
-                return np.asarray(reduce(np.logical_and, parts))
+                self.found.append(np.asarray(reduce(np.logical_and, parts)))
+                return self.found[-1] if self.held is None else self.held[len(self.found) - 1]
             case ast.BoolOp(op=op, values=operands):
                 return self.logic(isinstance(op, ast.And), operands, scope)
             case ast.Call():

@@ -13,7 +13,7 @@ from derive.simplify.check import check_steps
 from derive.validate.data import Drawer, Sample, Sizes, exponentiates
 from derive.validate.program import Runnable, cancels, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said
-from derive.validate.truth import RELATIVE, Truth
+from derive.validate.truth import RELATIVE, Truth, chooses
 
 OTHER = 0.75  # times its value: what a constant of the formula is once, too
 ROUGH = 0.05  # of the largest entry: what a rule in float32 may lose at logits of ±200
@@ -81,7 +81,7 @@ def _tries(op: Operation, program: Runnable, truth: Truth) -> Iterator[tuple[tup
     if drawer.f.integers:
         yield here, small, "none"
     if truth.every(truth.sample(small, "least", 0), op.gradients):  # a step beside each element is no direction
-        yield here, small, "least"
+        yield from ((here, small, scale) for scale in ("least", "sparse")[: 1 + chooses(drawer.f)])
     if params := {n: OTHER * v for n, v in program.params.items() if n in program.words}:
         other = truth.with_params(params)  # a constant of 1 hides where it stands
         if all(np.isfinite(v).all() for v in other.values(other.sample(small, "1", 0)).values()):

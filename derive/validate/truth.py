@@ -14,8 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from derive.validate.data import HARDLY, Drawer, Sample, Sizes
+from derive.validate.data import HARDLY, NAMED, Drawer, Sample, Sizes
 from derive.validate.differences import STEP, direction, directional, gradient, steps
+from derive.validate.formula import Formula, called
+from derive.validate.interpret import Interpreter, typed
 
 Array = np.ndarray[Any, Any]
 
@@ -88,10 +90,26 @@ class Truth:
             weight = sum(float(np.sum(np.abs(d * values[o]))) for o, d in sample.cotangents.items())
             noise = 4*np.finfo(float).eps*weight/np.asarray(STEP)
             if along is None:
-                value = gradient(f, sample.arrays, sample.cotangents, name, free, near=near)
+                held = self._taken(sample) if sample.scale == NAMED["sparse"] else None
+                value = gradient(f, sample.arrays, sample.cotangents, name, free, near=near, held=held)
                 if near:
                     noise = noise*STEP/steps(sample.arrays[name], STEP, near)
             else:
                 value = np.asarray(directional(f, sample.arrays, sample.cotangents, {name: along}, free))
             self._slopes[id(sample), name] = Slopes(along, value, noise)
         return self._slopes[id(sample), name]
+
+    def _taken(self, sample: Sample) -> list[Array]:
+        """What each comparison gives on a sample."""
+        run = Interpreter(self.drawer.f, {n: typed(a) for n, a in sample.arrays.items()}, self.drawer.free(sample))
+        run.run()
+        return run.found
+
+
+def chooses(f: Formula) -> bool:
+    """Whether branches taken by value are all that keeps a formula from being smooth."""
+    nodes = [n for s in f.statements for n in ast.walk(s.tree)]
+    values = [n for c in nodes if isinstance(c, ast.Compare) for n in ast.walk(c)]
+    kinks = {"relu", "abs", "maximum", "minimum", "max", "min"}
+    return any(isinstance(n, ast.Subscript) and ast.unparse(n.value) not in f.integers for n in values) and not any(
+        isinstance(n, ast.Call) and called(n) in kinks for n in nodes)
