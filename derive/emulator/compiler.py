@@ -38,9 +38,13 @@ CHECK_FLAGS = (
     "-DDERIVE_CHECK",
 )  # fmt: skip
 # Statics of templates would otherwise be shared by all loaded objects; and Zen's tuning avoids multiply-adds.
-_GNU_ONLY = ("-fno-gnu-unique", "--param=avoid-fma-max-bits=0")
+_GNU_ONLY = ("-fno-gnu-unique", "--param=avoid-fma-max-bits=0", "-fno-aggressive-loop-optimizations")
 # Invariant motion keeps a place in a register for a whole loop: it reads what only one branch of the loop reads.
-_GNU_CHECK = ("-fno-gnu-unique", "-fno-tree-sra", "-fno-ipa-sra", "-fno-tree-loop-im")
+_GNU_CHECK = (
+    "-fno-gnu-unique", "-fno-tree-sra", "-fno-ipa-sra", "-fno-tree-loop-im", "-fno-aggressive-loop-optimizations",
+)  # fmt: skip
+# A local variable that nothing has set holds no number of use, not what a thread before left in its place.
+UNSET = "-ftrivial-auto-var-init=pattern"
 # Else a read is forgotten that a write to the same place follows.
 _CLANG_CHECK = (
     "-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-instrument-func-entry-exit=0",
@@ -115,6 +119,13 @@ def find() -> Compiler:
 
 
 @functools.cache
+def _takes(compiler: Compiler, flag: str) -> bool:
+    """Whether the compiler knows a flag."""
+    arguments = [*compiler.command, flag, "-x", "c++", "-fsyntax-only", os.devnull]
+    return subprocess.run(arguments, capture_output=True, check=False).returncode == 0
+
+
+@functools.cache
 def _tree_hash(root: Path) -> str:
     files = sorted(path for path in root.rglob("*") if path.is_file())
     return cache.key(*(part for path in files for part in (str(path.relative_to(root)), path.read_bytes())))
@@ -128,6 +139,7 @@ def _flags(compiler: Compiler, flags: tuple[str, ...]) -> list[str]:
             chosen += _CLANG_CHECK if check else ()
         else:
             chosen += _GNU_CHECK if check else _GNU_ONLY
+        chosen += [UNSET] if _takes(compiler, UNSET) else []
     if platform.machine() in ("aarch64", "arm64"):
         chosen = ["-mcpu=native" if flag == "-march=native" else flag for flag in chosen]
     return chosen

@@ -19,7 +19,7 @@ Array = np.ndarray[Any, Any]
 Sizes = dict[str, int]
 
 AWKWARD = (2, 3, 5, 7, 4, 6, 11)
-MEDIUM = (17, 33, 31, 5, 2, 3, 7)
+MEDIUM = (19, 33, 31, 5, 2, 3, 7)
 ROUND = (8, 64, 16, 32, 4, 2, 8)
 LONG = 257
 BUDGET = 1 << 18  # terms of the largest statement at one size

@@ -15,7 +15,7 @@ from derive.plan import Plan, make_plan
 from derive.validate.data import FAR, Drawer, Sample, exponentiates, normalised
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.invariants import Invariants
-from derive.validate.launches import Launches
+from derive.validate.launches import FEW, Launches
 from derive.validate.program import AMPLIFIED, ROUNDOFF, Runnable, cancels, rounded
 from derive.validate.recompute import recomputed
 from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said, spoken
@@ -28,7 +28,6 @@ TELLING = {"float64": 1e-7, "float32": 2e-3, "float16": 0.1, "bfloat16": 0.3}  #
 SCALES = ("1e-3", "30", "heavy", "rows", "one-hot", "subnormal", "sparse")  # besides 1
 NO_COMPILER: Said = ("no compiler", {})
 SPARSE = 1 << 14  # terms
-FEW = 2  # blocks, so that threads have to stride
 
 
 def plan_of(op: Operation, dtype: str) -> Plan:
@@ -77,12 +76,14 @@ class Case:
     """One sample, and what each output and gradient should be.
 
     Attributes:
-        plain: whether few blocks are to be tried on it too.
+        plain: whether adding and the invariants are to be tried on it too.
+        few: whether few blocks are.
     """
 
     sample: Sample
     wanted: Mapping[str, Wanted]
     plain: bool = False
+    few: bool = False
 
 
 class Comparison:
@@ -122,9 +123,9 @@ class Comparison:
     def _draw(self) -> Iterator[Case]:
         """Every size at scale 1, one or two at the other scales, and logits of ±200 and masks where they are meant."""
         for n, sizes in enumerate(self.launches.plain):
-            yield replace(self.case(self.drawer.sample(sizes, "1", n)), plain=True)
+            yield replace(self.case(self.drawer.sample(sizes, "1", n)), plain=True, few=True)
         for n, sizes in enumerate(self.launches.longer if self.long_axes else ()):
-            yield self.case(self.drawer.sample(sizes, "1", n))
+            yield replace(self.case(self.drawer.sample(sizes, "1", n)), few=True)
             yield self.case(self.drawer.sample(sizes, "heavy", n))  # what is greatest lies anywhere
         f, reals = self.drawer.f, self.drawer.reals
         scales = list(enumerate(SCALES))
@@ -206,7 +207,7 @@ def _at(flat: int, array: Array) -> str:
 def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "kernel",
             texts: Mapping[str, str] | None = None, compare: Comparison | None = None) -> Result:
     """Level 4, and 6 where `base` is CuPy: every sample, poisoned memory, once more in random order, at one scale
-    with few blocks, and adding.
+    with few blocks, and adding to what is there.
 
     Args:
         base: the emulator, or CuPy.
@@ -233,11 +234,11 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
                         how = "in another order of blocks and threads" if emulated else "at a second run"
                         wrong = f"{name} has other bits {how}, at {sample.where}"
                         return Result(level, FAIL, wrong, compare.tally.cases)
-            if case.plain and (wrong := compare.judge(case, few.run(sample))):
+            if case.few and (wrong := compare.judge(case, few.run(sample))):
                 return Result(level, FAIL, f"with {FEW} blocks, {wrong}", compare.tally.cases + 1, compare.tally.worst)
             if case.plain and (wrong := compare.invariant(case, got, n == 0)):
                 return Result(level, FAIL, wrong, compare.tally.cases, compare.tally.worst)
-            if n == 0 and first.accumulates and (wrong := _adding(first, sample, got, compare, dtype)):
+            if case.plain and first.accumulates and (wrong := _adding(first, sample, got, compare, dtype)):
                 return Result(level, FAIL, wrong, compare.tally.cases)
     except Exception as e:  # whatever the kernels do, it is a finding about them
         if isinstance(e, DeriveError) and not (emulated and isinstance(e, base.EmulatorError)):
@@ -300,13 +301,18 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
     launches = launches or Launches(op, plan_of(op, dtype), drawer, base)
     plan = launches.plan
     passes = [p for p in (plan.forward, plan.backward) if p is not None]
-    made = {b.name for p in passes for b in (*p.results, *p.temporaries)}
-    emitted = Emitted(op.name, op.derivation.forward, plan,
-                      Unpoisoned(base, check=True, uninitialized=tuple(sorted(made))), texts)
+    scratch = {b.name for p in passes for b in p.temporaries}
+    made = {b.name for p in passes for b in p.results} | scratch
+    emitted, adding = (Emitted(op.name, op.derivation.forward, plan,
+                               Unpoisoned(base, check=True, uninitialized=tuple(sorted(blank))), texts)
+                       for blank in (made, scratch))
     runs = 0
     try:
         for sample in launches.checked:
-            emitted.run(sample)
+            got = emitted.run(sample)
+            if emitted.accumulates and (sample is launches.checked[0] or sample is launches.largest):
+                assert plan.backward is not None
+                adding.run(sample, {b.tensor: got[b.tensor] for b in plan.backward.results})
             runs += 1
     except base.CheckError as e:
         first = f"{e.reports[0].kind} at line {e.reports[0].line}: {e.reports[0].what}"

@@ -10,6 +10,8 @@ from __future__ import annotations
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+
 from derive.errors import ShapeError
 from derive.operation import Operation
 from derive.plan import Plan
@@ -18,6 +20,7 @@ from derive.validate.drive import Emitted, Poisoned
 
 LENGTHS = (256, 521, 1031, 2053, 4099, 16411, 32771, 131101)
 MOST = 1 << 17  # threads of all launches together: a longer axis may mean work by its square
+FEW = 2  # blocks that a launch is also tried with: with one more than these, threads have to stride
 CHECKED = 1 << 14  # threads that check mode runs at one size: it takes its time
 
 
@@ -52,7 +55,7 @@ class _Kernel:
         for n in (*grid, *block):
             threads *= int(n)
         self.notes.threads += threads
-        several = tuple(min(int(n), 2) for n in grid)
+        several = tuple(min(int(n), FEW + 1) for n in grid)
         shared = (shared_mem > 0) + (shared_mem > 48 * 1024)
         self.notes.ways.add((self.code, self.name, several, tuple(block), shared))
 
@@ -95,6 +98,11 @@ class Launches:
         rest = [*self.plain[1:], *self.longer]
         sizes = [*self.plain[:1], *(s for s in rest if self.threads(s) <= CHECKED)]
         return [self.drawer.sample(s, "1", n) for n, s in enumerate(sizes)]
+
+    @cached_property
+    def largest(self) -> Sample:
+        """The one with the most elements."""
+        return max(self.checked, key=lambda s: sum(np.size(a) for a in s.arrays.values()))
 
     def _longer(self, letter: str, length: int) -> Sizes | None:
         for rest in (17, 5, 2, 1):  # of each other axis

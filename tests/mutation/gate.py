@@ -27,7 +27,8 @@ from derive.plan.names import clean
 from derive.validate.data import Drawer, Sample, normalised
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.formula import read
-from derive.validate.kernels import FEW, Case, Comparison, Wanted, checked, kernels, plan_of
+from derive.validate.kernels import Case, Comparison, Wanted, checked, kernels, plan_of
+from derive.validate.launches import FEW
 from derive.validate.program import Runnable
 from derive.validate.records import PASS
 from derive.validate.rule import rule
