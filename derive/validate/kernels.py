@@ -76,8 +76,8 @@ class Case:
     """One sample, and what each output and gradient should be.
 
     Attributes:
-        plain: whether adding and the invariants are to be tried on it too.
-        few: whether few blocks are.
+        plain: whether the invariants are to be tried on it too.
+        few: whether adding and few blocks are.
     """
 
     sample: Sample
@@ -238,7 +238,7 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
                 return Result(level, FAIL, f"with {FEW} blocks, {wrong}", compare.tally.cases + 1, compare.tally.worst)
             if case.plain and (wrong := compare.invariant(case, got, n == 0)):
                 return Result(level, FAIL, wrong, compare.tally.cases, compare.tally.worst)
-            if case.plain and first.accumulates and (wrong := _adding(first, sample, got, compare, dtype)):
+            if case.few and first.accumulates and (wrong := _adding(first, sample, got, compare, dtype)):
                 return Result(level, FAIL, wrong, compare.tally.cases)
     except Exception as e:  # whatever the kernels do, it is a finding about them
         if isinstance(e, DeriveError) and not (emulated and isinstance(e, base.EmulatorError)):
