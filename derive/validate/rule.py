@@ -13,7 +13,7 @@ from derive.simplify.check import check_steps
 from derive.validate.data import Drawer, Sample, Sizes, exponentiates
 from derive.validate.program import Runnable, cancels, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said
-from derive.validate.truth import RELATIVE, Truth, chooses
+from derive.validate.truth import RELATIVE, Truth, chooses, compared
 
 OTHER = 0.75  # times its value: what a constant of the formula is once, too
 ROUGH = 0.05  # of the largest entry: what a rule in float32 may lose at logits of ±200
@@ -78,6 +78,8 @@ def _tries(op: Operation, program: Runnable, truth: Truth) -> Iterator[tuple[tup
     drawer = truth.drawer
     small, here = drawer.small(), (program, truth)
     yield from ((here, sizes, scale) for sizes in (small, drawer.medium(1 << 16)) for scale in ("1", "0.1"))
+    if (far := compared(drawer.f)) > max(drawer.medium(1 << 16).values(), default=0):  # as a window's width
+        yield from ((here, s, "1") for s in drawer.sweep() if max(s.values()) > far)
     if drawer.f.integers:
         yield here, small, "none"
     if truth.every(truth.sample(small, "least", 0), op.gradients):  # a step beside each element is no direction

@@ -113,3 +113,9 @@ def chooses(f: Formula) -> bool:
     kinks = {"relu", "abs", "maximum", "minimum", "max", "min"}
     return any(isinstance(n, ast.Subscript) and ast.unparse(n.value) not in f.integers for n in values) and not any(
         isinstance(n, ast.Call) and called(n) in kinks for n in nodes)
+
+
+def compared(f: Formula) -> int:
+    """The largest whole number that a comparison of a formula holds: axes have to be longer to tell what it does."""
+    nodes = [n for s in f.statements for c in ast.walk(s.tree) if isinstance(c, ast.Compare) for n in ast.walk(c)]
+    return max((n.value for n in nodes if isinstance(n, ast.Constant) and isinstance(n.value, int)), default=0)
