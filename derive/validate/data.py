@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import math
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,7 +27,8 @@ LABELS = ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG))  # least integer drawn, an
 HARDLY = "every second row or element hardly different from 0, one label in range"
 NAMED = {
     "logits": "logits ±200",
-    "masked": "some entries masked by -1e30, and a whole row",
+    "masked": "some entries masked by -1e30",
+    "nothing": "some entries masked by -1e30, and a whole row",
     "heavy": "heavy tails",
     "rows": "rows far apart, some constant, few labels",
     "one-hot": "one-hot rows, one label",
@@ -36,7 +37,7 @@ NAMED = {
     "least": HARDLY,
     "none": "no label in range",
 }  # what `scale` may be besides a factor
-FAR = ("logits", "masked", "rows", "heavy")  # of one input at a time: products would mean nothing
+FAR = ("logits", "masked", "nothing", "rows", "heavy")  # of one input at a time: products would mean nothing
 LOGITS = 400.0
 LEAST = 2.0**-23  # a number that is hardly positive, in each type
 MULTIPLES = (1, 2, 4, 6, 12)  # what an index divided by a constant may ask of its extent
@@ -209,7 +210,7 @@ class Drawer:
         for _ in range(24):
             run = Interpreter(self.f, {n: typed(a) for n, a in arrays.items()}, free)
             values = run.run()
-            if run.logit <= LOGITS or scale == "masked":
+            if run.logit <= LOGITS or scale in ("masked", "nothing"):
                 break
             for n in names:
                 if self.kinds.get(n) != "unit":
@@ -284,11 +285,11 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
         case "logits":
             x = rng.uniform(-200, 200, shape)
             x.flat[:2] = (200.0, -200.0)[: x.size]
-        case "masked":
-            odd = np.indices(shape).sum(0) % 2 == 1  # rows and columns keep every second entry
+        case "masked" | "nothing":
+            odd = np.indices(shape).sum(0) % 2 == 1  # each row and column keeps every second entry
             if min(shape, default=0) > 1:
                 x = np.where(odd & (rng.integers(3, size=shape) > 0), -1e30, x)
-                x[(0,) * (x.ndim - 1)] = -1e30  # and one row nothing
+                x[(0,) * (x.ndim - 1)] = -1e30 if scale == "nothing" else x[(0,) * (x.ndim - 1)]
         case "heavy":
             x = np.clip(x * np.exp(2.5 * rng.standard_normal(shape)), -99, 99)
             if x.size:  # the ends of each row lie all over it: evenly, by the golden ratio
@@ -346,10 +347,10 @@ def statement_letters(tree: ast.AST, left: tuple[str, ...]) -> set[str]:
     return found
 
 
-def normalised(f: Formula) -> list[str]:
+def normalised(f: Formula, by: Collection[str] = ("softmax", "logsumexp")) -> list[str]:
     """Inputs that a softmax or a log-sum-exp reads as they are: -1e30 in them is a mask."""
     calls = (n for s in f.statements for n in ast.walk(s.tree) if isinstance(n, ast.Call))
-    bodies = [c.args[-1] for c in calls if called(c) in ("softmax", "logsumexp")]
+    bodies = [c.args[-1] for c in calls if called(c) in by]
     names = {b.value.id for b in bodies if isinstance(b, ast.Subscript) and isinstance(b.value, ast.Name)}
     return [n for n in f.inputs if n in names]
 

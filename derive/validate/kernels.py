@@ -131,10 +131,16 @@ class Comparison:
         scales = list(enumerate(SCALES))
         scales += [(n, "logits") for n in range(len(reals)) if exponentiates(f)]
         scales += [(reals.index(name), "masked") for name in normalised(f)]
-        for n, scale in scales:
+        for n, scale in [*scales, *((reals.index(name), "nothing") for name in normalised(f, ["softmax"]))]:
+            if scale == "nothing" and not self._has_values(self.drawer.sample(self.drawer.medium(1 << 14), scale, n)):
+                continue  # the logarithm of no weight at all
             yield self.case(self.drawer.sample(self.drawer.medium(1 << 14), scale, n))
             if scale in FAR and len(self.launches.plain) > 2:
                 yield self.case(self.drawer.sample(self.launches.plain[2], scale, n))  # short rows
+
+    def _has_values(self, sample: Sample) -> bool:
+        values = self.drawer.interpret(sample)
+        return all(bool(np.isfinite(values[o]).all()) for o in self.drawer.f.outputs)
 
     def case(self, sample: Sample) -> Case:
         """A sample with what the rule and the formula say of it."""
