@@ -38,7 +38,7 @@ NAMED = {
     "none": "no label in range",
 }  # what `scale` may be besides a factor
 FAR = ("logits", "masked", "nothing", "rows", "heavy")  # of one input at a time: products would mean nothing
-LOGITS = 400.0
+LOGITS = 350.0  # two of them apart are no subnormal weight in float64
 LEAST = 2.0**-23  # a number that is hardly positive, in each type
 MULTIPLES = (1, 2, 4, 6, 12)  # what an index divided by a constant may ask of its extent
 
@@ -295,8 +295,8 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
             if x.size:  # the ends of each row lie all over it: evenly, by the golden ratio
                 n = x.shape[-1] if shape else 1
                 lines, at = x.reshape(-1, n), np.arange(x.size // n) * 0.618 % 1
-                lines[np.arange(len(at)), (at * n).astype(int)] += 300
-                lines[np.arange(len(at)), ((at + 0.5) % 1 * n).astype(int)] -= 300
+                lines[np.arange(len(at)), (at * n).astype(int)] += 250
+                lines[np.arange(len(at)), ((at + 0.5) % 1 * n).astype(int)] -= 250
         case "rows":
             x = np.where(rng.integers(3, size=rows.shape) == 0, rows, x + rows)
         case "one-hot":
