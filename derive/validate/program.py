@@ -32,9 +32,10 @@ CANCELLED = 2.0**-40  # what float64 leaves, of its terms, of a sum that is 0 bu
 AMPLIFIED = 1024.0  # float64's own roundoff would be lost in float64: its noise is larger, and counted for less
 EXACT = (ast.FloorDiv, ast.Mod)
 NOISY, ADDED, SUMMED = "noisy()", "added()", "summed()"  # no tensor has such a name
-WRITTEN, NAMED, GUARDED = "written()", "named()", "guarded()"
+WRITTEN, NAMED, GUARDED, TURNED = "written()", "named()", "guarded()", "turned()"
 ROUNDING = {"exp", "log", "log1p", "expm1", "tanh", "sqrt", "sin", "cos", "erf", "power"}
 SUMS = {"sum", "mean", "einsum"}
+TURNING = {"sin", "cos"}  # of a mask they are some number, which one its last digits tell
 
 
 class _Plain(ast.NodeTransformer):
@@ -74,6 +75,8 @@ class _Noisy(_Plain):
         name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
         if name in SUMS:
             return ast.Call(ast.Name(SUMMED, ast.Load()), [node.func, *node.args], node.keywords)
+        if name in TURNING:
+            node.args = [_call(TURNED, a) for a in node.args]
         return _call(NOISY, node) if name in ROUNDING else node
 
 
@@ -92,11 +95,11 @@ def cancels(value: Array, spread: float, dtype: str) -> bool:
     return bool(np.max(np.abs(value), initial=0.0) <= CANCELLED * spread / ROUNDOFF[dtype])
 
 
-def moved(x: Any, roundoff: float, seed: int, size: Any = None) -> Any:
+def moved(x: Any, roundoff: float, seed: int, size: Any = None, masks: bool = False) -> Any:
     """Real values, each moved up or down by about a `roundoff` of itself, or of `size`; anything else as it is.
 
     The amount differs from value to value (3/4 to 5/4 of a roundoff): signs alone would cancel by chance. What stands
-    for infinity, as the -1e30 of a mask, is not rounded.
+    for infinity, as the -1e30 of a mask, is not rounded, unless `masks`.
     """
     if not isinstance(x, (float, np.floating, np.ndarray)) or (isinstance(x, np.ndarray) and x.dtype.kind != "f"):
         return x
@@ -106,7 +109,7 @@ def moved(x: Any, roundoff: float, seed: int, size: Any = None) -> Any:
     up, amount = (drawn & np.uint64(1)).astype(float), ((drawn >> np.uint64(1)) & np.uint64(1023)).astype(float) / 1024
     step = roundoff * (2.0 * up - 1.0) * (0.75 + 0.5 * amount)
     size = np.asarray(x if size is None else size)
-    return np.asarray(x) + np.where(np.abs(size) < -MASKED, size, 0.0) * step
+    return np.asarray(x) + np.where(masks | (np.abs(size) < -MASKED), size, 0.0) * step
 
 
 def summed(roundoff: float, seed: int, f: Any, *args: Any, **more: Any) -> Any:
@@ -215,7 +218,7 @@ class Runnable:
     def single(self, sample: Sample) -> dict[str, Array]:
         """The same with the result of every operation rounded to float32: what overflows there is infinite."""
         space: dict[str, Any] = {n: _single(a.copy()) for n, a in sample.arrays.items()}
-        space |= {NOISY: _single, WRITTEN: _single, NAMED: _single}
+        space |= {NOISY: _single, WRITTEN: _single, NAMED: _single, TURNED: _single}
         space[ADDED] = lambda a, b, sign: _single(a + sign * b)
         space[SUMMED] = lambda f, *args, **more: _single(f(*args, **more))
         given = {o: _single(np.asarray(d)) for o, d in sample.cotangents.items()}
@@ -236,6 +239,7 @@ class Runnable:
         space[NOISY] = lambda x: moved(x, roundoff, seed)
         space[ADDED] = partial(added, roundoff, seed)
         space[SUMMED] = partial(summed, roundoff, seed)
+        space[TURNED] = lambda x: moved(x, roundoff, seed, masks=True)
 
         def written(x: Any) -> Any:
             return np.asarray(x).astype(kept).astype(float) if half and np.asarray(x).dtype.kind == "f" else x
