@@ -161,3 +161,13 @@ def test_a_letter_over_a_part_of_an_axis() -> None:
     done = command("emit", "-", "-o", "nowhere", text=text)
     assert done.exit_code == 2
     assert "part of an axis of A" in done.output
+
+
+def test_a_choice_on_a_size_is_made_in_python() -> None:
+    """`~True` is -2, which is true: a condition that is one number is negated by `not`."""
+    op = parse("Y[i] = where(not (size(i) > 3), X[i], B[i])")
+    for n in (2, 5):
+        space = {"np": np, "size_i": n, "X": np.ones(n), "B": np.zeros(n), "dY": np.ones(n)}
+        exec("\n".join([*op.forward_numpy, *op.backward_numpy]), space)
+        assert list(space["Y"]) == [float(n <= 3)]*n
+        assert list(space["dB"]) == [float(n > 3)]*n

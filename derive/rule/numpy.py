@@ -214,6 +214,8 @@ class NumPyPrinter(AccessPrinter):
                 return Array(f"({aligned(a, want).code} {e.op} {aligned(b, want).code})", want)
             case Logic(op="not"):
                 a = self._condition(e.args[0], scope, guarded)
+                if not a.axes:  # ~ of Python's own True is -2, which is true
+                    return Array(f"(not {a.at(ATOM)})", ())
                 return Array(f"~{a.at(ATOM)}", a.axes, UNARY)
             case Logic():
                 parts = [self._condition(c, scope, guarded or n > 0) for n, c in enumerate(e.args)]
