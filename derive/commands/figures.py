@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from derive.errors import RunError
-from derive.validate.compile import ARCHITECTURES, NoNvrtcError, compile_text, nvrtc
+from derive.validate.compile import NoNvrtcError, by_kernel, nvrtc
 
 Files = Mapping[str, str]
 CONTRACT = "contract.json"
@@ -29,18 +29,12 @@ def compiled(files: Files) -> Files:
         RunError: there is no NVRTC, or it refuses the text.
     """
     code = _cuda(files)
-    kernels: dict[str, dict[str, dict[str, int]]] = {}
     try:
         version = ".".join(map(str, nvrtc().getVersion()))
-        for architecture in ARCHITECTURES:
-            for u in compile_text(code, architecture):
-                found = {"registers": u.registers, "spill_bytes": u.spilled}
-                kernels.setdefault(u.kernel, {})[architecture] = found
+        kernels = {name: {u.architecture: {"registers": u.registers, "spill_bytes": u.spilled} for u in found}
+                   for name, found in by_kernel(code).items()}
     except NoNvrtcError as e:
         raise RunError("the kernels cannot be compiled", value=str(e), hint="leave out --nvrtc") from e
-    except ValueError as e:
-        first = next((line for line in str(e).splitlines() if "error" in line), str(e).partition("\n")[0])
-        raise RunError("NVRTC refuses the kernels", value=first) from e
     return _with(files, {"nvrtc": version, "source": _hash(code), "kernels": dict(sorted(kernels.items()))})
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from derive.emit import sources
-from derive.errors import RunError
 from derive.plan import Plan
 from derive.plan.names import clean
-from derive.validate.compile import ARCHITECTURES, NoNvrtcError, Usage, compile_text
+from derive.validate.compile import NoNvrtcError, Usage, by_kernel
 
 REGISTERS, THREADS, BLOCKS, WARP = 65536, 2048, 32, 32
 REGISTER_UNIT = 256  # a warp's registers come in these
@@ -31,18 +30,10 @@ def usages(name: str, plan: Plan) -> dict[str, list[Usage]] | None:
     Raises:
         RunError: NVRTC refuses the text.
     """
-    code = sources(name, plan)[f"{clean(name)}.cu"]
-    found: dict[str, list[Usage]] = {}
     try:
-        for architecture in ARCHITECTURES:
-            for u in compile_text(code, architecture):
-                found.setdefault(u.kernel, []).append(u)
+        return by_kernel(sources(name, plan)[f"{clean(name)}.cu"])
     except NoNvrtcError:
         return None
-    except ValueError as e:
-        first = next((line for line in str(e).splitlines() if "error" in line), str(e).partition("\n")[0])
-        raise RunError("NVRTC refuses the kernels", value=first) from e
-    return found
 
 
 def target(usage: Usage, threads: int, shared: int) -> Target:

@@ -12,6 +12,7 @@ from typing import Any
 
 from derive.emit import sources
 from derive.emulator import cache as disk
+from derive.errors import RunError
 from derive.operation import Operation
 from derive.plan import Plan
 from derive.plan.names import clean
@@ -56,6 +57,11 @@ def _first(e: Exception) -> str:
     return (str(e).splitlines() or [type(e).__name__])[0]
 
 
+def _refused(e: Exception) -> str:
+    """The first error of NVRTC's log."""
+    return next((line for line in str(e).splitlines() if "error" in line), _first(e))
+
+
 @cache
 def include_folders() -> tuple[str, ...]:
     """CUDA's own headers, from the wheels or from a toolkit."""
@@ -84,6 +90,23 @@ def compile_text(code: str, architecture: str, defines: tuple[str, ...] = ()) ->
         raise ValueError(log if isinstance(log, str) and log.strip() else str(e)) from e
     finally:
         lib.destroyProgram(program)
+
+
+def by_kernel(code: str) -> dict[str, list[Usage]]:
+    """What each kernel of a text takes, one for each architecture.
+
+    Raises:
+        NoNvrtcError: NVRTC cannot be loaded.
+        RunError: NVRTC refuses the text.
+    """
+    found: dict[str, list[Usage]] = {}
+    try:
+        for architecture in ARCHITECTURES:
+            for u in compile_once(code, architecture):
+                found.setdefault(u.kernel, []).append(u)
+    except ValueError as e:
+        raise RunError("NVRTC refuses the kernels", value=_refused(e)) from e
+    return found
 
 
 def compile_once(code: str, architecture: str, defines: tuple[str, ...] = ()) -> tuple[Usage, ...]:
@@ -116,8 +139,7 @@ def compiled(op: Operation, plan: Plan) -> Result:
     except NoNvrtcError as e:
         return Result.of("compile", NOT_RUN, e.said)
     except ValueError as e:
-        first = next((line for line in str(e).splitlines() if "error" in line), _first(e))
-        return Result("compile", FAIL, first)
+        return Result("compile", FAIL, _refused(e))
     wanted = {k.name for p in (plan.forward, plan.backward) if p is not None for k in p.kernels}
     missing = sorted(wanted - {u.kernel for u in usages})
     if missing:
