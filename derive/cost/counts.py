@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from derive import expr as E
+from derive.dtypes import ITEM
 from derive.expr import Expr, Size
 from derive.plan.launches import RULES
 from derive.plan.records import Buffer, Plan
@@ -55,8 +56,7 @@ def product(axes: tuple[str, ...]) -> Expr:
 
 def item_bytes(b: Buffer, plan: Plan, integers: int = 8) -> int:
     """Bytes of one element of a buffer; integer tensors count as int64."""
-    narrow = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}[plan.dtype]
-    return {"T": narrow, "compute": 8 if plan.dtype == "float64" else 4, "ids": integers, "short": 2}[b.dtype]
+    return {"T": ITEM[plan.dtype], "compute": 8 if plan.dtype == "float64" else 4, "ids": integers, "short": 2}[b.dtype]
 
 
 def buffer_bytes(b: Buffer, plan: Plan, names: Mapping[str, int]) -> int:

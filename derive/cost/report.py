@@ -11,6 +11,7 @@ from derive.cost.counts import buffer_bytes, item_bytes, product, text, value
 from derive.cost.flops import flops
 from derive.cost.gpus import GPUS, seconds
 from derive.cost.kernels import gathered, kernel_flops
+from derive.dtypes import ITEM
 from derive.errors import ShapeError
 from derive.expr import Expr
 from derive.extents import solve
@@ -24,7 +25,6 @@ from derive.program import Program
 
 PASSES = ("forward", "backward")
 COMPARED = ("bytes", "saved_bytes", "saved", "temporary_bytes")
-ITEM = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 
 @dataclass(frozen=True)

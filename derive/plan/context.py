@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from derive.dtypes import ITEM
 from derive.expr import Index
 from derive.plan import ir
 from derive.plan.ir import Local, Scalar
@@ -34,12 +35,11 @@ class Context:
     @property
     def lanes(self) -> int:
         """How many elements of the dtype 16 bytes hold."""
-        return {"float64": 2, "float32": 4}.get(self.dtype, 8)
+        return 16 // ITEM[self.dtype]
 
     def item(self, tensor: str) -> int:
         """Bytes of an element of a tensor's buffer."""
-        narrow = 2 if self.dtype in ("float16", "bfloat16") else self.wide
-        return {"T": narrow, "compute": self.wide}.get(self.buffers[tensor].dtype, 4)
+        return {"T": ITEM[self.dtype], "compute": self.wide}.get(self.buffers[tensor].dtype, 4)
 
     def size(self, extent: str) -> str:
         if extent.startswith("="):  # a class of one known size

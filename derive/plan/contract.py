@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from derive.dtypes import ITEM
 from derive.plan import ir
 from derive.plan.inplace import in_place
 from derive.plan.launches import SHORT
@@ -64,5 +65,5 @@ def _flops(p: Pass) -> str:
 def _bytes(plan: Plan, p: Pass) -> str:
     """Each buffer that a kernel reads or writes, once a kernel."""
     wide = 8 if plan.dtype == "float64" else 4
-    item = {"T": {"float16": 2, "bfloat16": 2}.get(plan.dtype, wide), "compute": wide, "ids": 4, "short": 2}
+    item = {"T": ITEM[plan.dtype], "compute": wide, "ids": 4, "short": 2}
     return str(collected((item[b.dtype], b.count) for k in p.kernels for bs in moved(k) for b in bs))
