@@ -9,6 +9,7 @@ from derive.plan.group import Group, Task
 from derive.plan.ir import INT, REAL, Local, Scalar
 from derive.plan.lower import Scope
 from derive.plan.merge import COLUMN, ELEMENT, level
+from derive.plan.names import Namer
 from derive.plan.records import Buffer, Column, Kernel, Launch
 from derive.plan.settle import settle
 from derive.plan.spell import statement
@@ -96,13 +97,7 @@ def combine(
     names.reserve([chunk])
     columns = context.count(order)
     offset = ir.Binary(INT, "+", ir.Binary(INT, "*", Local(INT, chunk), Local(INT, "columns")), Local(INT, column))
-    tasks = [t for t in group.tasks if level(t, group) == COLUMN]
-    totals, body = [], []
-    for t in tasks:
-        if t.op is not None:
-            totals.append((names.fresh(local_name(t.name, t.name in stored)), t.op))
-            body.append(join(*totals[-1], ir.Load(REAL, partial[t.name].name, offset)))
-    sums = {t.name: Local(REAL, local) for t, (local, _) in zip((t for t in tasks if t.op), totals, strict=True)}
+    tasks, totals, body, sums = joined(group, names, stored, partial, offset)
     after = finish(group, order, column, context, sums, stored, accumulate)
     used = ir.names_in(after)
     written = {context.buffers[n].name for n in stored}
@@ -113,10 +108,21 @@ def combine(
         reads=(*partial.values(), *context.reads(used, written)),
         writes=tuple(b for b in context.buffers.values() if b.name in written),
         sizes=(*context.used_sizes(used | set(columns.split("*"))), f"chunks={chunks}"),
-        shape=Column(column, columns, chunk, "chunks", (), tuple(body), tuple(totals), after),
+        shape=Column(column, columns, chunk, "chunks", (), body, totals, after),
         launch=Launch((f"blocks({columns}, {WIDTH}, 2**31)", "1", "1"), (str(WIDTH), "8", "1"), needed=needed),
         accumulates=bool(accumulate & stored),
     )
+
+
+def joined(
+    group: Group, names: Namer, stored: set[str], partial: dict[str, Buffer], offset: Scalar
+) -> tuple[list[Task], tuple[tuple[str, str], ...], ir.Block, dict[str, Local]]:
+    """The reductions of a group and what follows them; each reduction's running value and op, what adds the partial
+    result at `offset` to it, and the value by the reduction's name."""
+    tasks = [t for t in group.tasks if level(t, group) == COLUMN]
+    running = {t.name: (names.fresh(local_name(t.name, t.name in stored)), t.op) for t in tasks if t.op is not None}
+    body = tuple(join(*total, ir.Load(REAL, partial[n].name, offset)) for n, total in running.items())
+    return tasks, tuple(running.values()), body, {n: Local(REAL, local) for n, (local, _) in running.items()}
 
 
 def finish(

@@ -10,12 +10,10 @@ from derive.plan import ir
 from derive.plan.context import Context
 from derive.plan.group import Group
 from derive.plan.ir import INT, REAL, Local
-from derive.plan.merge import COLUMN, level
 from derive.plan.packs import packs
-from derive.plan.partial import finish, first_tasks, join, partial_buffers, reduce_early
+from derive.plan.partial import finish, first_tasks, joined, partial_buffers, reduce_early
 from derive.plan.records import Buffer, Kernel, Launch, Total
 from derive.plan.spell import statement
-from derive.plan.terms import local_name
 
 
 def total_kernels(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]) -> list[Kernel]:
@@ -68,13 +66,7 @@ def _combine(
     chunk = "chunk"
     names = context.namer.child()
     names.reserve([chunk])
-    tasks = [t for t in group.tasks if level(t, group) == COLUMN]
-    totals, body, sums = [], [], {}
-    for t in tasks:
-        if t.op is not None:
-            totals.append((names.fresh(local_name(t.name, t.name in stored)), t.op))
-            body.append(join(*totals[-1], ir.Load(REAL, partial[t.name].name, Local(INT, chunk))))
-            sums[t.name] = Local(REAL, totals[-1][0])
+    tasks, totals, body, sums = joined(group, names, stored, partial, Local(INT, chunk))
     after = finish(group, (), "0", context, sums, stored, accumulate)
     used = ir.names_in(after)
     written = {context.buffers[n].name for n in stored}
@@ -85,7 +77,7 @@ def _combine(
         reads=(*partial.values(), *context.reads(used, written)),
         writes=tuple(b for b in context.buffers.values() if b.name in written),
         sizes=(*context.used_sizes(used), f"chunks={chunks}"),
-        shape=Total(chunk, "chunks", (), tuple(body), tuple(totals), after),
+        shape=Total(chunk, "chunks", (), body, totals, after),
         launch=Launch(("1", "1", "1"), ("256", "1", "1")),
         accumulates=bool(accumulate & stored),
     )
