@@ -191,8 +191,8 @@ def _pass(
             if s.name in stored:
                 context.add(s.name, tuple(i.extent for i in s.indices), "compute", "temporary")
         built.append(build(g, context, stored, name, gradients - reread))
-    wanted = {b.name for b in context.buffers.values() if b.role not in ("temporary", "scratch")}
-    kernels = settled(built, wanted)
+    kept = {b.name for b in context.buffers.values() if b.role not in ("temporary", "scratch")}
+    kernels = settled(built, kept)
     made = [b for b in context.buffers.values() if any(b in k.writes for k in kernels)]
     outs = tuple(context.buffers[r] for r in results)
     scratch = {b.name: b for k in kernels for b in k.writes if b not in made}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 
 from derive import expr as E
@@ -125,8 +125,12 @@ class AccessPrinter:
         axes = tuple(i.extent for i in s.indices)
         if any(s.name == f"d{t.name}" and t.axes == axes for t in self.given):
             return f"np.zeros_like({s.name[1:]})"
-        shape = ", ".join(self.size(x) for x in axes)
-        return f"np.zeros(({shape}{',' * (len(axes) == 1)}))"
+        return f"np.zeros({self.shape(axes)})"
+
+    def shape(self, axes: Iterable[str]) -> str:
+        """Code for the shape of an array with these extents."""
+        sizes = [self.size(x) for x in axes]
+        return f"({', '.join(sizes)}{',' * (len(sizes) == 1)})"
 
     def _window(self, t: Expr, s: Statement) -> str | None:
         """`dX[1:size_t + 1] += value`, or `np.add.at` where places may meet; None for any other term."""
@@ -174,8 +178,7 @@ class AccessPrinter:
         want = union(scope, *arrays, v)
         where = ", ".join(aligned(a, want).code for a in arrays)
         if any(i not in {x for a in arrays for x in a.axes} for i in inner):
-            shape = ", ".join(self.size(i.extent) for i in want)
-            zero = Array(f"np.zeros(({shape}{',' * (len(want) == 1)}), dtype=int)", want)
+            zero = Array(f"np.zeros({self.shape(i.extent for i in want)}, dtype=int)", want)
             first = arrays[0]
             where = ", ".join([f"{aligned(first, want).at(MUL)} + {zero.code}",
                                *(aligned(a, want).code for a in arrays[1:])])

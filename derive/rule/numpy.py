@@ -302,8 +302,7 @@ def finished(p: NumPyPrinter, a: Array, want: tuple[Index, ...]) -> str:
         return a.code
     if set(a.axes) == set(want):
         return transposed(a.at(ATOM), a.axes, want)
-    shape = ", ".join(p.size(i.extent) for i in want)
-    return f"np.broadcast_to({aligned(a, want).code}, ({shape}{',' * (len(want) == 1)})).copy()"
+    return f"np.broadcast_to({aligned(a, want).code}, {p.shape(i.extent for i in want)}).copy()"
 
 
 def _shifted(p: NumPyPrinter, s: Statement, e: Reduce | Softmax, inner: tuple[Index, ...], body: Expr

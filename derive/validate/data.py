@@ -289,7 +289,8 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
             odd = np.indices(shape).sum(0) % 2 == 1  # each row and column keeps every second entry
             if min(shape, default=0) > 1:
                 x = np.where(odd & (rng.integers(3, size=shape) > 0), -1e30, x)
-                x[(0,) * (x.ndim - 1)] = -1e30 if scale == "nothing" else x[(0,) * (x.ndim - 1)]
+                if scale == "nothing":
+                    x[(0,) * (x.ndim - 1)] = -1e30
         case "heavy":
             x = np.clip(x * np.exp(2.5 * rng.standard_normal(shape)), -99, 99)
             if x.size:  # the ends of each row lie all over it: evenly, by the golden ratio

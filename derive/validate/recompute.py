@@ -17,8 +17,6 @@ from derive.operation import Operation
 from derive.program import Statement
 from derive.rule.numpy import numpy_program
 
-MASK = E.num(-(10**30) // 2)  # a score below this is a mask
-
 
 def recomputed(op: Operation, saved: Collection[str], masked: Collection[str] = ()) -> Operation:
     """`op` with `P = exp(S - P_lse)` in its NumPy forward wherever `P_lse` is saved; `op` itself if nothing changes.
@@ -44,4 +42,4 @@ def _apart(s: Statement, saved: Collection[str]) -> list[Statement]:
     rows = tuple(i for i in s.indices if i not in e.at)
     weight = E.call("exp", E.sub(here, Get(norm, rows)))
     return [Statement(norm, rows, E.reduction("logsumexp", keys, score), s.line),
-            replace(s, expr=E.where(E.compare("<", MASK, here), weight, E.ZERO))]
+            replace(s, expr=E.where(E.compare("<", E.num(E.MASKED), here), weight, E.ZERO))]

@@ -51,10 +51,10 @@ def rule(op: Operation, drawer: Drawer, truth: Truth | None = None) -> Result:
     truth = truth or Truth(drawer)
     program = Runnable.of(op)
     worst, cases, place, empty = 0.0, 0, "", dict.fromkeys(op.gradients, True)
-    for here, sizes, scale in _tries(op, program, truth):
+    for (tried, says), sizes, scale in _tries(op, program, truth):
         error, said_of = np.inf, ""
         for number in range(3):  # beside a kink differences mean nothing: a wrong rule is wrong elsewhere too
-            error, said_of, live = _compare(op, here[0], here[1], here[1].sample(sizes, scale, number))
+            error, said_of, live = _compare(op, tried, says, says.sample(sizes, scale, number))
             empty = {n: empty[n] and n not in live for n in empty}
             if error <= 1:
                 break
