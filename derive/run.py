@@ -48,8 +48,7 @@ class Compiled:
     executor: str = "auto"
 
     def __repr__(self) -> str:
-        passes = [p for p in (self.plan.forward, self.plan.backward) if p is not None]
-        return f"<kernels of {self.name}: {', '.join(k.name for p in passes for k in p.kernels)}>"
+        return f"<kernels of {self.name}: {', '.join(k.name for p in self.plan.passes for k in p.kernels)}>"
 
     @cached_property
     def module(self) -> Any:

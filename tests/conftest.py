@@ -11,7 +11,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="which formulas of tests/formulas.py have their kernels compiled and run (default: core)",
     )
     parser.addoption(
-        "--sweep", choices=["some", "all"], default="some", help="which sizes and dtypes of the catalogue are swept"
+        "--sweep",
+        choices=["some", "all", "check"],
+        default="some",
+        help="which sizes and dtypes of the catalogue are swept: check takes all that are small, in check mode",
     )
     parser.addoption(
         "--fuzz", type=float, default=0, metavar="MINUTES", help="how long to try random formulas (default: a few only)"

@@ -191,11 +191,11 @@ def _counted(op: Operation, plan: Plan, sizes: Mapping[str, int], gpu: str | Non
     known = _sizes(op.program, sizes)
     kernels = tuple(
         KernelCost(k.name, p.name, k.plan, k.computes, kernel_flops(k), *_moved(k, p))
-        for p in (plan.forward, plan.backward) if p for k in p.kernels)
+        for p in plan.passes for k in p.kernels)
     names: dict[str, int] = {}
     if known is not None:
-        for p in (plan.forward, plan.backward):
-            names.update({r.name: known[r.letter] for r in p.sizes if r.letter in known} if p else {})
+        for p in plan.passes:
+            names.update({r.name: known[r.letter] for r in p.sizes if r.letter in known})
     jacobians = tuple((o, i, E.mul(product(d.forward.axes(o)), product(d.forward.axes(i))))
                       for o in d.forward.outputs for i in d.chain.wanted)
     counted = {"forward": flops(d.forward.statements), "backward": flops(d.backward.statements)}

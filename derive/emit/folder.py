@@ -74,10 +74,9 @@ def emit(
 
 
 def _contract(op: str, plan: Plan) -> dict[str, object]:
-    passes = [p for p in (plan.forward, plan.backward) if p is not None]
     kept = "float64" if plan.dtype == "float64" else "float32"
     types = {"T": plan.dtype, "compute": kept, "ids": "int32 or int64", "short": "uint16"}
-    used = {b.dtype for p in passes for b in (*p.arguments, *p.results, *p.temporaries)}
+    used = {b.dtype for p in plan.passes for b in (*p.arguments, *p.results, *p.temporaries)}
     return {
         "op": op,
         "dtype": plan.dtype,
@@ -100,6 +99,6 @@ def _contract(op: str, plan: Plan) -> dict[str, object]:
                     for k in p.kernels
                 ],
             }
-            for p in passes
+            for p in plan.passes
         ],
     }

@@ -32,7 +32,7 @@ HEADERS = {"float16": ("cuda_fp16.h",), "bfloat16": ("cuda_bf16.h",)}
 
 def cuda_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> str:
     """Forward and backward kernels in one file: formula, rule and contract on top."""
-    kernels = [k for p in (plan.forward, plan.backward) if p is not None for k in p.kernels]
+    kernels = [k for p in plan.passes for k in p.kernels]
     used = set().union(*(functions(k) for k in kernels)) if kernels else set()
     ids = {b.name: b for k in kernels for b in k.reads if b.dtype == "ids"}
     texts = [_kernel(k, plan) for k in kernels]

@@ -28,12 +28,11 @@ class Function:
 
 
 def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) -> str:
-    passes = [p for p in (plan.forward, plan.backward) if p is not None]
     real = NUMPY.get(plan.dtype, 'getattr(cp, "bfloat16", None) or __import__("ml_dtypes").bfloat16')
     compute = "cp.float64" if plan.dtype == "float64" else "cp.float32"
     dtypes = [("T", real), ("compute", compute)]
-    dtypes += [("short", "cp.uint16")] * any(b.dtype == "short" for p in passes for b in p.temporaries)
-    functions = [_function(op, p, plan) for p in passes]
+    dtypes += [("short", "cp.uint16")] * any(b.dtype == "short" for p in plan.passes for b in p.temporaries)
+    functions = [_function(op, p, plan) for p in plan.passes]
     return render(
         "python/module.py.j2",
         op=op,
@@ -46,7 +45,7 @@ def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) ->
         helpers=source(" ".join(line for f in functions for line in f.body)),
         passes=functions,
         releases=any(line.startswith("del ") for f in functions for line in f.body),
-        labels=any(p.labels for p in passes),
+        labels=any(p.labels for p in plan.passes),
     )
 
 

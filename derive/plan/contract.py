@@ -16,12 +16,12 @@ from derive.plan.work import moved, work
 
 def contract(plan: Plan, recomputed: tuple[str, ...]) -> Contract:
     """What the plan keeps, moves and promises."""
-    passes = [p for p in (plan.forward, plan.backward) if p is not None]
-    added = tuple(dict.fromkeys(b.tensor for p in passes for k in p.kernels if adds_atomically(k) for b in k.writes))
+    kernels = [k for p in plan.passes for k in p.kernels]
+    added = tuple(dict.fromkeys(b.tensor for k in kernels if adds_atomically(k) for b in k.writes))
     return Contract(
         saved=tuple(b.name for b in plan.forward.results if b.role == "saved"),
         recomputed=recomputed,
-        notes=_notes(passes),
+        notes=_notes(plan.passes),
         in_place=in_place(plan.backward, added) if plan.backward else (),
         deterministic=not added,
         atomics=added,
@@ -33,7 +33,7 @@ def contract(plan: Plan, recomputed: tuple[str, ...]) -> Contract:
     )
 
 
-def _notes(passes: list[Pass]) -> tuple[str, ...]:
+def _notes(passes: tuple[Pass, ...]) -> tuple[str, ...]:
     """How products are taken."""
     products = [k.shape for p in passes for k in p.kernels if isinstance(k.shape, Contraction)]
     notes = []

@@ -258,5 +258,9 @@ class Plan:
     contract: Contract = field(default_factory=Contract)
 
     @property
+    def passes(self) -> tuple[Pass, ...]:
+        return (self.forward,) if self.backward is None else (self.forward, self.backward)
+
+    @property
     def compute(self) -> str:
         return "double" if self.dtype == "float64" else "float"

@@ -154,8 +154,8 @@ def profile(op: Operation, sizes: Mapping[str, int] | None = None, dtype: str = 
     launches: list[Launched] = []
     must: dict[str, int] = {}
     why: list[str] = []
-    for p in (plan.forward, plan.backward):
-        if p is None or p.name not in PASSES[direction]:
+    for p in plan.passes:
+        if p.name not in PASSES[direction]:
             continue
         run, kernels = emitted.runs[p.name], {k.name: k for k in p.kernels}
         mine = []

@@ -140,7 +140,7 @@ def compiled(op: Operation, plan: Plan) -> Result:
         return Result.of("compile", NOT_RUN, e.said)
     except ValueError as e:
         return Result("compile", FAIL, _refused(e))
-    wanted = {k.name for p in (plan.forward, plan.backward) if p is not None for k in p.kernels}
+    wanted = {k.name for p in plan.passes for k in p.kernels}
     missing = sorted(wanted - {u.kernel for u in usages})
     if missing:
         return Result("compile", FAIL, f"no code for {', '.join(missing)}", len(usages))

@@ -306,12 +306,7 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
     """
     launches = launches or Launches(op, plan_of(op, dtype), drawer, base)
     plan = launches.plan
-    passes = [p for p in (plan.forward, plan.backward) if p is not None]
-    scratch = {b.name for p in passes for b in p.temporaries}
-    made = {b.name for p in passes for b in p.results} | scratch
-    emitted, adding = (Emitted(op.name, op.derivation.forward, plan,
-                               Unpoisoned(base, check=True, uninitialized=tuple(sorted(blank))), texts)
-                       for blank in (made, scratch))
+    emitted, adding = (Emitted(op.name, op.derivation.forward, plan, module, texts) for module in checking(plan, base))
     runs = 0
     try:
         for sample in launches.checked:
@@ -327,8 +322,16 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
         return Result.of("check", NOT_RUN, NO_COMPILER)
     except base.EmulatorError as e:
         return Result("check", FAIL, f"{type(e).__name__}: {_short(str(e))}", runs)
-    count = sum(len(p.kernels) for p in passes)
+    count = sum(len(p.kernels) for p in plan.passes)
     return Result.of("check", PASS, ("clean", {"n": Count(count), "sizes": runs}), cases=runs)
+
+
+def checking(plan: Plan, base: Any) -> tuple[Poisoned, Poisoned]:
+    """The emulator's check mode for a plan: with results that hold nothing yet, and with results that are added to."""
+    scratch = {b.name for p in plan.passes for b in p.temporaries}
+    made = {b.name for p in plan.passes for b in p.results} | scratch
+    written, added = (Unpoisoned(base, check=True, uninitialized=tuple(sorted(blank))) for blank in (made, scratch))
+    return written, added
 
 
 class Unpoisoned(Poisoned):

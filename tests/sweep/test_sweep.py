@@ -1,6 +1,7 @@
 """Every catalogue operation at awkward sizes and at length zero, forward and backward, against the float64 rule.
 
-By default each operation has one dtype, in turn, and three sizes; `--sweep all` takes every dtype and every size.
+By default each operation has one dtype, in turn, and three sizes; `--sweep all` takes every dtype and every size, and
+`--sweep check` every dtype and all sizes that few threads do, in the check mode of the emulator.
 """
 
 from __future__ import annotations
@@ -18,7 +19,8 @@ from derive.errors import ShapeError
 from derive.validate.data import Drawer, Sample
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.formula import read
-from derive.validate.kernels import Comparison, plan_of
+from derive.validate.kernels import Comparison, checking, plan_of
+from derive.validate.launches import CHECKED, Launches
 from derive.validate.program import rounded
 from tests.sweep import cases
 
@@ -31,21 +33,25 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         names = catalog.names()
         every = [(n, t) for n in names for t in DTYPES]
         turns = [(n, DTYPES[k % len(DTYPES)]) for k, n in enumerate(names)]
-        metafunc.parametrize(("name", "dtype"), every if metafunc.config.getoption("--sweep") == "all" else turns)
+        metafunc.parametrize(("name", "dtype"), every if metafunc.config.getoption("--sweep") != "some" else turns)
 
 
 def test_sweep(name: str, dtype: str, request: pytest.FixtureRequest) -> None:
     source = find(name)
     drawer = Drawer(read(source.op.text), source.data, {})
     compare = Comparison(source.op, drawer, dtype, emulator)
-    emitted = Emitted(name, source.op.derivation.forward, plan_of(source.op, dtype), Poisoned(emulator))
-    everything = request.config.getoption("--sweep") == "all"
+    plan, which = plan_of(source.op, dtype), request.config.getoption("--sweep")
+    module = checking(plan, emulator)[0] if which == "check" else Poisoned(emulator)
+    emitted = Emitted(name, source.op.derivation.forward, plan, module)
+    launches = Launches(source.op, plan, drawer, emulator)
     wrong, run = [], 0
-    for n, sizes in enumerate(cases.whole(drawer) if everything else cases.sample(drawer, len(name))):
+    for n, sizes in enumerate(cases.sample(drawer, len(name)) if which == "some" else cases.whole(drawer)):
         try:
             drawn = drawer.sample(drawer._full(sizes), "1", n)
         except ShapeError:
             continue  # no arrays of these sizes keep every access in range
+        if which == "check" and launches.threads(drawn.extents) > CHECKED:
+            continue
         run += 1
         said = judged(compare, drawn, emitted.run(drawn))
         if said:
