@@ -48,7 +48,7 @@ def command(file: Path, name: str, grid: str, block: str, args: tuple[str, ...],
         raise FileError(f"cannot read {file}", value=getattr(e, "strerror", None) or e) from e
     given = dict(_split(a) for a in args)
     blank = tuple(n for n, v in given.items() if v.endswith(":uninitialized"))
-    expressions = (name,) if "<" in name else ()
+    expressions = (name,) if "<" in name or "::" in name else ()
     module = RawModule(code=code, options=options, name_expressions=expressions, check=True, uninitialized=blank)
     kernel = module.get_function(name)
     values = _values(given, kernel.signature.parameters, kernel.signature.describe(), seed)

@@ -89,6 +89,11 @@ def read(text: str, kernel: str, compiled: Path) -> tuple[Report, ...]:
     return tuple(found.values())
 
 
+def line_at(compiled: Path, pc: int) -> int:
+    """The line of the user's source that this address was made from; 0 if none."""
+    return _lines(compiled).line_in(FILE_NAME, pc) or 0
+
+
 def _index(text: str) -> Index:
     x, y, z = (int(n) for n in text.split(","))
     return x, y, z

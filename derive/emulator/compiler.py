@@ -42,13 +42,14 @@ _GNU_ONLY = ("-fno-gnu-unique", "--param=avoid-fma-max-bits=0", "-fno-aggressive
 # Invariant motion keeps a place in a register for a whole loop: it reads what only one branch of the loop reads.
 _GNU_CHECK = (
     "-fno-gnu-unique", "-fno-tree-sra", "-fno-ipa-sra", "-fno-tree-loop-im", "-fno-aggressive-loop-optimizations",
+    "--param=tsan-distinguish-volatile=1",
 )  # fmt: skip
 # A local variable that nothing has set holds no number of use, not what a thread before left in its place.
 UNSET = "-ftrivial-auto-var-init=pattern"
 # Else a read is forgotten that a write to the same place follows.
 _CLANG_CHECK = (
     "-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-instrument-func-entry-exit=0",
-    "-fno-vectorize", "-fno-slp-vectorize",
+    "-mllvm", "-tsan-distinguish-volatile=1", "-fno-vectorize", "-fno-slp-vectorize",
 )  # fmt: skip
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,6 +58,8 @@ def limit_violations(kernel: Signature, shape: Configuration, dynamic_limit: int
     threads = shape.block[0] * shape.block[1] * shape.block[2]
     if threads > MAX_THREADS:
         found.append(f"a block of {shape.block} has {threads} threads, at most {MAX_THREADS} are allowed")
+    elif 0 < kernel.max_threads < threads:
+        found.append(f"a block of {shape.block} has {threads} threads, __launch_bounds__ allows {kernel.max_threads}")
     if kernel.static_shared > DEFAULT_SHARED:
         found.append(f"{kernel.static_shared} bytes of static shared memory, at most {DEFAULT_SHARED} are allowed")
     if shape.shared_mem < 0:
@@ -198,7 +201,7 @@ def run(
     if answer.status == worker.FINDINGS and checked:
         raise check.CheckError(check.read(answer.text, kernel.name, checked.compiled))
     if answer.status != worker.OK:
-        raise _error(kernel, answer)
+        raise _error(kernel, answer, mode)
     if mode is None or not mode.counting:
         return None
     return count.read(answer.text, kernel.name, shape.grid, shape.block, mode.compiled)
@@ -217,8 +220,11 @@ def _pack_buffers(spans: list[_Span], mode: int) -> bytes:
     return b"".join(parts)
 
 
-def _error(kernel: Signature, answer: worker.Answer) -> EmulatorError:
-    first, _, rest = answer.text.partition("\n")
+def _error(kernel: Signature, answer: worker.Answer, mode: Instrumented | None) -> EmulatorError:
+    text = answer.text
+    if mode:  # a place that is known by its address only
+        text = re.sub(r"@(\d+)", lambda pc: str(check.line_at(mode.compiled, int(pc[1]))), text)
+    first, _, rest = text.partition("\n")
     if answer.status == worker.LAUNCH_ERROR:
         return LaunchError(rest, tuple(int(n) for n in first.split(",") if n))
     if answer.status == worker.CRASH:

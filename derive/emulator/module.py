@@ -155,7 +155,7 @@ class Kernel:
         """The part of CuPy's attributes that means something here."""
         signature = self.signature
         return {
-            "max_threads_per_block": launch.MAX_THREADS,
+            "max_threads_per_block": signature.max_threads or launch.MAX_THREADS,
             "shared_size_bytes": signature.static_shared,
             "max_dynamic_shared_size_bytes": self.max_dynamic_shared_size_bytes,
         }
@@ -183,7 +183,7 @@ class RawKernel:
     """
 
     def __init__(self, code: str, name: str, options: Sequence[str] = (), backend: str = "nvrtc", **more: Any) -> None:
-        expressions = (name,) if "<" in name else ()
+        expressions = (name,) if "<" in name or "::" in name else ()
         self._module = RawModule(code=code, options=options, backend=backend, name_expressions=expressions, **more)
         self.name = name
         self.code = code

@@ -43,11 +43,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """A kernel's name, its parameters, and the static shared memory it declares."""
+    """A kernel's name, its parameters, the static shared memory and the `__launch_bounds__` (0: none) it declares."""
 
     name: str
     parameters: tuple[Parameter, ...]
     static_shared: int
+    max_threads: int
 
     def describe(self) -> str:
         """For messages: "k(x: pointer to float32, n: int32)"."""
@@ -56,14 +57,14 @@ class Signature:
 
 def parse(line: str) -> Signature:
     """A line of the runner's answer to `load`."""
-    name, shared, names, *fields = line.split("\t")
+    name, shared, threads, names, *fields = line.split("\t")
     given = names.split(",") if names else []
     parameters = []
     for i, field in enumerate(fields):
         pointer, const, kind, size, element, scalar = (int(n) for n in field.split(","))
         label = given[i] if i < len(given) and given[i] else f"argument {i + 1}"
         parameters.append(Parameter(label, bool(pointer), bool(const), kind, size, element, scalar))
-    return Signature(name, tuple(parameters), int(shared))
+    return Signature(name, tuple(parameters), int(shared), int(threads))
 
 
 def _dtype_class(dtype: np.dtype[Any]) -> int:

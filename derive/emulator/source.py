@@ -19,6 +19,8 @@ _EXTERN_SHARED = re.compile(
     r"\s*\[\s*\](?P<rest>(?:\s*\[[^\];]*\])*)"
 )
 _STATIC_SHARED = re.compile(r"\bstatic(\s+(?:\w+\s+)*?)__shared__\b|\b__shared__(\s+)static\b")
+# g++ gives an array of a struct that the kernel declares C linkage too, and then takes no tag from `__shared__`.
+_C_LINKAGE = re.compile(r'(?P<extern>\bextern\s*)"C"(?=\s*(?:\w|\{|$))')
 _ATTRIBUTE = re.compile(
     r"\b(?:__align__|alignas|__builtin_align__)\s*\((?:[^()]|\([^()]*\))*\)"
     r"|__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)"
@@ -35,6 +37,8 @@ class KernelText:
     parameters: tuple[str, ...]
     is_plain: bool  # no template and in no namespace: its name alone tells which function is meant
     line: int
+    template: str = ""  # "template <int N>", of one at file scope
+    bounds: str = ""  # threads of a block that `__launch_bounds__` allows, as it is written
 
 
 def blank(text: str) -> str:
@@ -42,8 +46,13 @@ def blank(text: str) -> str:
     return _OPAQUE.sub(lambda m: re.sub(r"[^\n]", " ", m.group()), text)
 
 
-def rewrite_shared(text: str) -> str:
-    """`extern __shared__ T name[]` as a pointer into the launch's dynamic shared memory, on the same lines."""
+def for_host(text: str) -> str:
+    """The text as a host compiler takes it, on the same lines: shared arrays, and kernels of C++ linkage."""
+    return _C_LINKAGE.sub(r'\g<extern>"C++"', _rewrite_shared(text))
+
+
+def _rewrite_shared(text: str) -> str:
+    """`extern __shared__ T name[]` as a pointer into the launch's dynamic shared memory."""
     seen = blank(text)
     out: list[str] = []
     last = 0
@@ -112,11 +121,21 @@ def find_kernels(text: str) -> list[KernelText]:
             continue
         head = re.split(r"[;{}]|^\s*#.*$", seen[: match.start()], flags=re.MULTILINE)[-1]
         parameters = tuple(_parameter_name(p) for p in _split_commas(seen[opening + 1 : closing]))
-        is_plain = "template" not in head.split("(")[0].replace("<", " ").split() and _at_file_scope(
-            seen, match.start()
-        )
-        found.append(KernelText(name[1], parameters, is_plain, seen.count("\n", 0, match.start()) + 1))
+        is_template = re.match(r"\s*template\b", head) is not None
+        template = " ".join(head[: head.rfind(">") + 1].split()) if is_template else ""
+        outside = _at_file_scope(seen, match.start())
+        bounds = _launch_bounds(head + seen[match.end() : opening]) if outside else ""
+        line = seen.count("\n", 0, match.start()) + 1
+        found.append(KernelText(name[1], parameters, outside and not is_template, line, template, bounds))
     return found
+
+
+def _launch_bounds(declaration: str) -> str:
+    """The first argument of `__launch_bounds__`, if there is one."""
+    found = re.search(r"\b__launch_bounds__\s*(?=\()", declaration)
+    if found is None:
+        return ""
+    return _split_commas(declaration[found.end() + 1 : _closing(declaration, found.end(), "()")])[0]
 
 
 def _at_file_scope(seen: str, position: int) -> bool:
@@ -131,7 +150,10 @@ def _at_file_scope(seen: str, position: int) -> bool:
 
 
 _IGNORED_GUARD = re.compile(r"#\s*ifndef\s+DYN_SHARED\b.*?#\s*endif", re.DOTALL)
-_CONDITIONAL = re.compile(r"^\s*#\s*(?:if|ifdef|ifndef)\b|^\s*#\s*define\b[^\n]*__global__", re.MULTILINE)
+_CONDITIONAL = re.compile(
+    r"^\s*#\s*(?:if|ifdef|ifndef)\b|^\s*#\s*define\b[^\n]*__global__|\b__launch_bounds__\s*\([^)]*[A-Za-z_]",
+    re.MULTILINE,
+)
 
 
 def host_options(options: tuple[str, ...]) -> tuple[str, ...]:
@@ -155,19 +177,27 @@ _SHORT = {"--define-macro": "-D", "--undefine-macro": "-U", "--include-path": "-
 def translation_unit(code: str, options: tuple[str, ...], name_expressions: tuple[str, ...]) -> str:
     """What the compiler sees: the header, the text with its own line numbers, and the table of kernels."""
     kernels = find_kernels(preprocessed(code, options) if _needs_preprocessing(code) else code)
-    parameters = {kernel.name: ",".join(kernel.parameters) for kernel in kernels}
-    rows = [(kernel.name, kernel.name) for kernel in kernels if kernel.is_plain]
-    rows += [(expression, expression) for expression in name_expressions if (expression, expression) not in rows]
-    entries = []
-    for label, expression in dict.fromkeys(rows):
-        base = re.sub(r"<.*", "", expression, flags=re.DOTALL).split("::")[-1].strip()
-        entries.append(f'DERIVE_KERNEL("{label}", "{parameters.get(base, "")}", {expression})')
-    joined = ",\n  ".join(entries)
-    table = f"DERIVE_MODULE({joined})" if entries else "DERIVE_MODULE()"
+    by_name = {kernel.name: kernel for kernel in kernels}
+    names = [kernel.name for kernel in kernels if kernel.is_plain]
+    entries, bounds = [], {}
+    for expression in dict.fromkeys((*names, *name_expressions)):
+        base = _base_name(expression)
+        found = by_name.get(base, KernelText(base, (), False, 0))
+        limit = "0"
+        if found.bounds:
+            bounds[base] = f"{found.template} constexpr unsigned derive_bounds_{base} = ({found.bounds});\n"
+            limit = expression.replace(base, f"derive_bounds_{base}", 1)
+        entries.append(f'DERIVE_KERNEL("{expression}", "{",".join(found.parameters)}", ({limit}), {expression})')
+    table = ",\n  ".join(entries)
     return (
-        f'#include "derive_cuda.h"\n#line 1 "{FILE_NAME}"\n{rewrite_shared(code)}\n'
-        f'#line 1 "the list of kernels"\n#include "derive/export.h"\n{table}\n'
+        f'#include "derive_cuda.h"\n#line 1 "{FILE_NAME}"\n{for_host(code)}\n'
+        f'#line 1 "the list of kernels"\n#include "derive/export.h"\n{"".join(bounds.values())}DERIVE_MODULE({table})\n'
     )
+
+
+def _base_name(expression: str) -> str:
+    """ "scale" of "ns::scale<float>"."""
+    return re.sub(r"<.*", "", expression, flags=re.DOTALL).split("::")[-1].strip()
 
 
 def _needs_preprocessing(code: str) -> bool:
@@ -175,14 +205,15 @@ def _needs_preprocessing(code: str) -> bool:
 
 
 def preprocessed(code: str, options: tuple[str, ...]) -> str:
-    """The text after conditional compilation and macros, its `__global__` words kept."""
-    unit = f'#include "derive_cuda.h"\n#undef __global__\n#line 1 "{FILE_NAME}"\n{rewrite_shared(code)}\n'
+    """The text after conditional compilation and macros, what marks a kernel kept."""
+    kept = "#undef __global__\n#undef __launch_bounds__\n"
+    unit = f'#include "derive_cuda.h"\n{kept}#line 1 "{FILE_NAME}"\n{for_host(code)}\n'
     return compiler.preprocess(unit, host_options(options))
 
 
 def line_of(code: str, kernel: str) -> int:
     """The line in which this kernel, or the template that its name expression instantiates, begins; 0 if unseen."""
-    base = re.sub(r"<.*", "", kernel, flags=re.DOTALL).split("::")[-1].strip()
+    base = _base_name(kernel)
     return next((found.line for found in find_kernels(code) if found.name == base), 0)
 
 

@@ -4,6 +4,7 @@
 
 #include "count.h"
 #include "shadow.h"
+#include "spin.h"
 #include "stacks.h"
 
 namespace derive {
@@ -51,12 +52,26 @@ void reset_access() {
   doubt.open = false;
 }
 
+static bool is_near(const Tracked* region, unsigned long distance) {
+  return region != nullptr && distance <= (region->shared ? DERIVE_DYNAMIC_CAPACITY : GUARD);
+}
+
+// x[i - 1] with an unsigned i of 0 lies 2^32 elements after x[-1]. The region that this element is near to, or null.
+static Tracked* wrapped_from(const char* address, unsigned long size) {
+  for (unsigned long element = size; element <= 256; element *= 2) {
+    unsigned long distance;
+    Tracked* region = nearest_region(address - (element << 32), &distance);
+    if (is_near(region, distance)) return region;
+  }
+  return nullptr;
+}
+
 // The address lies in no region. Reports it; ends the launch if the access itself would do harm.
 static void out_of_bounds(const char* address, unsigned long size, bool is_write, unsigned site) {
   const char* verb = is_write ? "writes" : "reads";
   unsigned long distance;
   Tracked* nearest = nearest_region(address, &distance);
-  bool known = nearest != nullptr && distance <= (nearest->shared ? DERIVE_DYNAMIC_CAPACITY : GUARD);
+  bool known = is_near(nearest, distance);
   if (in_library(address)) {
     const Launch& launch = *current_launch();
     unsigned long beyond = static_cast<unsigned long>(address - launch.module->dynamic_shared);
@@ -66,6 +81,9 @@ static void out_of_bounds(const char* address, unsigned long size, bool is_write
   if (known)
     report_access("out-of-bounds", site, nearest, "%s %lu bytes at byte %ld, but it has %lu bytes", verb, size,
                   static_cast<long>(address - nearest->base), nearest->size);
+  else if (Tracked* region = wrapped_from(address, size))
+    report_access("out-of-bounds", site, region, "%s %lu bytes at byte %ld, but it has %lu bytes: an unsigned index went below 0",
+                  verb, size, static_cast<long>(address - region->base), region->size);
   else
     report_access("out-of-bounds", site, nullptr, "%s %lu bytes at address %p, which belongs to no argument", verb, size,
                   static_cast<const void*>(address));
@@ -150,6 +168,7 @@ static void touch(Tracked& region, unsigned long offset, unsigned long size, boo
     return;
   }
   if (region.input) return;
+  writes += is_write;
   unsigned long step = 1ul << region.shift;
   if (size < step || (offset | size) & (step - 1)) {
     unsigned shift = __builtin_ctzl(offset | size | step);
@@ -189,6 +208,13 @@ static inline void access(const void* address, unsigned long size, bool is_write
   touch(*region, offset, size, is_write, cached.site);
 }
 
+// `volatile`: read in a loop, perhaps, until another thread writes.
+static void volatile_read(const void* address, unsigned size, bool aligned, unsigned long pc) {
+  if (checking && !counting && region_of(static_cast<const char*>(address), size) != nullptr)
+    look(address, size, 0, site_at(site_of_pc(pc)).pc);
+  access(address, size, false, aligned, pc);
+}
+
 // Most reads, made as short as can be: of one cell of a region that this place has read before, where nothing is new.
 template <unsigned SIZE>
 static inline __attribute__((always_inline)) bool nothing_new(const void* address, unsigned long pc) {
@@ -223,11 +249,11 @@ using namespace derive;
     if (!nothing_new<SIZE>(p, CALLER)) access(p, SIZE, false, true, CALLER);                               \
   }                                                                                                        \
   extern "C" void __tsan_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }                     \
-  extern "C" void __tsan_volatile_read##SIZE(void* p) { access(p, SIZE, false, true, CALLER); }            \
+  extern "C" void __tsan_volatile_read##SIZE(void* p) { volatile_read(p, SIZE, true, CALLER); }            \
   extern "C" void __tsan_volatile_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }            \
   extern "C" void __tsan_unaligned_read##SIZE(void* p) { access(p, SIZE, false, true, CALLER); }           \
   extern "C" void __tsan_unaligned_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }           \
-  extern "C" void __tsan_unaligned_volatile_read##SIZE(void* p) { access(p, SIZE, false, true, CALLER); }  \
+  extern "C" void __tsan_unaligned_volatile_read##SIZE(void* p) { volatile_read(p, SIZE, true, CALLER); }  \
   extern "C" void __tsan_unaligned_volatile_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }
 DERIVE_CALLBACKS(1)
 DERIVE_CALLBACKS(2)
@@ -269,6 +295,7 @@ extern "C" void derive_rt_atomic(const volatile void* address, unsigned size, in
   Tracked* region = region_of(place, size);
   if (region == nullptr) return out_of_bounds(place, size, true, site);
   unsigned long offset = static_cast<unsigned long>(place - region->base);
+  look(place, size, line, 0);
   if (reinterpret_cast<unsigned long>(place) & (size - 1)) check_misaligned(region, offset, size, true, site);
   if (region->input) return touch(*region, offset, size, true, site);
   if (size < 1u << region->shift) refine(*region, static_cast<unsigned>(__builtin_ctz(size)));

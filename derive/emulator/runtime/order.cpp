@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "shadow.h"
+#include "spin.h"
 #include "stacks.h"
 
 namespace derive {
@@ -49,6 +50,7 @@ void reset_order() {
 
 void check_block_start(unsigned long long block) {
   settle_doubt();
+  reset_spin();
   block_time = barrier_time = ++now;
   if (block_count == block_capacity) {
     block_capacity = block_capacity * 2 + 64;

@@ -86,7 +86,7 @@ static void handle_load(Reader reader) {
     unsigned count = shared_arrays(*library, k, shared, 256);
     unsigned long bytes = 0;
     for (unsigned i = 0; i < count; ++i) bytes += shared[i].size;
-    message.format("%s\t%lu\t%s", kernel.name, bytes, kernel.parameters);
+    message.format("%s\t%lu\t%u\t%s", kernel.name, bytes, kernel.max_threads, kernel.parameters);
     for (unsigned p = 0; p < kernel.param_count; ++p) {
       const derive_param& param = kernel.params[p];
       message.format("\t%u,%u,%u,%u,%u,%u", param.is_pointer, param.is_const, param.element_class, param.size,

@@ -105,18 +105,31 @@ static void enter_ready(unsigned thread, StackPointer* from) {
   fiber_switch(from, stacks[current_stack].pointer);
 }
 
-void wait_here(Wait wait, int line) {
-  waits[current] = wait;
-  wait_lines[current] = line;
+static void switch_to(unsigned next, bool is_new) {
   unsigned mine = current_stack;
-  bool is_new;
-  unsigned next = take_next(&is_new);
   if (next == NOBODY)
     fiber_switch(&stacks[mine].pointer, scheduler_pointer);
   else if (is_new)
     enter_new(next, &stacks[mine].pointer);
   else
     enter_ready(next, &stacks[mine].pointer);
+}
+
+void wait_here(Wait wait, int line) {
+  waits[current] = wait;
+  wait_lines[current] = line;
+  bool is_new;
+  unsigned next = take_next(&is_new);
+  switch_to(next, is_new);
+}
+
+// Threads that never ran come first: two that wait would else take all turns between them.
+void give_turn() {
+  bool is_new = started < thread_count;
+  unsigned next = is_new ? start_order[started++] : take_next(&is_new);
+  if (next == NOBODY) return;
+  make_ready(current);
+  switch_to(next, is_new);
 }
 
 static void end_launch(Status why) {

@@ -10,6 +10,8 @@ enum Wait : unsigned char { RUNNING, AT_BARRIER, AT_SYNCWARP, AT_SHUFFLE, AT_VOT
 
 // The calling fiber gives way until it is made ready again.
 void wait_here(Wait wait, int line);
+// The calling fiber goes on after the others have had a turn.
+void give_turn();
 
 // Ends the launch with `message` as it stands; does not return.
 [[noreturn]] void fail_launch();

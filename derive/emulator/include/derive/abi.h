@@ -32,6 +32,7 @@ struct derive_kernel {
   void (*address)();
   const derive_param* params;
   unsigned param_count;
+  unsigned max_threads;  // of a block, by __launch_bounds__; 0 without
 };
 
 // Kept by each shared object, filled in by the runner before every switch of fibers.
@@ -48,7 +49,7 @@ struct derive_module {
   unsigned long dynamic_capacity;
 };
 
-#define DERIVE_ABI 1
+#define DERIVE_ABI 2
 #define DERIVE_WARP 32
 #define DERIVE_FULL_MASK 0xffffffffu
 #define DERIVE_DYNAMIC_CAPACITY (228 * 1024)
@@ -74,6 +75,7 @@ void derive_rt_fence(int scope, int line);
 int derive_rt_printf(const char* format, ...);
 void derive_rt_assert(const char* expression, int line);
 void derive_rt_trap(int line);
+void derive_rt_pause(int line);
 long long derive_rt_clock();
 unsigned derive_rt_lane();
 // Check mode only: an atomic operation is about to touch `size` bytes; `kind` 1 reads, 2 writes, 3 both.

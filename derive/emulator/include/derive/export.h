@@ -118,12 +118,12 @@ struct derive_caller<Kernel, void (*)(A...)> {
   DERIVE_UNSEEN static void call(void** args) { call_with(args, typename count_up<count>::type{}); }
 };
 
-#define DERIVE_KERNEL(name, parameters, ...)                                              \
+#define DERIVE_KERNEL(name, parameters, max_threads, ...)                                 \
   derive_kernel {                                                                         \
     name, parameters, derive_caller<&__VA_ARGS__, decltype(&__VA_ARGS__)>::call,          \
         reinterpret_cast<void (*)()>(&__VA_ARGS__),                                       \
         derive_caller<&__VA_ARGS__, decltype(&__VA_ARGS__)>::params,                      \
-        derive_caller<&__VA_ARGS__, decltype(&__VA_ARGS__)>::count                        \
+        derive_caller<&__VA_ARGS__, decltype(&__VA_ARGS__)>::count, max_threads           \
   }
 #define DERIVE_MODULE(...)                                                                                   \
   static const derive_kernel derive_kernels[] = {__VA_ARGS__};                                               \

@@ -53,7 +53,7 @@ DERIVE_UNSEEN inline void* derive_memset(void* to, int value, size_t size, DERIV
 
 inline void __trap(DERIVE_LINE) { derive_rt_trap(line); }
 inline void __brkpt(DERIVE_LINE) { derive_rt_trap(line); }
-inline void __nanosleep(unsigned) {}
+inline void __nanosleep(unsigned, DERIVE_LINE) { derive_rt_pause(line); }
 inline long long clock64() { return derive_rt_clock(); }
 inline long clock() { return static_cast<long>(derive_rt_clock()); }
 inline unsigned long long __globaltimer() { return static_cast<unsigned long long>(derive_rt_clock()); }

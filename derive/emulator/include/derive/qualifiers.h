@@ -53,7 +53,7 @@ inline char* derive_dynamic() {
 #define DERIVE_DYNAMIC derive_dynamic_shared
 #endif
 
-#define warpSize 32
+constexpr int warpSize = 32;  // a variable, as in CUDA: a kernel may have a local one of this name
 
 // Calls that check mode must not see as the kernel's own accesses.
 #define DERIVE_INLINE inline __attribute__((always_inline))

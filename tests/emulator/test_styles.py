@@ -1,0 +1,136 @@
+"""What people's own kernels do beside the seeded ones: local structs, launch bounds, spinning, wrapped indices."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+import derive.emulator as em
+
+F32, I32 = np.float32, np.int32
+
+CODE = r"""
+#define THREADS 32
+extern "C" {
+__global__ void best_of(const float* x, int* out, int met)
+{
+    struct Pair { float value; int index; };
+    __shared__ Pair best[2];
+    __shared__ struct { float value; int index; } all;
+    const int lane = threadIdx.x % warpSize, warp = threadIdx.x / warpSize;
+    Pair mine = {x[threadIdx.x], (int)threadIdx.x};
+    for (int o = 16; o; o /= 2) {
+        const float v = __shfl_xor_sync(~0u, mine.value, o);
+        const int i = __shfl_xor_sync(~0u, mine.index, o);
+        if (v > mine.value) mine = {v, i};
+    }
+    if (lane == 0) best[warp] = mine;  // part
+    if (met) __syncthreads();
+    if (threadIdx.x == 0) {
+        const int w = best[1].value > best[0].value;  // choose
+        all.index = best[w].index;
+        *out = all.index;
+    }
+}
+__global__ void before(const float* x, float* y, int where)
+{
+    __shared__ float s[64];
+    const unsigned i = threadIdx.x;
+    s[i] = x[i];
+    __syncthreads();
+    if (where == 0) y[i] = x[i - 1];  // input
+    if (where == 1) y[i - 1] = x[i];  // output
+    if (where == 2) y[i] = s[i - 1];  // shared
+}
+__global__ void __launch_bounds__(64) plain_bound(float* x) { x[threadIdx.x] = 1; }
+__launch_bounds__(THREADS * 2, 1) __global__ void macro_bound(float* x)
+{
+    const int warpSize = 32;
+    x[threadIdx.x] = warpSize;
+}
+}
+template <class T, int N = 64>
+__global__ void __launch_bounds__(N) template_bound(T* x) { x[threadIdx.x] = 1; }
+
+__global__ void hand_over(int* out, int how)
+{
+    __shared__ int flag, value;
+    if (threadIdx.x == 0) flag = 0;
+    __syncthreads();
+    if (threadIdx.x < 3) {
+        while (atomicAdd(&flag, 0) == 0)
+            if (how) __nanosleep(20);
+        __threadfence_block();
+        out[threadIdx.x] = value;
+    }
+    if (threadIdx.x == 40) {
+        value = 7;
+        __threadfence_block();
+        atomicExch(&flag, 1);
+    }
+}
+__device__ int came, here;
+__global__ void whole_grid(int* out, int how)
+{
+    atomicAdd(&came, 1);
+    if (how == 0) while (atomicAdd(&came, 0) < gridDim.x) { }  // atomic
+    if (how == 1) while (atomicAdd(&came, 0) < gridDim.x) __nanosleep(8);  // sleep
+    if (how == 2) while (*(volatile int*)&here == 0) { }  // volatile
+    out[blockIdx.x] = 1;
+}
+"""
+
+
+def at(mark: str) -> int:
+    return next(n for n, line in enumerate(CODE.splitlines(), 1) if line.endswith("// " + mark))
+
+
+def launch(name: str, grid: Any, block: Any, *args: Any) -> tuple[em.Report, ...]:
+    module = em.RawModule(code=CODE, check=True, name_expressions=("template_bound<float>",))
+    try:
+        module.get_function(name)(grid, block, args)
+    except em.CheckError as error:
+        return error.reports
+    return ()
+
+
+def test_structs_declared_in_a_kernel_lie_in_shared_memory() -> None:
+    x, out = np.arange(64, dtype=F32) % 37, np.zeros(1, I32)
+    assert launch("best_of", 1, 64, x, out, I32(1)) == ()
+    assert out[0] == 36
+    races = [r for r in launch("best_of", 1, 64, x, out, I32(0)) if r.kind == "race" and r.variable == "best"]
+    assert {r.line for r in races} | {r.other_line for r in races} == {at("part"), at("choose")}
+
+
+@pytest.mark.parametrize(("where", "mark", "name"), [(0, "input", "x"), (1, "output", "y"), (2, "shared", "s")])
+def test_an_unsigned_index_below_zero_is_of_its_array(where: int, mark: str, name: str) -> None:
+    (found,) = launch("before", 1, 64, np.ones(64, F32), np.zeros(64, F32), I32(where))
+    assert (found.kind, found.line, found.variable, found.thread) == ("out-of-bounds", at(mark), name, (0, 0, 0))
+    assert "unsigned index" in found.what
+
+
+@pytest.mark.parametrize("name", ["plain_bound", "macro_bound", "template_bound<float>"])
+def test_launch_bounds_bind(name: str) -> None:
+    x = np.zeros(65, F32)
+    assert launch(name, 1, 64, x) == ()
+    assert x[:64].all()
+    (found,) = launch(name, 1, 65, x)
+    assert found.kind == "launch-limit"
+    assert f" {name.split('<')[0]}(" in CODE.splitlines()[found.line - 1]
+    assert "65 threads, __launch_bounds__ allows 64" in found.what
+
+
+@pytest.mark.parametrize("how", [0, 1])
+def test_threads_that_wait_for_one_of_their_block_get_its_value(how: int) -> None:
+    out = np.zeros(3, I32)
+    assert launch("hand_over", 1, 64, out, I32(how)) == ()
+    assert (out == 7).all()
+
+
+@pytest.mark.parametrize(("how", "mark"), [(0, "atomic"), (1, "sleep"), (2, "volatile")])
+def test_waiting_for_a_later_block_ends_with_the_line(how: int, mark: str) -> None:
+    with pytest.raises(em.LaunchError, match="a barrier of the whole grid") as caught:
+        launch("whole_grid", 100, 1, np.zeros(100, I32), I32(how))
+    assert caught.value.lines == (at(mark),)
