@@ -73,8 +73,8 @@ def functions(k: Kernel) -> set[str]:
     shape = k.shape
     found = {"Sum"} if isinstance(shape, Scatter) else set()
     found |= _packs(k, shape) if isinstance(shape, Nest) and shape.packs else set()
-    found |= _runs(shape) if isinstance(shape, (Row, Column, Total)) else set()
-    found |= tile_helpers([shape]) & {"Pack"} if isinstance(shape, Contraction) else set()
+    found |= _runs(shape) if isinstance(shape, (Row, Column, Total, Contraction)) else set()
+    found |= {"Pack", *["store"] * bool(shape.partial and shape.lanes > 1)} if isinstance(shape, Contraction) else set()
     for block in ir.blocks_in(shape):
         found |= ir.applied(block)
     return found
@@ -87,7 +87,7 @@ def _packs(k: Kernel, shape: Nest) -> set[str]:
     return {"Pack", *["load"] * loads, *["store"] * bool(written)}
 
 
-def _runs(shape: Row | Column | Total) -> set[str]:
+def _runs(shape: Row | Column | Total | Contraction) -> set[str]:
     """What moves the runs of a kernel's loops."""
     packs = [x for loop in (shape.phases if isinstance(shape, Row) else (shape,)) for x in loop.packs]
     loads = any(x.adds or not x.write for x in packs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from derive.emit.cuda import NARROW, STORAGE, WIDEN, Printer
-from derive.plan.ir import integer
+from derive.plan import ir
 from derive.plan.tiles import Contraction, Run
 
 BYTES = {"float": 4, "double": 8, "__half": 2, "__nv_bfloat16": 2}
@@ -24,7 +24,7 @@ class TilePrinter(Printer):
 
     def place(self, run: Run) -> str:
         """Where an element is: `X + n*size_i + i`."""
-        return run.buffer if run.offset == integer(0) else f"{run.buffer} + {self.scalar(run.offset, 5)}"
+        return run.buffer if run.offset == ir.integer(0) else f"{run.buffer} + {self.scalar(run.offset, 5)}"
 
     def narrow_to(self, dtype: str, value: str) -> str:
         return f"{NARROW[dtype]}({value})"
@@ -38,17 +38,24 @@ class TilePrinter(Printer):
         left, right = (s.tiles for s in shape.sides)
         return [(a, b) for n, a in enumerate(left) for m, b in enumerate(right) if n + m < 2]
 
-    def chunk_place(self, shape: Contraction) -> str:
-        """Where a result of a chunk stands among all chunks."""
+    def as_it_is(self, shape: Contraction) -> bool:
+        """Whether all that is done with results is to store them, without rounding."""
+        match shape.after, shape.packs:
+            case (ir.Store(value=ir.Local(name=name), accumulate=False),), (pack,) if name == shape.total:
+                return self.element(pack.buffer) == self.compute
+        return False
+
+    def chunk_row(self, shape: Contraction) -> str:
+        """Where a row of a chunk's results begins among all chunks."""
         outer = "blockIdx.y" if shape.batches == "1" else f"(blockIdx.y*({shape.batches}) + {shape.batch})"
-        return f"({outer}*rows + {shape.m})*columns + {shape.n}"
+        return f"({outer}*rows + {shape.m})*columns"
 
 
 def tile_helpers(shapes: list[Contraction]) -> set[str]:
     """Which of the helpers for tiles the contractions use."""
     found = set()
     for shape in shapes:
-        found |= {"Pack"} if any(s.run for s in shape.sides) or not shape.tensor else set()
+        found |= {"read"} if any(s.run for s in shape.sides) else set()
         found |= {"Tile"} if shape.tensor else set()
         found |= {"split"} if any(s.parts > 1 for s in shape.sides) else set()
     return found

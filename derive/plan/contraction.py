@@ -1,9 +1,10 @@
 """Plan contraction: C[batch, m, n] = Σ_k A[batch, m, k]·B[batch, n, k], in shared-memory tiles.
 
 Either side may be any expression, so transposes, guards and scaling are folded into how a tile is loaded; maps that
-follow are applied to a tile of results.  A tensor as it lies in memory is loaded 16 bytes at a time where its address
-and its rows allow it.  In 16 bits the products are taken by tensor cores and added in float32: a side that is a tensor
-of 16 bits as it is; one that is computed, or kept in float32, as the sum of two bfloat16 numbers, 16 bits together.
+follow are applied to a tile of results.  A tensor as it lies in memory is loaded 16 bytes at a time, and results are
+stored so, where its address and its rows allow it.  In 16 bits the products are taken by tensor cores and added in
+float32: a side that is a tensor of 16 bits as it is; one that is computed, or kept in float32, as the sum of two
+bfloat16 numbers, 16 bits together.
 
 A long sum with few results is split into chunks, whose number the wrapper finds from the sizes: then the kernel
 stores the sum of each chunk, and a second one adds them up in a fixed order and carries out the maps.
@@ -22,7 +23,8 @@ from derive.plan.group import Group
 from derive.plan.ir import REAL, Local, Scalar
 from derive.plan.launches import SHORT
 from derive.plan.lower import Scope
-from derive.plan.records import Buffer, Kernel, Launch
+from derive.plan.packs import packs
+from derive.plan.records import Buffer, Kernel, Launch, Packed
 from derive.plan.spell import statement
 from derive.plan.terms import local_name, runs_along
 from derive.plan.tiles import Chunks, Contraction, Run, Side, exact, run_of
@@ -71,8 +73,10 @@ def contraction_kernels(
     )
     head = group.tasks[0]
     total = outer.namer.fresh(local_name(head.name))
-    tail = _after(outer, context, group, roles, Local(REAL, total), stored, accumulate)
-    used = ir.names_in(tail).union(*(_names(s) for s in sides))
+    across, tail, runs = _after(outer, context, group, roles, Local(REAL, total), stored, accumulate)
+    # With tensor cores any thread may store any results: neighbours only where these lie together.
+    lanes = 1 if element in NARROW and not runs else 16 // context.wide
+    used = ir.names_in(across) | ir.names_in(tail).union(*(_names(s) for s in sides))
     before = ir.prune(tuple(outer.stmts), frozenset(used))
     used |= ir.names_in(before) | {s for c in counts for s in c.split("*")}
     written = {context.buffers[s].name for s in stored}
@@ -88,7 +92,7 @@ def contraction_kernels(
         sizes=context.used_sizes(used),
         shape=Contraction(
             b, counts[0], m, counts[1], n, counts[2], k, counts[3], before, sides, element, element in NARROW, total,
-            tail, partial,
+            across, tail, lanes, runs, partial,
         ),
         launch=Launch(
             (f"tiles({', '.join(counts[:3])})", f"max({chunks}, 1)" if partial else "1", "1"),
@@ -159,12 +163,20 @@ def _names(side: Side) -> set[str]:
 
 def _after(
     outer: Scope, context: Context, group: Group, roles: _Roles, total: Scalar, stored: set[str], accumulate: set[str]
-) -> ir.Block:
-    """What is done with a result: it is stored, and the maps that follow are carried out."""
-    after = outer.child()
-    for n in (1, 2):
-        context.decode(after, *roles.runs[n])
-    return _finish(after, group, total, stored, accumulate)
+) -> tuple[ir.Block, ir.Block, tuple[Packed, ...]]:
+    """What is done with a result: it is stored, and the maps that follow are carried out.
+
+    Returns: what a row of results needs; what is done with one; the memory of neighbours that lies in one piece, if
+    any of it is written.
+    """
+    across = outer.child()
+    context.decode(across, *roles.runs[1])
+    after = across.child()
+    context.decode(after, *roles.runs[2])
+    block = _finish(after, group, total, stored, accumulate)
+    runs = packs(block, roles.counters[2], context, after.namer, {})
+    head = ir.prune(tuple(across.stmts), frozenset(ir.names_in(block)))
+    return head, block, runs if any(x.write for x in runs) else ()
 
 
 def _finish(scope: Scope, group: Group, total: Scalar, stored: set[str], accumulate: set[str]) -> ir.Block:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Where
 from derive.plan.ir import Block, Scalar
-from derive.plan.records import Buffer, Nest, Shape, Text
+from derive.plan.records import Buffer, Nest, Packed, Shape, Text
 
 TILE = 64  # results of a block, each way
 
@@ -61,11 +61,12 @@ class Contraction(Shape):
 
     Attributes:
         batch, batches: counter over the batch axes, and how many they are; likewise m, n and k.
-        head: batch indices from their counter.
+        head: batch indices from their counter; `across` is what a row of results needs beyond.
         sides: A and B.
         element: dtype of a tile's elements in shared memory.
         tensor: whether the products are taken by tensor cores.
-        total: local of a result; `after` is what is done with it.
+        total: local of a result; `after` is what is done with it, one of `lanes` neighbours that a thread has.
+        packs: what `after` reads and writes of them where they lie in one piece.
         partial: where chunks of a long sum go, if it may be split.
     """
 
@@ -82,7 +83,10 @@ class Contraction(Shape):
     element: str
     tensor: bool
     total: str
+    across: Block
     after: Block
+    lanes: int
+    packs: tuple[Packed, ...]
     partial: Buffer | None
 
 
