@@ -550,3 +550,8 @@ add("softmax_of_masked_names", "Y[i] = logsumexp(j, where(B > 0.2571, A[i] + 0.2
     "i=2 j=1 k=2; i=1 j=3 k=1", give="j k")
 add("names_that_a_loop_makes_too", "Y = sum(i, (B + C + A[i])*tanh(A[i]))\nZ[j] = sum(i, (B + C + A[i])*tanh(A[i])*X[i,j])\noutput Y, Z",
     "i=5 j=3; i=1 j=1")
+add("functions_under_a_guard", "Y[i] = where(i < 3, tanh(C[2 - i])*sin(C[2 - i]), 0.5*X[i])", "i=5 n=3; i=1 n=3", axes={"C": "n"})
+add("statements_under_a_guard", "Z[k] = expm1(tanh(C[k]))\nY = sum(i, softmax(i, where(i != 2, log(sigmoid(where(i//2 < 2, Z[1 - i//2], 0.5))), -1e30)))",
+    "i=7 k=2; i=4 k=2", give="i")
+add("differences_of_choices", "M = exp(minimum(where(A < C*1.01, B, D) - where(D > 0.25, C, D), 2))\nY = M*(A + where(A < C, D, 0) - where(D > 0.25, 0, D))", "")
+add("size_of_no_axis", "Y = sum(n, A*exp(A))", "n=3; n=1", give="n")

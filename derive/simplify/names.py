@@ -13,7 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from derive import expr as E
-from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Pow, Reduce, Softmax
+from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Pow, Reduce, Softmax, Where
 from derive.patterns import Names
 from derive.program import Program, Statement
 
@@ -67,7 +67,7 @@ class ForwardNames:
     def _collect(self, body: Expr, letters: tuple[Index, ...]) -> None:
         factors = {f for x in E.subterms(body) if isinstance(x, (Mul, Pow))
                    for f in (x.args if isinstance(x, Mul) else (x.base,))}
-        for x in _values(body):
+        for x in self._values(body):
             if not _reads(x) or x._height:
                 continue
             if isinstance(x, Call) and x.fn in WORTH_NAMING:
@@ -78,7 +78,7 @@ class ForwardNames:
                 self._name(x, "c", letters)
 
     def _collect_products(self, body: Expr, letters: tuple[Index, ...], host: int) -> None:
-        for x in _values(body):
+        for x in self._values(body):
             if not isinstance(x, Mul):
                 continue
             scales = [f for f in x.args if isinstance(f, Pow) and isinstance(f.exponent, Num)
@@ -88,6 +88,29 @@ class ForwardNames:
                 parts = [f for f in parts if isinstance(f, Add)] or parts
                 if len(parts) == 1:
                     self._product(x, parts[0], r, letters, host)
+
+    def _values(self, e: Expr) -> list[Expr]:
+        """Sub-terms of `e` that are values, not conditions, subscripts or insides of reductions; largest first.
+
+        A branch that reads at computed places is left out whole: a name has no guard, and would read out of range.
+        """
+        seen: dict[Expr, None] = {}
+
+        def walk(x: Expr, guarded: bool) -> None:
+            if x in seen or isinstance(x, (E.Cmp, E.Logic, E.Truth)) or (guarded and self._strays(x)):
+                return
+            if not isinstance(x, (Get, Reduce, Softmax)):
+                for c in x.children:
+                    walk(c, guarded or isinstance(x, Where))
+            seen[x] = None
+
+        walk(e, False)
+        return list(seen)[::-1]
+
+    def _strays(self, e: Expr) -> bool:
+        """Whether a guard may be all that keeps a read of `e` in range."""
+        return any(not isinstance(i, Index) or i.extent != axis for x in E.subterms(e) if isinstance(x, Get)
+                   for i, axis in zip(x.subs, self.program.axes(x.tensor), strict=True))
 
     def _product(self, whole: Mul, part: Expr, scale: Expr, letters: tuple[Index, ...], host: int) -> None:
         both = E.mul(part, scale)
@@ -274,19 +297,3 @@ def _bodies(s: Statement) -> list[tuple[Expr, tuple[Index, ...]]]:
 
     walk(s.expr, s.indices)
     return out
-
-
-def _values(e: Expr) -> list[Expr]:
-    """Sub-terms of `e` that are values, not conditions, subscripts or insides of reductions; largest first."""
-    seen: dict[Expr, None] = {}
-
-    def walk(x: Expr) -> None:
-        if x in seen or isinstance(x, (E.Cmp, E.Logic, E.Truth)):
-            return
-        if not isinstance(x, (Get, Reduce, Softmax)):
-            for c in x.children:
-                walk(c)
-        seen[x] = None
-
-    walk(e)
-    return list(seen)[::-1]

@@ -5,12 +5,13 @@ A failure prints the formula, already shrunk: it belongs into tests/formulas.py.
 
 import time
 import zlib
+from collections import Counter
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, assume, given, seed, settings
+from hypothesis import HealthCheck, assume, given, settings
 
-from tests.fuzz.formulas import Sample, samples
+from tests.fuzz.formulas import Choices, Sample, sample, samples, shrunk
 from tests.fuzz.judge import Judged
 
 QUICK = settings(derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
@@ -62,26 +63,54 @@ def test_a_guard_keeps_reads_out_of_an_empty_axis(text: str) -> None:
     found.check_single()
 
 
+GUARDED = """
+Y[i] = where(i < 3, tanh(C[2 - i])*sin(C[2 - i]), 0.5)
+Y[i] = where(ids[i] >= 0, exp(tanh(C[ids[i]]))*C[0], 0.5)
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("text", GUARDED)
+def test_what_a_guard_keeps_in_range_has_no_name_outside_it(text: str) -> None:
+    arrays = {"C": np.array([0.5, -1, 2])} | ({"ids": np.array([0, -7, 2, 1, -1])} if "ids" in text else {})
+    found = Judged(Sample(text, {"i": 5}, arrays, {"Y": np.arange(5.0)}, ["C"]))
+    found.check_rule()
+    found.check_kernels()
+
+
 def test_for_as_long_as_asked(request: pytest.FixtureRequest) -> None:
     minutes = request.config.getoption("--fuzz")
     if not minutes:
         pytest.skip("takes as long as --fuzz MINUTES says")
-    end, start = time.monotonic() + 60*minutes, int(time.time())
-    done = 0
-
-    def one(sample: Sample) -> None:
-        nonlocal done
-        if time.monotonic() < end:
-            found = judged(sample)
-            found.check_rule()
-            found.check_differences()
-            found.check_kernels()
-            found.check_single()
-            if zlib.crc32(sample.text.encode()) % 4 == 0:
-                found.check_rewrites()
-            done += 1
-
+    end, seed = time.monotonic() + 60*minutes, int(time.time()*1000)
+    first, counts = seed, Counter[str]()
     while time.monotonic() < end:
-        start += 1
-        seed(start)(settings(QUICK, derandomize=False, max_examples=50)(given(samples())(one)))()
-    print(f"{done} formulas, seeds up to {start}")
+        seed += 1
+        choices = Choices(seed)
+        one = sample(choices)
+        why = wrong(one, counts)
+        if why:
+            least = shrunk(choices.made, lambda s: bool(wrong(s, Counter())))
+            pytest.fail(f"seed {seed}\n{one}\n{why}\n\nshrunk to\n{least}\n{wrong(least, Counter())}")
+    print(", ".join(f"{n} {what}" for what, n in counts.items()), f"seeds {first + 1} to {seed}")
+
+
+def wrong(sample: Sample, counts: Counter[str]) -> str:
+    """Empty if a formula survives everything, else what it does not."""
+    try:
+        counts["drawn"] += 1
+        found = Judged(sample)
+        if not found.sound:
+            return ""
+        counts["judged"] += 1
+        found.check_rule()
+        found.check_differences()
+        found.check_kernels()
+        found.check_single()
+        found.check_more()
+        if zlib.crc32(sample.text.encode()) % 4 == 0:
+            found.check_rewrites()
+        counts["kernels"] += found.kernels
+        counts["refused in part"] += bool(found.refused)
+    except Exception as e:  # whatever it is, it is a finding
+        return f"{type(e).__name__}: {e}"
+    return ""
