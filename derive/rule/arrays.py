@@ -28,7 +28,11 @@ class Array:
     @property
     def real(self) -> Array:
         """The same as floats, if it is an array of truth values: NumPy neither subtracts nor negates those."""
-        return Array(f"{self.at(ATOM)}.astype(float)", self.axes) if self.boolean else self
+        if not self.boolean:
+            return self
+        if not self.axes:  # perhaps Python's own True, which has no astype
+            return Array(f"float{self.at(ATOM)}" if self.code.startswith("(") else f"float({self.code})", ())
+        return Array(f"{self.at(ATOM)}.astype(float)", self.axes)
 
     def at(self, level: int) -> str:
         """The code, in brackets unless it binds at least as tightly as `level`."""
