@@ -31,10 +31,14 @@ Piece = tuple[str, int]  # text and how tightly it binds
 
 
 class TextPrinter:
-    """Writes terms; `scope` is the set of letters in use around the term."""
+    """Writes terms; `scope` is the set of letters in use around the term.
 
-    def __init__(self, letters: Letters):
-        self.letters = letters
+    Args:
+        unused: extents that no letter of the text runs over: `size(k)` would be of an unknown letter.
+    """
+
+    def __init__(self, letters: Letters, unused: frozenset[str] = frozenset()):
+        self.letters, self.unused = letters, unused
 
     def text(self, e: Expr, scope: frozenset[str], level: int = OR) -> str:
         code, own = self.piece(e, scope)
@@ -49,7 +53,10 @@ class TextPrinter:
             case Const() | Param():
                 return e.name, ATOM
             case Size():
-                return (e.extent[1:] if e.extent.startswith("=") else f"size({self.letters.of_extent(e.extent)})"), ATOM
+                if e.extent.startswith("="):
+                    return e.extent[1:], ATOM
+                letter = self.letters.of_extent(e.extent)
+                return f"sum({letter}, 1)" if e.extent in self.unused else f"size({letter})", ATOM
             case Index():
                 return e.name, ATOM
             case Get():
@@ -153,24 +160,29 @@ class TextPrinter:
         return f"exp({self.text(top, scope)} - logsumexp({', '.join(names)}, {self.text(body, inner)}))"
 
 
-def statement_text(s: Statement, letters: Letters) -> str:
+def statement_text(s: Statement, letters: Letters, unused: frozenset[str] = frozenset()) -> str:
     """`name[i,j] = expression`."""
     scope = frozenset(i.name for i in s.indices)
     head = f"{s.name}[{','.join(i.name for i in s.indices)}]" if s.indices else s.name
-    return f"{head} = {TextPrinter(letters).text(s.expr, scope)}"
+    return f"{head} = {TextPrinter(letters, unused).text(s.expr, scope)}"
 
 
 def program_text(p: Program) -> str:
     """A whole program in the notation, with the declarations that make it stand by itself."""
     letters = Letters(p)
-    body = [statement_text(s, letters) for s in p.statements]
+    terms = [x for s in p.statements for x in E.subterms(s.expr)]
+    bound = {i for x in terms if isinstance(x, (Reduce, Softmax)) for i in x.indices}
+    over = {i.extent for i in (*bound, *(i for s in p.statements for i in s.indices))}
+    over |= {extent for t in p.inputs for extent in t.axes}
+    unused = frozenset(x.extent for x in terms if isinstance(x, Size)) - over
+    body = [statement_text(s, letters, unused) for s in p.statements]
     lines = [f"param {n} = {number(v).strip('()')}" for n, v in p.params]
     for t in p.inputs:
         axes: list[str] = []
         for extent in t.axes:
             axes.append(letters.another(extent, axes))
         if axes:
-            lines.append(f"input {t.name}[{','.join(axes)}]")
+            lines.append(f"input {t.name}[{','.join(axes)}]" + ": int"*t.integer)
     lines += [f"size {n} = {e[1:]}" for n, e in letters.letters.items() if e.startswith("=")]
     lines += body
     if p.outputs != (p.statements[-1].name,):
