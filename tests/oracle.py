@@ -20,6 +20,7 @@ from derive.validate.formula import extents, read, subscripts
 
 Array = Any
 Pull = Callable[[Array], Array]  # cotangent of a result -> cotangent of one operand
+Rounding = Callable[[Array], Array]  # the real result of one operation -> what a machine makes of it
 
 
 @dataclass(eq=False)
@@ -66,6 +67,8 @@ UNARY: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Array]
     "cos": (np.cos, lambda x, y: -np.sin(x)),
 }
 
+EXACT = ("relu", "abs")  # what rounds nothing
+
 COMPARE = {ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,
            ast.Eq: np.equal, ast.NotEq: np.not_equal}  # fmt: skip
 
@@ -80,10 +83,15 @@ class Result:
 
 
 class Tape:
-    """One evaluation of a formula. A scope is (letters, value ranges by letter, where it counts)."""
+    """One evaluation of a formula. A scope is (letters, value ranges by letter, where it counts).
 
-    def __init__(self, text: str, arrays: Mapping[str, Array], sizes: Mapping[str, int] | None = None):
-        self.formula = read(text)
+    Args:
+        rounding: of every constant, operation and cotangent; None for float64's own.
+    """
+
+    def __init__(self, text: str, arrays: Mapping[str, Array], sizes: Mapping[str, int] | None = None,
+                 rounding: Rounding | None = None):
+        self.formula, self.rounding = read(text), rounding
         self.nodes: list[Node] = []
         self.tensors = {}
         for name in self.formula.inputs:
@@ -102,6 +110,13 @@ class Tape:
         self.nodes.append(Node(np.asarray(v), list(parents)))
         return self.nodes[-1]
 
+    def made(self, v: Array, *parents: tuple[Node, Pull]) -> Node:
+        """The result of an operation, rounded."""
+        return self.node(self.rounded(np.asarray(v)), *parents)
+
+    def rounded(self, v: Array) -> Array:
+        return v if self.rounding is None or v.dtype.kind != "f" else self.rounding(v)
+
     def pull_back(self, cotangents: Mapping[str, Array], wrt: list[str]) -> dict[str, Array]:
         grads: dict[int, Array] = {}
         for name, g in cotangents.items():
@@ -113,7 +128,7 @@ class Tape:
                     continue
                 for parent, pull in n.parents:
                     if parent.v.dtype.kind == "f":
-                        more = unbroadcast(pull(g), parent.v.shape)
+                        more = self.rounded(unbroadcast(pull(g), parent.v.shape))
                         grads[id(parent)] = grads.get(id(parent), 0.0) + more
         zero = {n: np.zeros(self.tensors[n].v.shape) for n in wrt}
         return {n: np.asarray(grads.get(id(self.tensors[n]), zero[n])) for n in wrt}
@@ -138,7 +153,7 @@ class Tape:
     def eval(self, e: ast.expr, scope: Any) -> Node:
         match e:
             case ast.Constant(value=value):
-                return self.node(value)
+                return self.made(value)
             case ast.Name(id=name):
                 if name in scope[1]:
                     return self.node(scope[1][name].reshape([-1 if x == name else 1 for x in scope[0]]))
@@ -192,17 +207,17 @@ class Tape:
         x, y = a.v, b.v
         match op:
             case ast.Add():
-                return self.node(x + y, (a, lambda g: g), (b, lambda g: g))
+                return self.made(x + y, (a, lambda g: g), (b, lambda g: g))
             case ast.Sub():
-                return self.node(x - y, (a, lambda g: g), (b, lambda g: -g))
+                return self.made(x - y, (a, lambda g: g), (b, lambda g: -g))
             case ast.Mult():
-                return self.node(x * y, (a, lambda g: scale(g, y)), (b, lambda g: scale(g, x)))
+                return self.made(x * y, (a, lambda g: scale(g, y)), (b, lambda g: scale(g, x)))
             case ast.Div():
-                return self.node(x / y, (a, lambda g: scale(g, 1 / y)), (b, lambda g: scale(g, -x / (y * y))))
+                return self.made(x / y, (a, lambda g: scale(g, 1 / y)), (b, lambda g: scale(g, -x / (y * y))))
             case ast.Pow():
                 x, y = x.astype(float), y.astype(float)
                 z = x**y
-                return self.node(
+                return self.made(
                     z,
                     (a, lambda g: scale(g, np.where(y == 0, 0.0, y * x ** (y - 1)))),
                     (b, lambda g: scale(g, np.where(z == 0, 0.0, z * np.log(x)))),
@@ -232,13 +247,14 @@ class Tape:
             a = self.number(self.eval(args[0], scope))
             f, df = UNARY[name]
             x, y = a.v, f(a.v)
-            return self.node(y, (a, lambda g: scale(g, df(x, y))))
+            keep = self.node if name in EXACT else self.made
+            return keep(y, (a, lambda g: scale(g, df(x, y))))
         letters = [x.id for x in args[:-1]]
         if name == "softmax":
             axes = tuple(scope[0].index(x) for x in letters)
             a = self.spread(self.eval(args[-1], scope), tuple(len(scope[1][x]) for x in scope[0]))
             p = self.distribution(a.v, axes)[0]
-            return self.node(p, (a, lambda g: p * (g - (g * p).sum(axis=axes, keepdims=True))))
+            return self.made(p, (a, lambda g: p * (g - (g * p).sum(axis=axes, keepdims=True))))
         for x in letters:
             scope = self.bind(scope, x)
         axes = tuple(range(-len(letters), 0))
@@ -251,14 +267,15 @@ class Tape:
 
         if name in ("sum", "mean"):
             n = math.prod(a.v.shape[i] for i in axes) if name == "mean" else 1
-            return self.node(a.v.sum(axis=axes) / n, (a, lambda g: back(g) / n))
+            total = a.v.sum(axis=axes)
+            return self.made(total / n if name == "mean" else total, (a, lambda g: back(g) / n))
         if name in ("max", "min"):
             best = (np.max if name == "max" else np.min)(a.v, axis=axes, keepdims=True)
             tied = (a.v == best) / (a.v == best).sum(axis=axes, keepdims=True)
             return self.node(np.squeeze(best, axes), (a, lambda g: back(g) * tied))
         assert name == "logsumexp", name
         p, value = self.distribution(a.v, axes)
-        return self.node(np.squeeze(value, axes), (a, lambda g: back(g) * p))
+        return self.made(np.squeeze(value, axes), (a, lambda g: back(g) * p))
 
     @staticmethod
     def distribution(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:
@@ -278,8 +295,9 @@ def differentiate(
     cotangents: Mapping[str, Array],
     wrt: list[str],
     sizes: Mapping[str, int] | None = None,
+    rounding: Rounding | None = None,
 ) -> Result:
-    """Values and gradients of a formula."""
-    tape = Tape(text, arrays, sizes)
+    """Values and gradients of a formula, as they are or as rounding makes them."""
+    tape = Tape(text, arrays, sizes, rounding)
     values = {s.name: tape.tensors[s.name].v.astype(float) for s in tape.formula.statements}
     return Result(values, tape.pull_back(cotangents, wrt), tape.formula.outputs)

@@ -6,48 +6,37 @@ axis, functions inside their domain. So a refusal is a finding, as a wrong numbe
 
 from __future__ import annotations
 
+import random
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
+from tests.fuzz.idioms import IDIOMS, KINKED, NUMBERS, PARAMS, SMOOTH
+
 LETTERS = "ijklmn"
-SMOOTH = ("tanh({})", "sin({})", "cos({})", "sigmoid({})", "exp(tanh({}))", "log(1 + ({})**2)", "sqrt(1 + ({})**2)",
-          "erf({})", "({})**2", "({})**3", "1/(1 + ({})**2)", "log(1 + exp({}))", "expm1(tanh({}))", "-({})",
-          "rsqrt(0.5 + ({})**2)", "log1p(({})**2)", "(1.5 + sin({}))**-1.5", "(1 + abs({}))**p", "2**tanh({})")
-KINKED = ("relu({})", "abs({})", "relu({})**2", "maximum({}, 0)", "minimum({}, 0.3)")
 COMPARISONS = ("<", "<=", ">", ">=", "==", "!=")
 
 WORD = re.compile(r"[^\W\d]\w*")
 ODD = """np erf float int len print out cp self stream tid idx threadIdx template double restrict count element
 accumulate match type row total I E S N Q beta gamma sum_ exp_ t1 rstd g r dtypes Kernels batch lane _t1 d dd""".split()
 
-# What people write, as statements over named tensors: letter -> extent, then the lines and what they define.
-IDIOMS: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("ik", "N[i] = mean(k, A[i,k])\nW[i] = mean(k, (A[i,k] - N[i])**2)\nZ[i,k] = (A[i,k] - N[i])*rsqrt(W[i] + 0.1)",
-     {"A": "ik", "N": "i", "W": "i", "Z": "ik"}),
-    ("ijk", "Z[i,j] = sum(k, A[i,k]*B[j,k])\nW[i,j] = softmax(j, where(j <= i, Z[i,j], -1e30))",
-     {"A": "ik", "B": "jk", "Z": "ij", "W": "ij"}),
-    ("ijk", "Z[i,j] = sum(k, A[i,k]*B[k,j])", {"A": "ik", "B": "kj", "Z": "ij"}),
-    ("ijkl", "Z[i,j] = softmax(j, sum(k, A[i,k]*B[j,k]))\nW[i,l] = sum(j, Z[i,j]*C[j,l])",
-     {"A": "ik", "B": "jk", "C": "jl", "Z": "ij", "W": "il"}),
-    ("ij", "Z[i] = logsumexp(j, A[i,j])\nW[i,j] = exp(A[i,j] - Z[i])", {"A": "ij", "Z": "i", "W": "ij"}),
-    ("ij", "Z = mean(i, j, A[i,j]*B[j])\nW[j] = B[j] - sum(i, A[i,j])/size(i)",
-     {"A": "ij", "B": "j", "Z": "", "W": "j"}),
-)  # fmt: skip
+LONG = (17, 33, 40, 65, 130)  # beyond a vector, a warp, a tile
 
 
 @dataclass
 class Sample:
-    """A formula with everything needed to judge it."""
+    """A formula with everything needed to judge it; `ties` where its numbers are few, so that many are equal."""
 
     text: str
     sizes: dict[str, int]
     arrays: dict[str, Any]
     cotangents: dict[str, Any]
     wrt: list[str]
+    ties: bool = False
 
     def __repr__(self) -> str:
         shapes = {n: a.shape for n, a in self.arrays.items()}
@@ -56,22 +45,30 @@ class Sample:
 
 @dataclass
 class _Writer:
-    """Draws one formula."""
+    """Draws one formula; `choose` gives a whole number between two, the simplest being the first."""
 
-    draw: Any
+    choose: Callable[[int, int], int]
     sizes: dict[str, int]
     tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)  # inputs: axis lengths
-    integers: dict[str, tuple[tuple[int, ...], int]] = field(default_factory=dict)  # index inputs: shape, top
+    integers: dict[str, tuple[tuple[int, ...], int, int]] = field(default_factory=dict)  # shape, least, top
     made: dict[str, tuple[int, ...]] = field(default_factory=dict)
 
     def pick(self, options: Any) -> Any:
-        return self.draw(st.sampled_from(list(options)))
+        held = list(options)
+        return held[self.choose(0, len(held) - 1)]
+
+    def some(self, options: Any, least: int, most: int) -> list[Any]:
+        """Several of the options, none twice, in any order."""
+        left, found = list(options), []
+        for _ in range(self.choose(least, most)):
+            found.append(left.pop(self.choose(0, len(left) - 1)))
+        return found
 
     def chance(self, percent: int) -> bool:
-        return bool(self.draw(st.integers(0, 99)) < percent)
+        return self.choose(0, 99) < percent
 
     def whole(self, low: int, high: int) -> int:
-        return int(self.draw(st.integers(low, high)))
+        return self.choose(low, high)
 
     # ------------------------------------------------------------------------------------------------ accesses
 
@@ -84,10 +81,17 @@ class _Writer:
             name = self.pick("ABCD")
             if name not in self.tensors:
                 rank = self.whole(0, 3 if self.chance(15) else 2) if scope else 0
-                self.tensors[name] = tuple(
-                    self.sizes[self.pick(scope)] if self.chance(75) else self.whole(1, 6) for _ in range(rank))
+                self.tensors[name] = tuple(self.length(scope) for _ in range(rank))
             axes = self.tensors[name]
         return self.addressed(name, axes, scope)
+
+    def length(self, scope: list[str]) -> int:
+        n = self.sizes[self.pick(scope)]
+        kind = self.whole(0, 99)
+        if kind < 70:
+            return n
+        longer = (2*n, 2*n + 1, n*min(self.sizes[self.pick(scope)], 6))
+        return self.whole(1, 6) if kind < 90 or n > 6 else self.pick(longer)
 
     def addressed(self, name: str, axes: tuple[int, ...], scope: list[str]) -> str:
         subs: list[str] = []
@@ -97,7 +101,7 @@ class _Writer:
             if fitting and self.chance(80):
                 subs.append(self.pick(fitting))
             elif length and scope and self.chance(25):
-                subs.append(self.gathered(length, scope))
+                subs.append(self.gathered(length, scope, guards))
             elif scope and self.chance(75):
                 subs.append(self.affine(length, scope, guards))
             elif length:
@@ -112,34 +116,50 @@ class _Writer:
         x, y = self.pick(scope), self.pick(scope)
         n, m = self.sizes[x], self.sizes[y]
         c = self.whole(1, 3)
-        kind = self.whole(0, 8)
+        a, b = self.whole(1, 3), self.whole(1, 2)
         options = [(f"{x} + {c}", c, n - 1 + c), (f"{c + 1}*{x}", 0, (c + 1)*(n - 1)), (f"{x} + {y}", 0, n + m - 2),
                    (f"2*{x} + {y}", 0, 2*n + m - 3), (f"{x}//2", 0, (n - 1)//2), (f"{x} - {c}", -c, n - 1 - c),
                    (f"{length} - 1 - {x}", length - n, length - 1), (f"{x} - {y}", 1 - m, n - 1),
-                   (f"size({x}) - 1 - {x}", 0, n - 1)]  # fmt: skip
-        code, low, high = options[kind]
+                   (f"size({x}) - 1 - {x}", 0, n - 1), (f"2*{x} + 1", 1, 2*n - 1),
+                   (f"{a}*{x} + {b}*{y} - {c}", -c, a*(n - 1) + b*(m - 1) - c), (f"{x} % 2", 0, min(n - 1, 1)),
+                   (f"({x} + {y})//2", 0, (n + m - 2)//2), (f"{x}//{a + 1} + {y}", 0, (n - 1)//(a + 1) + m - 1),
+                   (f"{x} - {y} + {c}", 1 - m + c, n - 1 + c)]  # fmt: skip
+        if m and x != y:
+            options += [(f"size({y})*{x} + {y}", 0, n*m - 1), (f"{x}//size({y})", 0, (n - 1)//m),
+                        (f"{x} % size({y})", 0, min(n, m) - 1)]  # fmt: skip
+        code, low, high = self.pick(options)
         if length and self.chance(8):
-            return f"({x} + {c}) % {length}"
+            return self.pick((f"({x} + {c}) % {length}", f"({c}*{x} + {y}) % {length}", f"{x} % {length}"))
         if low < 0:
             guards.append(f"{code} >= 0")
         if high >= length:
             guards.append(f"{code} < {length}")
         return code
 
-    def gathered(self, length: int, scope: list[str]) -> str:
-        return f"{self.identifiers(length, scope)}" if self.chance(90) else f"{self.identifiers(length, scope)} // 1"
+    def gathered(self, length: int, scope: list[str], guards: list[str]) -> str:
+        kind = self.whole(0, 99)
+        if kind < 60:
+            return self.identifiers(length, scope)
+        if kind < 75:  # none where it is negative
+            guards.append(f"{(code := self.identifiers(length, scope, least=-1))} >= 0")
+            return code
+        if kind < 85:
+            code = f"{self.identifiers(length, scope)} + {self.whole(1, 2)}"
+            guards.append(f"{code} < {length}")
+            return code
+        if kind < 93:  # an id of ids
+            top = self.whole(1, 3)
+            self.integers[name := f"ids{length}_{top}"] = ((top,), 0, length)
+            return f"{name}[{self.identifiers(top, scope)}]"
+        return f"{self.identifiers(length, scope)} {self.pick(('// 1', '// 2', f'% {length}'))}"
 
-    def identifiers(self, length: int, scope: list[str]) -> str:
-        """An entry of an integer tensor, each in 0 .. length-1."""
-        if self.chance(25) and len(scope) > 1:
-            x, y = self.pick(scope), self.pick(scope)
-            name = f"ids{length}{self.sizes[x]}{self.sizes[y]}"
-            self.integers[name] = ((self.sizes[x], self.sizes[y]), length)
-            return f"{name}[{x},{y}]"
-        x = self.pick(scope)
-        name = f"ids{length}{self.sizes[x]}"
-        self.integers[name] = ((self.sizes[x],), length)
-        return f"{name}[{x}]"
+    def identifiers(self, length: int, scope: list[str], least: int = 0) -> str:
+        """An entry of an integer tensor, each in least .. length-1."""
+        letters = [self.pick(scope), *([self.pick(scope)] if self.chance(25) and len(scope) > 1 else [])]
+        shape = tuple(self.sizes[x] for x in letters)
+        name = "_".join(["ids" if not least else "labels", str(length), *map(str, shape)])
+        self.integers[name] = (shape, least, length)
+        return f"{name}[{','.join(letters)}]"
 
     # --------------------------------------------------------------------------------------------- expressions
 
@@ -158,12 +178,51 @@ class _Writer:
             return f"{self.identifiers(3, scope)} {self.pick(COMPARISONS)} {self.whole(0, 2)}"
         if scope and kind < 72:
             return f"0 < {self.pick(scope)} <= {self.whole(1, 3)}"
+        if scope and kind < 84:
+            return self.place(scope)
+        if kind < 88:
+            return f"{self.expression(scope, depth - 1)} < {self.expression(scope, depth - 1)}*1.01 + 0.0123"
         return f"{self.expression(scope, depth - 1)} > {self.pick(('0.2571', '-0.5123'))}"
 
-    def expression(self, scope: list[str], depth: int) -> str:
+    def place(self, scope: list[str]) -> str:
+        """A condition on places: parity, bands, lengths, labels."""
+        x, y = self.pick(scope), self.pick(scope)
+        n = self.sizes[y]
+        self.integers[name := f"lens_{self.sizes[x]}_{n}"] = ((self.sizes[x],), 0, n + 1)
+        lens = f"{name}[{x}]"
+        return str(self.pick((
+            f"{x} % 2 == 0", f"{x}//2 == {y}", f"{x} - {y} < 2", f"{x} + 1 <= {y}", f"{y} < {lens}", f"{y} == {lens}",
+            f"{lens} - {y} > 1", f"{x} % 2", f"abs({x} - {y}) <= 1", f"{y} < size({x})", f"2*{x} > {y} + 1",
+            f"{lens}", f"{x} != size({x}) - 1", f"{y} >= {lens} or {x} > {y}", f"{x}*size({y}) + {y} < 4")))
+
+    def factor(self, scope: list[str]) -> str:
+        """A number made of places and extents."""
+        x, y = self.pick(scope), self.pick(scope)
+        return str(self.pick((x, f"({x} - {y})", f"({x} % 2)", f"({x}//2)", f"size({x})", f"(size({x}) - 1 - {x})",
+                              f"(1 + {x})**-1", f"sqrt(1 + {x})", f"cos({x})", f"0.5**{x}", f"({x}*{y})", f"-{x}",
+                              f"{self.identifiers(3, scope)}", f"exp(-0.3*abs({x} - {y}))", f"p**{x}")))
+
+    def contraction(self, scope: list[str]) -> str:
+        """A sum of products of tensors as they stand."""
+        free = [x for x in LETTERS if x not in scope]
+        bound = [self.pick(free)]
+        if len(free) > 1 and self.chance(25):
+            bound.append(self.pick([x for x in free if x not in bound]))
+        parts = []
+        for n in range(self.whole(2, 3)):
+            letters = [bound[n % len(bound)], *([self.pick([*scope, *bound])] if self.chance(75) else [])]
+            letters = list(dict.fromkeys(letters if self.chance(50) else letters[::-1]))
+            name = self.pick("ABCD")
+            shape = tuple(self.sizes[x] for x in letters)
+            parts.append(f"{name}[{','.join(letters)}]" if self.tensors.setdefault(name, shape) == shape
+                         else self.addressed(name, self.tensors[name], [*scope, *bound]))
+        return f"sum({', '.join(bound)}, {'*'.join(parts)})"
+
+    def expression(self, scope: list[str], depth: int, least: int = 0) -> str:
+        """A value; `least` leaves out the simplest sorts."""
         if depth <= 0:
-            return self.access(scope) if self.chance(85) else self.pick(("2", "0.5", "-1.5", "3", "p", "1"))
-        kind = self.whole(0, 99)
+            return self.access(scope) if self.chance(85) else self.pick(NUMBERS)
+        kind = self.whole(least, 99)
         if kind < 22:
             return self.access(scope)
         if kind < 44:
@@ -173,6 +232,8 @@ class _Writer:
             return str(self.pick(SMOOTH).format(self.expression(scope, depth - 1)))
         if kind < 61:
             return str(self.pick(KINKED).format(self.expression(scope, depth - 1)))
+        if kind < 64 and len(scope) < len(LETTERS):
+            return self.contraction(scope)
         if kind < 77:
             return self.reduction(scope, depth)
         if kind < 83 and scope:
@@ -184,7 +245,7 @@ class _Writer:
             a, b = self.expression(scope, depth - 1), self.expression(scope, depth - 1)
             return f"{self.pick(('maximum', 'minimum'))}({a}, {b})"
         if kind < 96 and scope:
-            return f"({self.expression(scope, depth - 1)} * {self.pick(scope)})"
+            return f"({self.expression(scope, depth - 1)} * {self.factor(scope)})"
         if kind < 97 and scope:
             return f"({self.expression(scope, depth - 1)} / (1 + size({self.pick(scope)})))"
         if kind < 98 and scope:
@@ -198,6 +259,8 @@ class _Writer:
             return body
         if self.chance(20):
             body = f"where({self.condition(scope, 0)}, {body}, -1e30)"
+        elif self.chance(15):
+            return f"log(softmax({', '.join(letters)}, {body}))"
         return f"softmax({', '.join(letters)}, {body})"
 
     def reduction(self, scope: list[str], depth: int) -> str:
@@ -216,53 +279,122 @@ class _Writer:
             inner = f"where({self.condition([*scope, *letters], 0)}, {inner}, -1e30)"
         return f"{op}({', '.join(letters)}, {inner})"
 
+    def declared(self, words: Any) -> str:
+        """Lines that say what would be found anyway: axes by names of their own, extents, integers."""
+        lines = []
+        for name, shape, whole in [*((n, s, False) for n, s in self.tensors.items()),
+                                   *((n, s, True) for n, (s, _, _) in self.integers.items())]:
+            if name in words and self.chance(6):
+                letters = [f"{name.lower()}_{n}" for n in range(len(shape))]
+                lines.append(f"input {name}[{','.join(letters)}]" if shape else f"input {name}")
+                lines[-1] += ": int\n" if whole else "\n"
+        return "".join(lines)
+
     def idiom(self) -> list[str]:
-        letters, text, axes = self.pick(IDIOMS)
-        lengths = dict(zip(letters, (self.sizes[x] or 1 for x in letters)))
-        for x, n in lengths.items():
-            self.sizes[x] = n
-        for name, where in axes.items():
-            shape = tuple(lengths[x] for x in where)
-            (self.made if name in "NWZ" else self.tensors)[name] = shape
-        return str(text).splitlines()
+        idiom = self.pick(IDIOMS)
+        for x in idiom.letters:
+            self.sizes[x] = self.sizes[x] or 1
+        for x in idiom.same:
+            self.sizes[x] = self.sizes[idiom.same[-1]]
+
+        def shape(text: str) -> tuple[int, ...]:
+            return tuple(int(eval(part, {}, self.sizes)) for part in text.split())  # of the table
+
+        self.tensors |= {n: shape(s) for n, s in idiom.inputs.items()}
+        self.made |= {n: shape(s) for n, s in idiom.made.items()}
+        for name, (where, top) in idiom.integers.items():
+            self.integers[name] = (shape(where), -1 if top[0] == "-" else 0, *shape(top.lstrip("-")))
+        return idiom.text.splitlines()
 
 
 @st.composite
 def samples(draw: Any, statements: int = 3, depth: int = 4) -> Sample:
     """Formulas of up to `statements` statements and nesting `depth`, with float64 arrays and cotangents."""
-    sizes = {x: draw(st.sampled_from((1, 2, 3, 4, 3, 2, 5))) for x in LETTERS}
-    w = _Writer(draw, sizes)
+    return sample(lambda low, high: int(draw(st.integers(low, high))), statements, depth)
+
+
+def sample(choose: Callable[[int, int], int], statements: int = 3, depth: int = 4) -> Sample:
+    """The formula that a row of choices makes."""
+    w = _Writer(choose, {})
+    sizes = w.sizes
+    sizes |= {x: w.pick((1, 2, 3, 4, 3, 2, 5)) for x in LETTERS}
     if w.chance(8):
         sizes[w.pick(LETTERS)] = 0
-    lines = w.idiom() if w.chance(20) else []
-    for n in range(draw(st.integers(1, statements))):
-        letters = draw(st.lists(st.sampled_from(LETTERS[:4]), max_size=3 if w.chance(20) else 2, unique=True))
-        body = w.expression(list(letters), depth)
+    elif w.chance(12):  # a long axis among short ones
+        sizes |= {x: min(n, 3) for x, n in sizes.items()}
+        sizes[w.pick(LETTERS)] = w.pick(LONG)
+        if w.chance(25):
+            sizes[w.pick(LETTERS)] = w.pick(LONG[:2])
+    lines = w.idiom() if w.chance(25) else []
+    for n in range(w.whole(1, statements)):
+        letters = w.some(LETTERS[:4], 0, 3 if w.chance(20) else 2)
+        body = w.expression(list(letters), depth, 0 if w.chance(10) else 22)
         name = f"Y{n}"
         lines.append(f"{name}[{','.join(letters)}] = {body}" if letters else f"{name} = {body}")
         w.made[name] = tuple(sizes[x] for x in letters)
     outputs = list(w.made)[-1:]
-    if len(w.made) > 1 and draw(st.booleans()):
-        outputs = list(dict.fromkeys([*outputs, *draw(st.lists(st.sampled_from(sorted(w.made)), max_size=2))]))
+    if len(w.made) > 1 and w.chance(50):
+        outputs = list(dict.fromkeys([*outputs, *w.some(sorted(w.made), 0, 2)]))
         lines.append("output " + ", ".join(outputs))
-    return finished(w, lines, outputs, draw(st.integers(0, 2**32 - 1)))
+    return finished(w, lines, outputs, w.whole(0, 2**32 - 1))
 
 
 def finished(w: _Writer, lines: list[str], outputs: list[str], seed: int) -> Sample:
     """The formula with arrays drawn for what it reads; in one of ten the names are words of Python and C++."""
     rng = np.random.default_rng(seed)
-    text = "\n".join(lines)
+    text = (w.pick(("\n", "\n", "\n", "; ")) if len(lines) > 1 else "").join(lines)
     words = dict.fromkeys(WORD.findall(text))
-    if "p" in words:
-        text = "param p = 0.7\n" + text
+    text = "".join(f"param {n} = {v}\n" for n, v in PARAMS.items() if n in words) + w.declared(words) + text
+    words = dict.fromkeys(WORD.findall(text))
     called = {n: n for n in (*w.tensors, *w.integers, *w.made, *LETTERS)}
     if w.chance(10):
-        odd = w.draw(st.lists(st.sampled_from(ODD), min_size=3, max_size=6, unique=True))
+        odd = w.some(ODD, 3, 6)
         odd = [x for x in odd if not (x[0] == "d" and x[1:] in odd)]  # the name of a gradient is refused
-        called |= dict(zip(w.draw(st.permutations([n for n in words if n in called])), odd))
+        called |= dict(zip(w.some(found := [n for n in words if n in called], len(found), len(found)), odd))
         text = WORD.sub(lambda m: called.get(m[0], m[0]), text)
-    arrays: dict[str, Any] = {called[n]: rng.standard_normal(s) for n, s in w.tensors.items() if n in words}
-    arrays |= {called[n]: rng.integers(0, top, s) for n, (s, top) in w.integers.items() if n in words}
+    ties, scale = w.chance(10), 10.0 if w.chance(8) else 1.0
+
+    def real(shape: tuple[int, ...]) -> Any:
+        x = scale*rng.standard_normal(shape)
+        return np.asarray(np.round(2*x)/2 if ties else x)
+
+    whole = w.pick((np.int64, np.int64, np.int32))
+    arrays: dict[str, Any] = {called[n]: real(s) for n, s in w.tensors.items() if n in words}
+    arrays |= {called[n]: np.asarray(rng.integers(least, top, s)).astype(whole)
+               for n, (s, least, top) in w.integers.items() if n in words}
     cotangents = {called[o]: rng.standard_normal(w.made[o]) for o in outputs}
     sizes = {called[x]: n for x, n in w.sizes.items()}
-    return Sample(text, sizes, arrays, cotangents, [called[n] for n in w.tensors if n in words])
+    return Sample(text, sizes, arrays, cotangents, [called[n] for n in w.tensors if n in words], ties)
+
+
+@dataclass
+class Choices:
+    """A row of choices: drawn as they are asked for, or given, with the simplest beyond their end."""
+
+    seed: int | None = None
+    made: list[int] = field(default_factory=list)
+    asked: int = 0
+
+    def __post_init__(self) -> None:
+        self.random = random.Random(self.seed)
+
+    def __call__(self, low: int, high: int) -> int:
+        if self.seed is not None:
+            self.made.append(self.random.randint(low, high))
+            return self.made[-1]
+        self.asked += 1
+        return low if self.asked > len(self.made) else min(max(self.made[self.asked - 1], low), high)
+
+
+def shrunk(made: list[int], fails: Callable[[Sample], bool], tries: int = 300) -> Sample:
+    """The simplest formula found that fails too: choices left out, or made the simplest, many at a time at first."""
+    best, size = made, len(made)
+    while size and tries > 0:
+        for start in range(0, len(best), size):
+            for shorter in (best[:start] + best[start + size:], best[:start] + [0]*size + best[start + size:]):
+                if shorter != best and tries > 0:
+                    tries -= 1
+                    if fails(sample(Choices(made=shorter))):
+                        best = shorter
+        size //= 2
+    return sample(Choices(made=best))
