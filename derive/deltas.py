@@ -7,7 +7,8 @@
     e without a summed letter, or an entry of an integer tensor:  where(i == e, ..., 0)
 
 The letter that is the output's own is preferred over one that a reduction binds, so that the adjoint of a
-convolution loops over the window, not over all positions.  Every step removes one delta, so it ends.
+convolution loops over the window, not over all positions.  Every step removes one delta, so it ends.  Guards that
+have come to hold everywhere, as `0 <= t + r`, are dropped.
 """
 
 from __future__ import annotations
@@ -73,6 +74,7 @@ def eliminate(summed: tuple[Index, ...], deltas: tuple[Delta, ...], body: Expr,
         guards = [E.substitute(g, values) for g in guards] + conditions
         todo = [d.substitute(values) for d in todo]
         body = E.substitute(body, values)
+    body, guards = E.decide(body), [E.decide(g) for g in guards]
     guards.sort(key=lambda g: bool(E.tensors(g)))  # ranges before what is read under them
     return Sifted(tuple(left), tuple(g for g in guards if g is not E.TRUE), body)
 

@@ -79,3 +79,22 @@ def test_free_indices_of_a_softmax_are_those_of_its_place() -> None:
 def test_order_does_not_depend_on_identity() -> None:
     one = E.add(B(j), A(i), E.mul(E.num(2), A(j)))
     assert [t.key for t in one.args] == sorted(t.key for t in one.args)  # type: ignore[attr-defined]
+
+
+N, M, TWO = E.Size("i"), E.Size("j"), E.num(2)
+
+
+@pytest.mark.parametrize(("left", "op", "right", "holds"), [
+    (E.ZERO, "<=", i, True), (i, "<", N, True), (E.add(i, E.ONE), "<=", N, True), (E.MINUS_ONE, "<", E.add(i, j), True),
+    (E.mul(i, j), ">=", E.ZERO, True), (E.sub(i, E.mul(TWO, N)), "<", E.ZERO, True), (i, "!=", E.MINUS_ONE, True),
+    (E.mul(TWO, i), "<=", E.sub(E.mul(TWO, N), TWO), True), (i, "<", E.ZERO, False), (i, "==", N, False),
+    (i, ">=", N, False), (E.sub(N, i), "<=", E.ZERO, False), (E.sub(i, N), ">", E.sub(N, i), False),
+    (E.ZERO, "<=", E.sub(i, j), None), (i, "<", M, None), (E.add(i, j), "<", N, None), (E.mul(TWO, i), "<", N, None),
+    (i, "==", E.ZERO, None), (i, "<", E.sub(N, E.ONE), None), (E.ZERO, "<", i, None), (A(i), ">=", E.ZERO, None),
+    (E.add(i, A(i)), ">=", E.ZERO, None), (E.mul(i, A(i)), "<", N, None),
+])
+def test_a_condition_that_always_or_never_holds_is_decided(left: E.Expr, op: str, right: E.Expr,
+                                                           holds: bool | None) -> None:
+    """With an index at least 0 and less than its extent, and nothing known of values."""
+    found = E.decide(E.compare(op, left, right))
+    assert (found.value if isinstance(found, E.Truth) else None) == holds

@@ -64,12 +64,13 @@ from derive.expr.nodes import (
     Truth,
     Where,
 )
+from derive.expr.ranges import decide
 from derive.expr.walk import subterms, tensors, transform
 
 __all__ = [
     "FALSE", "HALF", "MASKED", "MINUS_ONE", "NEGATIVE_INFINITY", "ONE", "TRUE", "ZERO", "Add", "Call", "Cmp", "Const",
     "Expr", "Get", "Index", "Logic", "Mul", "Num", "Param", "Pow", "Reduce", "Size", "Softmax", "Truth", "Where", "add",
-    "call", "close", "coefficient", "compare", "conjuncts", "div", "factors", "fresh", "indicator", "logic", "mul",
-    "neg", "negate", "num", "open_binder", "power", "rebuild", "reduction", "softmax", "split_power", "sub",
+    "call", "close", "coefficient", "compare", "conjuncts", "decide", "div", "factors", "fresh", "indicator", "logic",
+    "mul", "neg", "negate", "num", "open_binder", "power", "rebuild", "reduction", "softmax", "split_power", "sub",
     "substitute", "subterms", "summation", "tensors", "terms", "transform", "where",
 ]
