@@ -195,7 +195,7 @@ def test_short_sums_have_no_second_kernel() -> None:
 # --------------------------------------------------------------------------------------------- what is emitted
 
 
-@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16"])
 @pytest.mark.parametrize("op", ["matmul", "matmul_tt"])
 def test_tiles_have_no_bank_conflicts(op: str, dtype: str) -> None:
     sizes = [x for n in "mnk" for x in ("--size", f"{n}=128")]
