@@ -70,7 +70,7 @@ def _cache() -> Finding:
 
     folder = cache.directory()
     size = sum(f.stat().st_size for f in folder.iterdir() if f.is_file())
-    return Finding("cache folder", True, f"{folder}, {size / 1e6:.0f} MB; DERIVE_CACHE_DIR moves it")
+    return Finding("cache folder", True, f"{folder}, {size / 2**20:.0f} MiB; DERIVE_CACHE_DIR moves it")
 
 
 def _nvrtc() -> Finding:

@@ -1,5 +1,6 @@
 """What lands on a user's machine: the package `derive` and the command, from a wheel and from an editable install."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -14,6 +15,7 @@ import derive
 
 ROOT = Path(__file__).parent.parent
 DATA = ("templates/**/*", "derive/emulator/include/**/*", "derive/emulator/runtime/**/*", "derive/catalog/*.op")
+ALONE = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}  # it would put a checkout in reach
 
 pytest.importorskip("hatchling", reason="the build backend is in the dev extra")
 pytest.importorskip("editables", reason="the dev extra again")
@@ -37,7 +39,7 @@ def pip(command: str, *args: object, python: Path | None = None) -> None:
     target = ["--python", str(python)] if python else []
     options = ["--quiet", "--no-deps", "--no-index", "--no-build-isolation", "--disable-pip-version-check"]
     line = [sys.executable, "-m", "pip", *target, command, *options, *map(str, args)]
-    done = subprocess.run(line, capture_output=True, text=True)
+    done = subprocess.run(line, capture_output=True, text=True, env=ALONE)
     assert done.returncode == 0, done.stderr
 
 
@@ -52,7 +54,7 @@ def environment(folder: Path) -> Path:
 def answer(folder: Path) -> str:
     """What the installed command says, run from a folder where no checkout is in reach."""
     command = [folder / "bin" / "derive", "--version"]
-    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, cwd=folder, env=ALONE).stdout
 
 
 def data_files() -> set[str]:
@@ -90,7 +92,7 @@ def test_editable_install(checkout: Path, tmp_path: Path) -> None:
     assert answer(tmp_path / "env") == f"derive, version {derive.__version__}\n"
     code = "import derive, derive.cli, pathlib; print(pathlib.Path(derive.__file__).parent / 'templates')"
     command = [tmp_path / "env/bin/python", "-c", code]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path)
+    done = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path, env=ALONE)
     templates = Path(done.stdout.strip())
     assert templates.is_relative_to(checkout)
     assert {p.name for p in templates.iterdir()} == {p.name for p in (ROOT / "templates").iterdir()}

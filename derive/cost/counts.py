@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from fractions import Fraction
 
 from derive import expr as E
-from derive.dtypes import ITEM
 from derive.expr import Expr, Size
 from derive.plan.launches import RULES
 from derive.plan.records import Buffer, Plan
@@ -54,13 +53,8 @@ def product(axes: tuple[str, ...]) -> Expr:
     return E.mul(*(E.num(int(a[1:])) if a.startswith("=") else Size(a) for a in axes))
 
 
-def item_bytes(b: Buffer, plan: Plan, integers: int = 8) -> int:
-    """Bytes of one element of a buffer; integer tensors count as int64."""
-    return {"T": ITEM[plan.dtype], "compute": 8 if plan.dtype == "float64" else 4, "ids": integers, "short": 2}[b.dtype]
-
-
 def buffer_bytes(b: Buffer, plan: Plan, names: Mapping[str, int]) -> int:
-    return item_bytes(b, plan) * evaluate(b.count, names)
+    return plan.item_bytes(b) * evaluate(b.count, names)
 
 
 _CALLS: dict[str, Callable[..., int]] = {"min": min, "max": max, **{f.__name__: f for f in RULES}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from derive import expr as E
-from derive.cost.counts import buffer_bytes, item_bytes, product, text, value
+from derive.cost.counts import buffer_bytes, product, text, value
 from derive.cost.flops import flops
 from derive.cost.gpus import GPUS, seconds
 from derive.cost.kernels import gathered, kernel_flops
@@ -150,7 +150,7 @@ class Report:
         }
 
     def _sum(self, what: Iterable[Buffer]) -> Sum:
-        return collected((item_bytes(b, self.plan), b.count.replace("size_", "")) for b in what)
+        return collected((self.plan.item_bytes(b), b.count.replace("size_", "")) for b in what)
 
     def _estimate(self) -> dict[str, Any]:
         if not self.gpu or self.sizes is None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from derive.dtypes import ITEM
 from derive.plan import ir
 from derive.plan.inplace import in_place
 from derive.plan.launches import SHORT
@@ -64,6 +63,4 @@ def _flops(p: Pass) -> str:
 
 def _bytes(plan: Plan, p: Pass) -> str:
     """Each buffer that a kernel reads or writes, once a kernel."""
-    wide = 8 if plan.dtype == "float64" else 4
-    item = {"T": ITEM[plan.dtype], "compute": wide, "ids": 4, "short": 2}
-    return str(collected((item[b.dtype], b.count) for k in p.kernels for bs in moved(k) for b in bs))
+    return str(collected((plan.item_bytes(b), b.count) for k in p.kernels for bs in moved(k) for b in bs))

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from derive.dtypes import ITEM
 from derive.plan.ir import Block, Scalar
 from derive.program import Statement
 
@@ -264,3 +265,7 @@ class Plan:
     @property
     def compute(self) -> str:
         return "double" if self.dtype == "float64" else "float"
+
+    def item_bytes(self, b: Buffer) -> int:
+        """Bytes of one element of a buffer; integer tensors count as int64."""
+        return {"T": ITEM[self.dtype], "compute": max(4, ITEM[self.dtype]), "ids": 8, "short": 2}[b.dtype]
