@@ -72,6 +72,8 @@ class Compiler:
 
 
 def _shorten(log: str) -> str:
+    told, mark, consequences = log.partition("the list of kernels:")  # a kernel that does not compile is none there
+    log = told if " error: " in told else told + mark + consequences
     lines = [line for line in log.splitlines() if not line.startswith("In file included from")]
     kept = lines[:40]
     if len(lines) > len(kept):

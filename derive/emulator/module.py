@@ -83,7 +83,7 @@ class RawModule:
             self._object = compiler.build_kernels(unit, options, "the CUDA source", check=self.check or self.count)
         except CompileError as error:
             hint = source.hint(self.code)
-            raise CompileError(f"{error}\n{hint}") if hint else error from None
+            raise CompileError(f"{hint}\n{error}") if hint else error from None
 
     def get_function(self, name: str) -> Kernel:
         """The kernel of this name, or of this name expression."""

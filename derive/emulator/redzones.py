@@ -1,4 +1,4 @@
-"""Unused bytes around the variables of a kernel, so that one step past an array meets no other array.
+"""Unused bytes around the variables of kernels, so that one step past an array meets no other array.
 
 Works on the compiler's assembly: an array's size in the language, and in the symbol table, stays what it was.
 """
@@ -11,12 +11,9 @@ SIZE = 16384  # DERIVE_REDZONE of include/derive/abi.h
 
 # `.local x` and `.comm x,1024,32`: zeroed memory that the linker lays out.
 _COMMON = re.compile(r"^\s*\.comm\s+(?P<name>[\w$.]+),\s*(?P<size>\d+)(?:,\s*(?P<align>\d+))?.*$", re.MULTILINE)
-# A label with zeros and nothing else. (A redzone is a multiple of every alignment, so it does not move it off.)
-_LABEL = re.compile(
-    r"^(?P<name>[\w$.]+):.*\n(?P<zeros>\s*\.zero\s+\d+.*)$"
-    r"(?!\n\s*\.(?:zero|byte|value|short|hword|word|long|quad|xword|string|ascii|asciz))",
-    re.MULTILINE,
-)
+# A label and its data. (A redzone is a multiple of every alignment, so it does not move it off.)
+_DATA = r"\.(?:zero|byte|value|short|hword|word|[248]byte|long|quad|xword|string|ascii|asciz)\b"
+_LABEL = re.compile(rf"^(?P<name>[\w$.]+):.*\n(?P<data>(?:\s*{_DATA}.*\n)+)", re.MULTILINE)
 
 
 def _is_ours(name: str) -> bool:
@@ -27,7 +24,7 @@ def _is_ours(name: str) -> bool:
 
 
 def add(assembly: str) -> str:
-    """The assembly with a redzone before and after each zeroed variable of the kernels."""
+    """The assembly with a redzone before and after each variable of the kernels."""
 
     def common(match: re.Match[str]) -> str:
         name = match["name"]
@@ -42,6 +39,6 @@ def add(assembly: str) -> str:
     def label(match: re.Match[str]) -> str:
         if _is_ours(match["name"]):
             return match.group()
-        return f"\t.zero {SIZE}\n{match['name']}:\n{match['zeros']}\n\t.zero {SIZE}"
+        return f"\t.zero {SIZE}\n{match['name']}:\n{match['data']}\t.zero {SIZE}\n"
 
     return _COMMON.sub(common, _LABEL.sub(label, assembly))

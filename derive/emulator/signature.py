@@ -120,9 +120,12 @@ def pack_scalar(kernel: Signature, parameter: Parameter, value: Any) -> bytes:
         return _pack_integer(where, parameter, scalar)
     if kind == _BOOL and given in (_BOOL, _SIGNED, _UNSIGNED):
         return struct.pack("?", bool(scalar))
-    if kind in (given, _OTHER) and scalar.dtype.itemsize == size:
+    is_vector = given == _OTHER and size > parameter.scalar_size  # a record for a float4, a complex64 for a float2
+    if (kind in (given, _OTHER) or is_vector) and scalar.dtype.itemsize == size:
         return bytes(scalar.tobytes())
     hint = f"Wrap it, for instance np.float{8 * size}(value)." if kind == _FLOAT else "Wrap it in the right NumPy type."
+    if given == _OTHER:
+        hint = f"It has {scalar.dtype.itemsize} bytes; np.dtype(..., align=True) pads as C++ does."
     raise LaunchError(
         f"{where}: expected {parameter.type_name}, got {value!r}, which is passed as {scalar.dtype}. {hint}"
     )

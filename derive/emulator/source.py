@@ -21,6 +21,8 @@ _EXTERN_SHARED = re.compile(
 _STATIC_SHARED = re.compile(r"\bstatic(\s+(?:\w+\s+)*?)__shared__\b|\b__shared__(\s+)static\b")
 # g++ gives an array of a struct that the kernel declares C linkage too, and then takes no tag from `__shared__`.
 _C_LINKAGE = re.compile(r'(?P<extern>\bextern\s*)"C"(?=\s*(?:\w|\{|$))')
+# "__shared__ alignas(16) T": standard attributes stand first in g++.
+_SHARED_ALIGNAS = re.compile(r"\b(__shared__)(\s+)((?:alignas\s*\((?:[^()]|\([^()]*\))*\)\s*)+)")
 _ATTRIBUTE = re.compile(
     r"\b(?:__align__|alignas|__builtin_align__)\s*\((?:[^()]|\([^()]*\))*\)"
     r"|__attribute__\s*\(\((?:[^()]|\([^()]*\))*\)\)"
@@ -68,7 +70,8 @@ def _rewrite_shared(text: str) -> str:
         out += [text[last : match.start()], element, "\n" * newlines]
         last = match.end()
     out.append(text[last:])
-    return _STATIC_SHARED.sub(lambda m: (m[1] or m[2] or " ") + "__shared__", "".join(out))
+    static = _STATIC_SHARED.sub(lambda m: (m[1] or m[2] or " ") + "__shared__", "".join(out))
+    return _SHARED_ALIGNAS.sub(r"\3\1\2", static)
 
 
 def _closing(text: str, start: int, pair: str) -> int:
@@ -217,11 +220,29 @@ def line_of(code: str, kernel: str) -> int:
     return next((found.line for found in find_kernels(code) if found.name == base), 0)
 
 
+# What a compiler's errors are about, if it stands in the text: what it is called, its place, and what to do.
+_UNKNOWN = (
+    ("Inline PTX (asm)", r"\b(?:asm|__asm__)\b", "use an intrinsic, or #ifndef DERIVE_EMULATOR around it"),
+    ("Cooperative groups", r"\bcooperative_groups\b", "use __syncthreads, __syncwarp and the *_sync shuffles"),
+    ("Dynamic parallelism (<<<...>>>)", r"<<<", "launch each kernel from Python"),
+    ("Textures and surfaces", r"\b(?:cuda(?:Texture|Surface)Object_t|texture\s*<|tex[123]D\w*|surf[123]D\w*)",
+     "read the array through a pointer"),
+    ("Asynchronous copies", r"\b(?:cuda_pipeline\w*|__pipeline_\w+|memcpy_async)\b", "copy by assignment"),
+    ("Device-side libraries", r"#\s*include\s*<(?:cuda/|cub/|thrust/|cutlass/|cute/|curand|cupy/)[^>]*>",
+     "write out what the kernel needs of it"),
+    ("Host code", r"\b(?:int\s+main\s*\(|cuda(?:Malloc|Memcpy|Free|Memset|DeviceSynchronize|Stream\w*)\b)",
+     "leave only the kernels, as for NVRTC"),
+    ("Warp operations without _sync", r"\b__(?:shfl(?:_up|_down|_xor)?|ballot|any|all)(?=\s*\()",
+     "no GPU since Volta has them: name the lanes in a mask"),
+)  # fmt: skip
+
+
 def hint(code: str) -> str:
-    """What in this text cannot run on a CPU, for the end of a compiler's message; empty if nothing is known."""
+    """What in this text cannot run on a CPU, and where, for a compiler's message; empty if nothing is known."""
     seen = blank(code)
-    if re.search(r"\b(?:asm|__asm__)\b", seen):
-        return "Inline PTX (asm) cannot run in the emulator: use an intrinsic, or #ifndef DERIVE_EMULATOR around it."
-    if "cooperative_groups" in seen or re.search(r"#\s*include\s*<(?:cuda/|cub/|thrust/)", code):
-        return "Cooperative groups, CUB, Thrust and <cuda/...> cannot run in the emulator."
-    return ""
+    found = []
+    for what, pattern, advice in _UNKNOWN:
+        if place := re.search(pattern, seen):
+            line = seen.count("\n", 0, place.start()) + 1
+            found.append(f"{FILE_NAME}:{line}: {what} cannot run in the emulator: {advice}.")
+    return "\n".join(found)

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import derive.emulator as em
+from tests.drive import command
 
 CODE = r"""
 extern "C" __global__ void set(float* x, int n, float v, const double* unused) {
@@ -200,12 +201,24 @@ def test_import_is_light() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "hint"),
+    ("text", "named"),
     [
         ('asm volatile("mov.u32 %0, %%laneid;" : "=r"(x[0]));', "Inline PTX"),
         ("namespace cg = cooperative_groups; cg::this_grid().sync();", "Cooperative groups"),
+        ("k<<<1, 32>>>(x);", "Dynamic parallelism"),
+        ("x[0] = tex1Dfetch<int>(0, x[1]);", "Textures and surfaces"),
+        ("__pipeline_memcpy_async(x, x + 4, 16);", "Asynchronous copies"),
+        ("x[0] = __shfl_down(x[0], 1);", "Warp operations without _sync"),
+        ("}\n#include <curand_kernel.h>\nvoid f() {", "Device-side libraries"),
     ],
 )
-def test_what_no_cpu_can_run_is_named(text: str, hint: str) -> None:
-    with pytest.raises(em.CompileError, match=hint):
-        em.RawModule(code=f'extern "C" __global__ void k(int* x) {{ {text} }}').get_function("k")
+def test_what_no_cpu_can_run_is_named_with_its_line(text: str, named: str, tmp_path: Path) -> None:
+    code = f'extern "C" __global__ void k(int* x) {{ // asm <<<1>>>\n{text}\n}}'
+    line = 3 if "include" in text else 2
+    with pytest.raises(em.CompileError, match=rf"kernel\.cu:{line}: {named}.* cannot run in the emulator: ") as caught:
+        em.RawModule(code=code).get_function("k")
+    assert "the list of kernels" not in str(caught.value)
+    (tmp_path / "mine.cu").write_text(code)
+    done = command("sanitize", tmp_path / "mine.cu", "--kernel", "k", "--grid", "1", "--block", "1")
+    assert done.exit_code == 2
+    assert f"kernel.cu:{line}: {named}" in done.output

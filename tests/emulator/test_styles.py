@@ -83,6 +83,26 @@ __global__ void whole_grid(int* out, int how)
 """
 
 
+CODE += r"""
+__constant__ float weights[4] = {1, 2, 3, 4};
+__constant__ float others[4] = {5, 6, 7, 8};
+struct Grid { float h[3]; int n; int2 size; };
+__global__ void spelled(const float4* x, float* y, Grid grid, float3 by, int over)
+{
+    __shared__ alignas(16) float s[256];
+    alignas(128) __shared__ unsigned char bytes[64];
+    const clock_t begin = clock();
+    if (x == NULL) return;
+    reinterpret_cast<float4*>(s)[threadIdx.x] = x[threadIdx.x];
+    bytes[threadIdx.x] = threadIdx.x % 4;
+    __syncthreads();
+    const float weight = weights[bytes[63 - threadIdx.x] + over];  // weight
+    y[threadIdx.x] = s[255 - threadIdx.x] * by.z + grid.size.y + grid.h[2] + weight;
+    if (clock() < begin) y[0] = others[0];
+}
+"""
+
+
 def at(mark: str) -> int:
     return next(n for n, line in enumerate(CODE.splitlines(), 1) if line.endswith("// " + mark))
 
@@ -134,3 +154,16 @@ def test_waiting_for_a_later_block_ends_with_the_line(how: int, mark: str) -> No
     with pytest.raises(em.LaunchError, match="a barrier of the whole grid") as caught:
         launch("whole_grid", 100, 1, np.zeros(100, I32), I32(how))
     assert caught.value.lines == (at(mark),)
+
+
+def test_spellings_and_constants_side_by_side() -> None:
+    size, three = np.dtype([("x", I32), ("y", I32)]), np.dtype([("x", F32), ("y", F32), ("z", F32)])
+    grid = np.array(((1, 2, 100), 0, (3, 10)), np.dtype([("h", F32, 3), ("n", I32), ("size", size)]))[()]
+    x, y = np.arange(256, dtype=F32), np.zeros(64, F32)
+    args = (x, y, grid, np.array((0, 0, 2), three)[()])
+    assert launch("spelled", 1, 64, *args, I32(0)) == ()
+    np.testing.assert_array_equal(y, 2 * x[::-1][:64] + 110 + 4 - np.arange(64) % 4)
+    (found,) = launch("spelled", 1, 64, *args, I32(1))
+    assert (found.kind, found.line, found.variable) == ("out-of-bounds", at("weight"), "weights")
+    with pytest.raises(em.LaunchError, match=r"struct of 24 bytes, .* has 12 bytes"):
+        launch("spelled", 1, 64, x, y, np.array((0, 0, 2), three)[()], args[3], I32(0))

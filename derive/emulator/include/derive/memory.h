@@ -55,7 +55,8 @@ inline void __trap(DERIVE_LINE) { derive_rt_trap(line); }
 inline void __brkpt(DERIVE_LINE) { derive_rt_trap(line); }
 inline void __nanosleep(unsigned, DERIVE_LINE) { derive_rt_pause(line); }
 inline long long clock64() { return derive_rt_clock(); }
-inline long clock() { return static_cast<long>(derive_rt_clock()); }
+typedef long clock_t;
+inline clock_t clock() { return static_cast<clock_t>(derive_rt_clock()); }
 inline unsigned long long __globaltimer() { return static_cast<unsigned long long>(derive_rt_clock()); }
 #define __builtin_assume(condition) static_cast<void>(0)
 #define __assume(condition) static_cast<void>(0)

@@ -32,6 +32,9 @@
 #define __CUDACC_VER_MINOR__ 0
 #define CUDART_VERSION 13000
 
+#ifndef NULL
+#define NULL __null
+#endif
 using size_t = decltype(sizeof 0);
 using ptrdiff_t = decltype(static_cast<char*>(nullptr) - static_cast<char*>(nullptr));
 typedef unsigned char uchar;
