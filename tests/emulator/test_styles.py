@@ -101,6 +101,26 @@ __global__ void spelled(const float4* x, float* y, Grid grid, float3 by, int ove
     if (clock() < begin) y[0] = others[0];
 }
 """
+CODE += r"""
+__global__ void chain(const float* x, volatile float* sum, volatile int* ready, float* out, int release, int acquire)
+{
+    __shared__ float before;
+    if (threadIdx.x == 0) {
+        float b = 0;
+        if (blockIdx.x > 0) {
+            while (ready[blockIdx.x - 1] == 0) { }  // look
+            if (acquire) __threadfence();
+            b = sum[blockIdx.x - 1];  // take
+        }
+        sum[blockIdx.x] = b + x[blockIdx.x];  // give
+        if (release) __threadfence();
+        ready[blockIdx.x] = 1;  // tell
+        before = b;
+    }
+    __syncthreads();
+    out[blockIdx.x * blockDim.x + threadIdx.x] = before;
+}
+"""
 
 
 def at(mark: str) -> int:
@@ -167,3 +187,16 @@ def test_spellings_and_constants_side_by_side() -> None:
     assert (found.kind, found.line, found.variable) == ("out-of-bounds", at("weight"), "weights")
     with pytest.raises(em.LaunchError, match=r"struct of 24 bytes, .* has 12 bytes"):
         launch("spelled", 1, 64, x, y, np.array((0, 0, 2), three)[()], args[3], I32(0))
+
+
+@pytest.mark.parametrize(("release", "acquire"), [(1, 1), (0, 1), (1, 0), (0, 0)])
+def test_a_volatile_flag_orders_with_a_fence_on_either_side(release: int, acquire: int) -> None:
+    x, out = np.arange(1, 7, dtype=F32), np.zeros(6 * 32, F32)
+    args = (x, np.zeros(6, F32), np.zeros(6, I32), out, I32(release), I32(acquire))
+    found = {(r.kind, r.variable, r.line, r.other_line) for r in launch("chain", 6, 32, *args)}
+    np.testing.assert_array_equal(out[::32], np.cumsum(x) - x)
+    if release and acquire:
+        assert not found
+    else:
+        assert ("race", "sum", at("take"), at("give")) in found
+        assert found <= {("race", "sum", at("take"), at("give")), ("race", "ready", at("look"), at("tell"))}

@@ -50,6 +50,7 @@ static inline void settle() {
 void reset_access() {
   for (Cached& c : cache) c = {0, &nowhere, 0};
   doubt.open = false;
+  reset_flags();
 }
 
 static bool is_near(const Tracked* region, unsigned long distance) {
@@ -97,7 +98,7 @@ static void check_misaligned(Tracked* region, unsigned long offset, unsigned siz
 }
 
 static void before_write(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site,
-                         bool atomic) {
+                         bool atomic, bool is_flag = false) {
   unsigned floor = region.shared ? block_time : 1;
   const Record write = region.writes.get(cell);
   if (write.time >= floor && !surely_ordered(write) && !(atomic && write.who & ATOMIC) && !ordered(region, write)) {
@@ -115,21 +116,23 @@ static void before_write(Tracked& region, unsigned long cell, unsigned long offs
   if (region.reads.none()) return;
   Record read = region.reads.get(cell);
   if (read.time == 0) return;
-  if (read.time >= floor && (!ordered(region, read) || !readers_ordered(region, read)))
+  bool watched = (atomic || is_flag) && read.who & VOLATILE;  // by threads that wait for this
+  if (read.time >= floor && !watched && (!ordered(region, read) || !readers_ordered(region, read)))
     report_race(site, &region, offset, atomic ? "atomically changes" : "writes", read,
                 ordered(region, read) ? "or a neighbour has read" : "has read", {current_block(), current_thread()});
   region.reads.set(cell, {0, 0, 0});
 }
 
 // Since the threads last met, this one has read here, or others that stand for it have.
-static inline bool known_reader(const Record& read) {
-  if (read.time != now) return false;
+static inline bool known_reader(const Record& read, bool is_volatile = false) {
+  if (read.time != now || (read.who & VOLATILE && !is_volatile)) return false;
   unsigned thread = read.who & THREAD;
   unsigned other = thread / DERIVE_WARP == current / DERIVE_WARP ? OTHER_LANE : OTHER_WARP;
   return thread == current || read.who & other;
 }
 
-static inline void before_read(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site) {
+static inline void before_read(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site,
+                               bool is_volatile) {
   unsigned floor = region.shared ? block_time : 1;
   const Record write = region.writes.get(cell);
   if (write.time < floor) {
@@ -137,13 +140,16 @@ static inline void before_read(Tracked& region, unsigned long cell, unsigned lon
       report_access("uninitialized", site, &region, "reads %u bytes at byte %lu, which nothing has written", size,
                     offset);
   } else if (!surely_ordered(write) && !ordered(region, write)) {
-    report_race(site, &region, offset, "reads", write, write.who & ATOMIC ? "has atomically changed" : "has written",
+    if (is_volatile && write.who & (ATOMIC | VOLATILE))
+      await_fence(region, offset, site, write);
+    else
+      report_race(site, &region, offset, "reads", write, write.who & ATOMIC ? "has atomically changed" : "has written",
                 {current_block(), current_thread()});
   }
   if (region.reads.none()) return;
   Record read = region.reads.get(cell);
-  if (known_reader(read)) return;
-  unsigned who = current;
+  if (known_reader(read, is_volatile)) return;
+  unsigned who = current | (is_volatile && (read.time < floor || read.who & VOLATILE) ? VOLATILE : 0);
   if (read.time >= block_time) {
     who |= read.who & OTHER_BLOCK;
     if (read.time >= barrier_time) {
@@ -161,7 +167,8 @@ static inline void before_read(Tracked& region, unsigned long cell, unsigned lon
   region.reads.set(cell, {now, static_cast<unsigned short>(site), static_cast<unsigned short>(who)});
 }
 
-static void touch(Tracked& region, unsigned long offset, unsigned long size, bool is_write, unsigned site) {
+static void touch(Tracked& region, unsigned long offset, unsigned long size, bool is_write, unsigned site,
+                  bool is_volatile = false) {
   if (is_write && region.input) {
     report_access("write-to-input", site, &region, "writes %lu bytes at byte %lu, but the parameter points to const",
                   size, offset);
@@ -175,18 +182,22 @@ static void touch(Tracked& region, unsigned long offset, unsigned long size, boo
     if (shift < region.shift) refine(region, shift);
   }
   unsigned short where = static_cast<unsigned short>(site);
+  bool is_flag = is_volatile && is_write && take_fence();
+  unsigned short who = static_cast<unsigned short>(current | (is_flag ? VOLATILE : 0));
   unsigned long last = (offset + size - 1) >> region.shift;
   for (unsigned long cell = offset >> region.shift; cell <= last; ++cell) {
     if (is_write) {
-      before_write(region, cell, offset, static_cast<unsigned>(size), site, false);
-      region.writes.set(cell, {now, where, static_cast<unsigned short>(current)});
+      before_write(region, cell, offset, static_cast<unsigned>(size), site, false, is_flag);
+      region.writes.set(cell, {now, where, who});
     } else {
-      before_read(region, cell, offset, static_cast<unsigned>(size), site);
+      before_read(region, cell, offset, static_cast<unsigned>(size), site, is_volatile);
     }
   }
+  if (is_flag) publish(region.base + offset);
 }
 
-static inline void access(const void* address, unsigned long size, bool is_write, bool aligned, unsigned long pc) {
+static inline void access(const void* address, unsigned long size, bool is_write, bool aligned, unsigned long pc,
+                          bool is_volatile = false) {
   if (counting) return count_access(address, size, is_write, site_of_pc(pc));
   if (!checking) return;
   const char* place = static_cast<const char*>(address);
@@ -205,14 +216,14 @@ static inline void access(const void* address, unsigned long size, bool is_write
   settle();
   if (aligned && reinterpret_cast<unsigned long>(place) & (size - 1))
     check_misaligned(region, offset, static_cast<unsigned>(size), is_write, cached.site);
-  touch(*region, offset, size, is_write, cached.site);
+  touch(*region, offset, size, is_write, cached.site, is_volatile);
 }
 
 // `volatile`: read in a loop, perhaps, until another thread writes.
-static void volatile_read(const void* address, unsigned size, bool aligned, unsigned long pc) {
+static void volatile_read(const void* address, unsigned size, unsigned long pc) {
   if (checking && !counting && region_of(static_cast<const char*>(address), size) != nullptr)
     look(address, size, 0, site_at(site_of_pc(pc)).pc);
-  access(address, size, false, aligned, pc);
+  access(address, size, false, true, pc, true);
 }
 
 // Most reads, made as short as can be: of one cell of a region that this place has read before, where nothing is new.
@@ -249,12 +260,12 @@ using namespace derive;
     if (!nothing_new<SIZE>(p, CALLER)) access(p, SIZE, false, true, CALLER);                               \
   }                                                                                                        \
   extern "C" void __tsan_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }                     \
-  extern "C" void __tsan_volatile_read##SIZE(void* p) { volatile_read(p, SIZE, true, CALLER); }            \
-  extern "C" void __tsan_volatile_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }            \
+  extern "C" void __tsan_volatile_read##SIZE(void* p) { volatile_read(p, SIZE, CALLER); }            \
+  extern "C" void __tsan_volatile_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER, true); }      \
   extern "C" void __tsan_unaligned_read##SIZE(void* p) { access(p, SIZE, false, true, CALLER); }           \
   extern "C" void __tsan_unaligned_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }           \
-  extern "C" void __tsan_unaligned_volatile_read##SIZE(void* p) { volatile_read(p, SIZE, true, CALLER); }  \
-  extern "C" void __tsan_unaligned_volatile_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER); }
+  extern "C" void __tsan_unaligned_volatile_read##SIZE(void* p) { volatile_read(p, SIZE, CALLER); }  \
+  extern "C" void __tsan_unaligned_volatile_write##SIZE(void* p) { access(p, SIZE, true, true, CALLER, true); }
 DERIVE_CALLBACKS(1)
 DERIVE_CALLBACKS(2)
 DERIVE_CALLBACKS(4)

@@ -29,6 +29,7 @@ void check_barrier();
 void check_syncwarp(unsigned warp, unsigned mask);
 void check_fence();
 void settle_doubt();  // the launch ends: what waits for one more look is decided now
+void settle_reads();  // the block ends: no fence will come any more after its volatile reads
 
 // A finding at a source line, with the text after the place; `other_line` is 0 if there is none.
 void report_line(const char* kind, int line, int other_line, const char* format, ...)

@@ -1,8 +1,9 @@
 // Happens-before: which earlier access is surely over when the running thread makes its own.
 //
 // Barriers order a block, __syncwarp orders the lanes of its mask, and an atomic after a fence orders blocks:
-// the thread that fenced publishes, whoever then does an atomic on the same address has seen it. Nothing else
-// orders memory; a schedule in which it happened to work does not count.
+// the thread that fenced publishes, whoever then does an atomic on the same address has seen it. So does a volatile
+// flag, set after a fence and read before one. Nothing else orders memory; a schedule in which it happened to work does
+// not count.
 #include <stdlib.h>
 #include <string.h>
 
@@ -17,6 +18,7 @@ unsigned now, block_time, barrier_time;
 static unsigned seen[MAX_THREADS][DERIVE_WARP];  // up to what time a thread knows each lane of its warp
 static unsigned whole_warp_time[MAX_THREADS];    // the last time that all lanes of its warp met
 static unsigned fence_time[MAX_THREADS], fence_barrier[MAX_THREADS], acquire_time[MAX_THREADS];
+static bool fence_is_new[MAX_THREADS];           // no flag has been set since
 
 static unsigned* block_starts = nullptr;           // in the order of execution
 static unsigned long long* block_numbers = nullptr;
@@ -50,6 +52,7 @@ void reset_order() {
 
 void check_block_start(unsigned long long block) {
   settle_doubt();
+  settle_reads();
   reset_spin();
   block_time = barrier_time = ++now;
   if (block_count == block_capacity) {
@@ -86,8 +89,15 @@ void check_syncwarp(unsigned warp, unsigned mask) {
 }
 
 void check_fence() {
+  fence_is_new[current] = !confirm_read();
   fence_time[current] = ++now;
   fence_barrier[current] = barrier_time;
+}
+
+bool take_fence() {
+  bool fenced = fence_is_new[current] && fence_time[current] >= block_time;
+  fence_is_new[current] = false;
+  return fenced;
 }
 
 // Position in the order of execution of the block that was running at this time.
@@ -143,7 +153,7 @@ static SyncObject* find_object(const void* address) {
   return nullptr;
 }
 
-static void publish(const void* address) {
+void publish(const void* address) {
   SyncObject* object = find_object(address);
   if (object == nullptr) {
     if (object_count == object_capacity) {
@@ -167,13 +177,15 @@ static void publish(const void* address) {
   object->acquired_by = block_count;
 }
 
-void atomic_order(const void* address) {
-  if (object_count > 0) {
-    if (SyncObject* object = find_object(address)) {
-      object->acquired_by = block_count;
-      acquire_time[current] = now;
-    }
+void acquire(const void* address) {
+  if (SyncObject* object = find_object(address)) {
+    object->acquired_by = block_count;
+    acquire_time[current] = now;
   }
+}
+
+void atomic_order(const void* address) {
+  acquire(address);
   if (fence_time[current] >= block_time) publish(address);
 }
 

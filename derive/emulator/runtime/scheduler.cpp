@@ -266,7 +266,7 @@ Status run_launch(const Launch& requested) {
                static_cast<unsigned>(b / (1ull * grid.x * grid.y))},
               b);
   }
-  if (checking) settle_doubt();
+  if (checking) settle_doubt(), settle_reads();
   launch = nullptr;
   return status;
 }

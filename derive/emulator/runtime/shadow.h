@@ -16,6 +16,8 @@ inline constexpr unsigned THREAD = (1 << 10) - 1;
 inline constexpr unsigned ATOMIC = 1 << 10;
 // Of reads: since the last barrier, another lane of the same warp, another warp, or another block read it too.
 inline constexpr unsigned OTHER_LANE = 1 << 11, OTHER_WARP = 1 << 12, OTHER_BLOCK = 1 << 13;
+// Of a write: `volatile` and the thread's first after a fence, as a flag is set. Of reads: all of them volatile.
+inline constexpr unsigned VOLATILE = 1 << 14;
 
 // One record a cell, with time 0 before the first. Those of single bytes are kept by four: nearly always one line touched
 // them at one time, and they take half the memory; where that is not so, the four are kept apart.
@@ -98,7 +100,18 @@ inline bool surely_ordered(const Record& before) {
 // Whether all readers that the flags of `before` stand for came before this thread.
 bool readers_ordered(const Tracked& region, const Record& before);
 void atomic_order(const void* address);
+// Whether the running thread has fenced for the others since it was last asked; a flag set then makes known what it did.
+bool take_fence();
+void publish(const void* address);
+void acquire(const void* address);  // the flag at this address was seen, and a fence came after
 unsigned long long block_at(unsigned time);
+
+// Flags (flags.cpp)
+void reset_flags();
+// The running thread has a volatile read of what an atomic operation, or a volatile write after a fence, has put there.
+void await_fence(const Tracked& region, unsigned long offset, unsigned site, const Record& write);
+// The running thread fences: if such a read came before, it is ordered after the write. True if there was one.
+bool confirm_read();
 
 // Regions (regions.cpp)
 Tracked* region_of(const char* address, unsigned long size);
