@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from derive.operation import parse
+from derive.run import compile
 from tests.corpus import CASES, Case, error
 from tests.drive import command, count_nodes, rule_json, run_program
 from tests.formulas import ENTRIES
@@ -161,6 +162,12 @@ def test_a_letter_over_a_part_of_an_axis() -> None:
     done = command("emit", "-", "-o", "nowhere", text=text)
     assert done.exit_code == 2
     assert "part of an axis of A" in done.output
+    assert "value: A[1*l]" in done.output
+    assert "`size p = 1` and write sum(p, A[l + p])" in done.output
+    advised = text.replace("A[1*l]", "sum(p, A[l + p])")
+    found = compile(f"size p = 1\n{advised}", "float64", "emulator").run(arrays, cotangents, sizes)
+    for name, true in {**expected.values, **{f"d{x}": g for x, g in expected.gradients.items()}}.items():
+        assert error(found[name], true) < 1e-12
 
 
 def test_a_choice_on_a_size_is_made_in_python() -> None:

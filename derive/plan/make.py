@@ -26,17 +26,27 @@ from derive.plan.prepare import expand, numbers, ready
 from derive.plan.records import Buffer, Kernel, Label, Pass, Plan, SizeRule
 from derive.plan.saved import recompute, unrounded
 from derive.plan.sizes import size_rules
+from derive.plan.spell import term
 from derive.program import Program, Statement
 
 
 def _check_letters(forward: Program) -> None:
     """Kernels take an access at a letter to be in range whatever guards it, since the letter's extent is the axis's."""
     for g in forward.accesses():
-        for sub, axis in zip(g.subs, forward.axes(g.tensor), strict=True):
-            if isinstance(sub, Index) and sub.extent != axis:
-                raise PlanError(f"no kernel covers a letter that runs over a part of an axis of {g.tensor}",
-                                value=f"{g.tensor}[..1*{sub.extent}..]",
-                                hint="write the letter alone, which makes the extents equal")
+        part = [isinstance(s, Index) and s.extent != a for s, a in zip(g.subs, forward.axes(g.tensor), strict=True)]
+        if not any(part):
+            continue
+        taken = {name for name, _ in forward.letters} | forward.names
+        one = next(x for x in ("p", *(f"p{n}" for n in range(len(taken) + 1))) if x not in taken)
+        subs = list(zip(map(term, g.subs), part, strict=True))
+        written = ",".join("1*" * own + s for s, own in subs)
+        instead = ",".join(s + f" + {one}" * own for s, own in subs)
+        raise PlanError(
+            f"no kernel covers a letter that runs over a part of an axis of {g.tensor}",
+            value=f"{g.tensor}[{written}]",
+            hint=f"for the first entries state `size {one} = 1` and write sum({one}, {g.tensor}[{instead}]); "
+            "for all of them write the letter alone, which makes the extents equal",
+        )
 
 
 def make_plan(
