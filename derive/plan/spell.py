@@ -10,7 +10,7 @@ from derive.expr import Expr, Index
 from derive.program import Statement
 from derive.simplify.names import presentable
 
-LOOSE, SUM, PRODUCT, POWER = range(4)
+LOOSE, NOT, COMPARE, SUM, PRODUCT, POWER = range(6)
 Letters = Mapping[str, tuple[str, ...]]  # extent -> what its indices had better be called
 
 
@@ -77,11 +77,11 @@ def _spell(e: Expr, names: dict[Index, str], letters: Letters) -> tuple[str, int
         case E.Truth():
             return str(e.value), POWER + 1
         case E.Cmp():
-            return f"{sub(e.left, SUM)} {e.op} {sub(e.right, SUM)}", LOOSE
+            return f"{sub(e.left, SUM)} {e.op} {sub(e.right, SUM)}", COMPARE
         case E.Logic(op="not"):
-            return f"not ({sub(e.args[0])})", LOOSE
+            return f"not ({sub(e.args[0])})", NOT
         case E.Logic():
-            return f" {e.op} ".join(sub(a, SUM) for a in e.args), LOOSE
+            return f" {e.op} ".join(sub(a, NOT) for a in e.args), LOOSE
         case E.Where():
             return f"where({sub(e.cond)}, {sub(e.then)}, {sub(e.other)})", POWER + 1
         case E.Reduce() | E.Softmax():

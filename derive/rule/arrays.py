@@ -8,7 +8,7 @@ from fractions import Fraction
 
 from derive.expr import Index, Num
 
-ADD, MUL, UNARY, POW, ATOM = range(5)
+NOT, COMPARE, JOIN, ADD, MUL, UNARY, POW, ATOM = range(8)
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Array:
         if not self.boolean:
             return self
         if not self.axes:  # perhaps Python's own True, which has no astype
-            return Array(f"float{self.at(ATOM)}" if self.code.startswith("(") else f"float({self.code})", ())
+            return Array(f"float({self.code})", ())
         return Array(f"{self.at(ATOM)}.astype(float)", self.axes)
 
     def at(self, level: int) -> str:

@@ -33,7 +33,22 @@ from derive.expr import (
 )
 from derive.program import Program, Statement
 from derive.rule.access import AccessPrinter
-from derive.rule.arrays import ADD, ATOM, MUL, POW, UNARY, Array, aligned, literal, number, transposed, union
+from derive.rule.arrays import (
+    ADD,
+    ATOM,
+    COMPARE,
+    JOIN,
+    MUL,
+    NOT,
+    POW,
+    UNARY,
+    Array,
+    aligned,
+    literal,
+    number,
+    transposed,
+    union,
+)
 from derive.rule.contract import contraction
 from derive.rule.letters import visible_means
 from derive.rule.namespace import apart
@@ -211,19 +226,19 @@ class NumPyPrinter(AccessPrinter):
             case Cmp():
                 a, b = self.array(e.left, scope, guarded), self.array(e.right, scope, guarded)
                 want = union(scope, a, b)
-                return Array(f"({aligned(a, want).code} {e.op} {aligned(b, want).code})", want)
+                return Array(f"{aligned(a, want).at(ADD)} {e.op} {aligned(b, want).at(ADD)}", want, COMPARE)
             case Logic(op="not"):
                 a = self._condition(e.args[0], scope, guarded)
                 if not a.axes:  # ~ of Python's own True is -2, which is true
-                    return Array(f"(not {a.at(ATOM)})", ())
+                    return Array(f"not {a.at(COMPARE)}", (), NOT)
                 return Array(f"~{a.at(ATOM)}", a.axes, UNARY)
             case Logic():
                 parts = [self._condition(c, scope, guarded or n > 0) for n, c in enumerate(e.args)]
                 want = union(scope, *parts)
                 joint = " & " if e.op == "and" else " | "
-                return Array(f"({joint.join(aligned(p, want).at(ATOM) for p in parts)})", want)
+                return Array(joint.join(aligned(p, want).at(ADD) for p in parts), want, JOIN)
         a = self.array(e, scope, guarded)
-        return Array(f"({a.code} != 0)", a.axes)
+        return Array(f"{a.at(ADD)} != 0", a.axes, COMPARE)
 
     # ------------------------------------------------------------------------------------------- reductions
 
