@@ -15,7 +15,7 @@ _OPAQUE = re.compile(
     re.DOTALL,
 )
 _EXTERN_SHARED = re.compile(
-    r"\bextern\b(?P<before>[\w\s]*?)\b__shared__\b(?P<type>[^;{}=]*?)(?P<name>\b[A-Za-z_]\w*)"
+    r"\bextern\b(?P<before>[\w\s]*?)\b__shared__\b(?P<type>(?:[^;{}=]|\{[^{}=]*\})*?)(?P<name>\b[A-Za-z_]\w*)"
     r"\s*\[\s*\](?P<rest>(?:\s*\[[^\];]*\])*)"
 )
 _STATIC_SHARED = re.compile(r"\bstatic(\s+(?:\w+\s+)*?)__shared__\b|\b__shared__(\s+)static\b")
@@ -64,9 +64,10 @@ def _rewrite_shared(text: str) -> str:
         base = " ".join(kind.split())
         if match["rest"]:
             dims = "".join(match["rest"].split())
-            element = f"{base} (*{match['name']}){dims} = reinterpret_cast<{base} (*){dims}>(DERIVE_DYNAMIC)"
+            pointer = f"(*{match['name']}){dims}"
         else:
-            element = f"{base}* {match['name']} = reinterpret_cast<{base}*>(DERIVE_DYNAMIC)"
+            pointer = f"* {match['name']}"
+        element = f"{base} {pointer} = reinterpret_cast<decltype({match['name']})>(DERIVE_DYNAMIC)"
         out += [text[last : match.start()], element, "\n" * newlines]
         last = match.end()
     out.append(text[last:])

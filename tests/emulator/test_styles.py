@@ -91,13 +91,15 @@ __global__ void spelled(const float4* x, float* y, Grid grid, float3 by, int ove
 {
     __shared__ alignas(16) float s[256];
     alignas(128) __shared__ unsigned char bytes[64];
+    extern __shared__ struct { float three; int n; } pool[];
     const clock_t begin = clock();
     if (x == NULL) return;
     reinterpret_cast<float4*>(s)[threadIdx.x] = x[threadIdx.x];
     bytes[threadIdx.x] = threadIdx.x % 4;
+    pool[threadIdx.x] = {by.z, grid.size.y};
     __syncthreads();
     const float weight = weights[bytes[63 - threadIdx.x] + over];  // weight
-    y[threadIdx.x] = s[255 - threadIdx.x] * by.z + grid.size.y + grid.h[2] + weight;
+    y[threadIdx.x] = s[255 - threadIdx.x] * pool[63 - threadIdx.x].three + pool[0].n + grid.h[2] + weight;
     if (clock() < begin) y[0] = others[0];
 }
 """
@@ -127,10 +129,10 @@ def at(mark: str) -> int:
     return next(n for n, line in enumerate(CODE.splitlines(), 1) if line.endswith("// " + mark))
 
 
-def launch(name: str, grid: Any, block: Any, *args: Any) -> tuple[em.Report, ...]:
+def launch(name: str, grid: Any, block: Any, *args: Any, shared: int = 0) -> tuple[em.Report, ...]:
     module = em.RawModule(code=CODE, check=True, name_expressions=("template_bound<float>",))
     try:
-        module.get_function(name)(grid, block, args)
+        module.get_function(name)(grid, block, args, shared_mem=shared)
     except em.CheckError as error:
         return error.reports
     return ()
@@ -181,9 +183,9 @@ def test_spellings_and_constants_side_by_side() -> None:
     grid = np.array(((1, 2, 100), 0, (3, 10)), np.dtype([("h", F32, 3), ("n", I32), ("size", size)]))[()]
     x, y = np.arange(256, dtype=F32), np.zeros(64, F32)
     args = (x, y, grid, np.array((0, 0, 2), three)[()])
-    assert launch("spelled", 1, 64, *args, I32(0)) == ()
+    assert launch("spelled", 1, 64, *args, I32(0), shared=512) == ()
     np.testing.assert_array_equal(y, 2 * x[::-1][:64] + 110 + 4 - np.arange(64) % 4)
-    (found,) = launch("spelled", 1, 64, *args, I32(1))
+    (found,) = launch("spelled", 1, 64, *args, I32(1), shared=512)
     assert (found.kind, found.line, found.variable) == ("out-of-bounds", at("weight"), "weights")
     with pytest.raises(em.LaunchError, match=r"struct of 24 bytes, .* has 12 bytes"):
         launch("spelled", 1, 64, x, y, np.array((0, 0, 2), three)[()], args[3], I32(0))
