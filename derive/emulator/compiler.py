@@ -42,8 +42,9 @@ _GNU_ONLY = ("-fno-gnu-unique", "--param=avoid-fma-max-bits=0", "-fno-aggressive
 # Invariant motion keeps a place in a register for a whole loop: it reads what only one branch of the loop reads.
 _GNU_CHECK = (
     "-fno-gnu-unique", "-fno-tree-sra", "-fno-ipa-sra", "-fno-tree-loop-im", "-fno-aggressive-loop-optimizations",
-    "--param=tsan-distinguish-volatile=1",
 )  # fmt: skip
+# Volatile accesses tell themselves apart: a thread that reads so in a loop waits for another. From g++ 11 on.
+VOLATILE = "--param=tsan-distinguish-volatile=1"
 # A local variable that nothing has set holds no number of use, not what a thread before left in its place.
 UNSET = "-ftrivial-auto-var-init=pattern"
 # Else a read is forgotten that a write to the same place follows.
@@ -142,6 +143,7 @@ def _flags(compiler: Compiler, flags: tuple[str, ...]) -> list[str]:
             chosen += _CLANG_CHECK if check else ()
         else:
             chosen += _GNU_CHECK if check else _GNU_ONLY
+            chosen += [VOLATILE] if check and _takes(compiler, VOLATILE) else []
         chosen += [UNSET] if _takes(compiler, UNSET) else []
     if platform.machine() in ("aarch64", "arm64"):
         chosen = ["-mcpu=native" if flag == "-march=native" else flag for flag in chosen]
