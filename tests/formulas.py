@@ -555,3 +555,6 @@ add("statements_under_a_guard", "Z[k] = expm1(tanh(C[k]))\nY = sum(i, softmax(i,
     "i=7 k=2; i=4 k=2", give="i")
 add("differences_of_choices", "M = exp(minimum(where(A < C*1.01, B, D) - where(D > 0.25, C, D), 2))\nY = M*(A + where(A < C, D, 0) - where(D > 0.25, 0, D))", "")
 add("size_of_no_axis", "Y = sum(n, A*exp(A))", "n=3; n=1", give="n")
+add("mean_of_a_square", "Y[i,j] = mean(k, tanh(A[k])) + D[i,j]\nZ[k] = D[k,k]*A[k]\noutput Y, Z", "i=3 j=3 k=3; i=1 j=1 k=1")
+add("window_of_one_place", "Z[i] = exp(sum(k, A[i + k]))\nY = tanh(Z[0])", "i=3 k=4 n=8; i=1 k=1 n=1", axes={"A": "n"}, give="i k", kinds={"A": "unit"})
+add("exponential_of_one_window", "Z[i] = max(k, A[i + k])\nY = where(B < Z[0], B, log(1 + exp(Z[0])))", "i=3 k=4 n=8; i=1 k=1 n=1", axes={"A": "n"}, give="i k")

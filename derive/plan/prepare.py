@@ -134,7 +134,9 @@ class _Puller:
     def _mean(self, e: Mul, stem: str, order: tuple[Index, ...], guards: tuple[Expr, ...]) -> Expr | None:
         """A product with a mean in it: the mean, which is more than the sum of a row, has a statement of its own."""
         for r in e.args:
-            count = [E.power(E.Size(i.extent), E.MINUS_ONE) for i in r.indices] if isinstance(r, Reduce) else []
+            count: tuple[Expr, ...] = ()
+            if isinstance(r, Reduce):  # of a square, 1/n/n is one factor: 1/n alone makes no mean of it
+                count = E.factors(E.mul(*(E.power(E.Size(i.extent), E.MINUS_ONE) for i in r.indices)))
             if not isinstance(r, Reduce) or r.op != "sum" or not set(count) <= set(e.args) or r.free == set(order):
                 continue
             total = self.pull(r, stem, order, guards)
