@@ -7,7 +7,7 @@ exponentials and logarithms are left than before, and then written in the remain
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Call, Expr, Get, Pow, Reduce, Softmax
+from derive.expr import Call, Expr, Get, Index, Pow, Reduce, Softmax
 from derive.patterns import Names
 from derive.prepare.spellings import respell
 from derive.program import Program, Statement, alive
@@ -20,7 +20,7 @@ def stabilise(program: Program) -> Program:
     done: dict[str, Statement] = {}
     names = Names()
     for s in program.statements:
-        new = Statement(s.name, s.indices, _respelled(s, done, names), s.line)
+        new = Statement(s.name, s.indices, _respelled(s, done, names, program), s.line)
         if isinstance(new.expr, (Softmax, Reduce)):
             names.define(new.expr, s.name, s.indices)
         done[s.name] = new
@@ -28,9 +28,9 @@ def stabilise(program: Program) -> Program:
     return Program(program.text, program.params, program.inputs, kept, program.outputs, program.letters)
 
 
-def _respelled(s: Statement, done: dict[str, Statement], names: Names) -> Expr:
+def _respelled(s: Statement, done: dict[str, Statement], names: Names, program: Program) -> Expr:
     plain = respell(s.expr)
-    opened = _opened(s.expr, done)
+    opened = _opened(s.expr, done, program)
     if opened is s.expr:
         return plain
     respelled = respell(opened)
@@ -39,14 +39,21 @@ def _respelled(s: Statement, done: dict[str, Statement], names: Names) -> Expr:
     return _renamed(respelled, names)
 
 
-def _opened(e: Expr, done: dict[str, Statement]) -> Expr:
+def _opened(e: Expr, done: dict[str, Statement], program: Program) -> Expr:
     """`e` with every name that stands for exponentials replaced by its definition."""
     def step(x: Expr) -> Expr:
         if isinstance(x, Get) and x.tensor in done and _matters(done[x.tensor].expr, done):
             s = done[x.tensor]
-            return _opened(E.substitute(s.expr, dict(zip(s.indices, x.subs, strict=True))), done)
+            opened = E.substitute(s.expr, dict(zip(s.indices, x.subs, strict=True)))
+            return x if _reads_a_part(opened, program) else _opened(opened, done, program)
         return x
     return E.transform(e, step)
+
+
+def _reads_a_part(e: Expr, program: Program) -> bool:
+    """Whether a letter reads an axis that is not its own, as the A[k] of `Z[i] = max(k, A[i + k])` at Z[0]."""
+    return any(isinstance(i, Index) and i.extent != axis for x in E.subterms(e) if isinstance(x, Get)
+               for i, axis in zip(x.subs, program.axes(x.tensor), strict=True))
 
 
 def _matters(e: Expr, done: dict[str, Statement]) -> bool:
