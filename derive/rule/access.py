@@ -156,7 +156,9 @@ class AccessPrinter:
         joint = union(inner, *arrays)
         where = ", ".join(["slice(None)"] * first + [aligned(a, joint).code for a in arrays])
         where = f"({where})" if len(at) + first > 1 else where
-        return f"np.add.at({s.name}, {where}, {self._valued(value, (*before, *joint, *after))})"
+        order = (*before, *joint, *after)
+        v = aligned(self.array(value, order).real, order)
+        return f"np.add.at({s.name}, {where}, {_spread(v, s, len(joint))})"
 
     def _valued(self, value: Expr, order: tuple[Index, ...]) -> str:
         return aligned(self.array(value, order).real, order).code
@@ -172,7 +174,7 @@ class AccessPrinter:
             order = (*idx.axes, *s.indices[1:])
             if set(order) >= set(inner):
                 v = aligned(self.array(value, order), order)
-                return f"np.add.at({s.name}, {idx.code}, {v.code})"
+                return f"np.add.at({s.name}, {idx.code}, {_spread(v, s, len(idx.axes))})"
         arrays = [self._place(s, sub, n, scope, guarded) for n, sub in enumerate(subs)]
         v = self.array(value, scope)
         want = union(scope, *arrays, v)
@@ -182,13 +184,18 @@ class AccessPrinter:
             first = arrays[0]
             where = ", ".join([f"{aligned(first, want).at(MUL)} + {zero.code}",
                                *(aligned(a, want).code for a in arrays[1:])])
-        return f"np.add.at({s.name}, ({where},), {aligned(v, want).at(ATOM)})"
+        return f"np.add.at({s.name}, ({where},), {_spread(aligned(v, want), s, len(want))})"
 
     def _place(self, s: Statement, sub: Expr, n: int, scope: tuple[Index, ...], guarded: bool) -> Array:
         a = self.array(sub, scope, guarded)
         if guarded and not isinstance(sub, Index):
             return Array(f"np.clip({a.code}, 0, {s.name}.shape[{n}] - 1)", a.axes)
         return a
+
+
+def _spread(v: Array, s: Statement, places: int) -> str:
+    """Values for `np.add.at`, which reads past the end of a vector that it has to repeat for a matrix of places."""
+    return f"{v.at(ATOM)}[None]" if len(s.indices) == len(v.axes) == 1 < places else v.code
 
 
 def _brackets(slots: list[str]) -> str:
