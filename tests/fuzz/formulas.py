@@ -168,7 +168,7 @@ class _Writer:
         if kind < 12 and depth > 0:
             joint = self.pick(("and", "or"))
             return f"({self.condition(scope, depth - 1)} {joint} {self.condition(scope, depth - 1)})"
-        if kind < 18:
+        if kind < 18 and depth >= 0:
             return f"not {self.condition(scope, depth - 1)}"
         if scope and kind < 60:
             a, b = self.pick(scope), self.pick(scope)
