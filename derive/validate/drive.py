@@ -7,7 +7,8 @@ import inspect
 import shutil
 import tempfile
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,9 @@ from derive.program import Program
 from derive.validate.data import Sample
 
 Array = np.ndarray[Any, Any]
+
+SPLIT = ("total_chunks", "column_chunks", "row_chunks")  # functions of a wrapper that say how many parts a sum has
+LARGER, MANY = 256, 300  # more parts than a block has threads; more would show nothing else
 
 
 class Poisoned:
@@ -48,6 +52,16 @@ class Poisoned:
         return self.base.RawModule(**given, **self.options)
 
 
+class Askew(Poisoned):
+    """An array module whose `asarray` gives arrays that start one element past an aligned place, as `X[1:]` does."""
+
+    def asarray(self, value: Any) -> Any:
+        value = np.asarray(value)
+        made = self.base.empty(value.size + 1, value.dtype)[1:].reshape(value.shape)
+        made[...] = self.base.asarray(value)
+        return made
+
+
 class Emitted:
     """The kernels of a plan, behind the emitted wrapper.
 
@@ -55,7 +69,8 @@ class Emitted:
         program: the forward formula as it was prepared.
         cp: array module for the wrapper.
         texts: the files, if they are not those of the plan (a mutant's).
-        most: blocks of a launch whose threads stride over what is left, if fewer than on a GPU.
+        most: blocks of a launch whose threads stride over what is left, if fewer than on a GPU; sums are then split
+            as those of much larger arrays are, so that what adds up the parts strides too.
     """
 
     def __init__(self, name: str, program: Program, plan: Plan, cp: Any, texts: Mapping[str, str] | None = None,
@@ -72,6 +87,9 @@ class Emitted:
         spec.loader.exec_module(module)
         if most is not None and hasattr(module, "blocks"):
             module.blocks.__defaults__ = (most,)
+        for chunks in (getattr(module, name, None) for name in SPLIT):
+            if most is not None and chunks is not None:
+                setattr(module, chunks.__name__, partial(_finer, chunks))
         self.kernels = module.load(cp)
 
     @property
@@ -108,6 +126,10 @@ class Emitted:
         found = function(*(device[b.tensor] for b in p.arguments), **sizes, **options)
         values = found if len(p.results) != 1 else (found,)
         return dict(zip((b.tensor for b in p.results), values, strict=True))
+
+
+def _finer(chunks: Callable[..., int], count: int, *more: int) -> int:
+    return int(min(chunks(LARGER * count, *more), MANY))
 
 
 def _extent(letter: str, sample: Sample) -> int:

@@ -13,7 +13,7 @@ from derive.errors import DeriveError
 from derive.operation import Operation
 from derive.plan import Plan, make_plan
 from derive.validate.data import FAR, Drawer, Sample, exponentiates, normalised
-from derive.validate.drive import Emitted, Poisoned
+from derive.validate.drive import Askew, Emitted, Poisoned
 from derive.validate.invariants import Invariants
 from derive.validate.launches import FEW, Launches
 from derive.validate.program import AMPLIFIED, ROUNDOFF, Runnable, cancels, rounded
@@ -124,9 +124,6 @@ class Comparison:
         """Every size at scale 1, one or two at the other scales, and logits of ±200 and masks where they are meant."""
         for n, sizes in enumerate(self.launches.plain):
             yield replace(self.case(self.drawer.sample(sizes, "1", n)), plain=True, few=True)
-        for n, sizes in enumerate(self.launches.longer if self.long_axes else ()):
-            yield replace(self.case(self.drawer.sample(sizes, "1", n)), few=True)
-            yield self.case(self.drawer.sample(sizes, "heavy", n))  # what is greatest lies anywhere
         f, reals = self.drawer.f, self.drawer.reals
         scales = list(enumerate(SCALES))
         scales += [(n, "logits") for n in range(len(reals)) if exponentiates(f)]
@@ -137,6 +134,9 @@ class Comparison:
             yield self.case(self.drawer.sample(self.drawer.medium(1 << 14), scale, n))
             if scale in FAR and len(self.launches.plain) > 2:
                 yield self.case(self.drawer.sample(self.launches.plain[2], scale, n))  # short rows
+        for n, sizes in enumerate(self.launches.longer if self.long_axes else ()):
+            yield replace(self.case(self.drawer.sample(sizes, "1", n)), few=True)
+            yield self.case(self.drawer.sample(sizes, "heavy", n))  # what is greatest lies anywhere
 
     def _has_values(self, sample: Sample) -> bool:
         values = self.drawer.interpret(sample)
@@ -213,7 +213,7 @@ def _at(flat: int, array: Array) -> str:
 def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "kernel",
             texts: Mapping[str, str] | None = None, compare: Comparison | None = None) -> Result:
     """Level 4, and 6 where `base` is CuPy: every sample, poisoned memory, once more in random order, at one scale
-    with few blocks, and adding to what is there.
+    with few blocks, on arrays that are not aligned, and adding to what is there.
 
     Args:
         base: the emulator, or CuPy.
@@ -229,6 +229,7 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
         first = Emitted(op.name, forward, plan, Poisoned(base), texts)
         again = Emitted(op.name, forward, plan, shuffled, texts)
         few = Emitted(op.name, forward, plan, Poisoned(base), texts, most=FEW)
+        askew = Emitted(op.name, forward, plan, Askew(base), texts)
         for n, case in enumerate(compare.cases()):
             sample, got = case.sample, first.run(case.sample)
             compare.tally.longest = max([compare.tally.longest, *sample.extents.values()])
@@ -242,6 +243,8 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
                         return Result(level, FAIL, wrong, compare.tally.cases)
             if case.few and (wrong := compare.judge(case, few.run(sample))):
                 return Result(level, FAIL, f"with {FEW} blocks, {wrong}", compare.tally.cases + 1, compare.tally.worst)
+            if case.plain and (wrong := compare.judge(case, askew.run(sample))):
+                return Result(level, FAIL, f"with arrays that are not aligned, {wrong}", compare.tally.cases + 1)
             if case.plain and (wrong := compare.invariant(case, got, n == 0)):
                 return Result(level, FAIL, wrong, compare.tally.cases, compare.tally.worst)
             if case.few and first.accumulates and (wrong := _adding(first, sample, got, compare, dtype)):
@@ -306,14 +309,17 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
     """
     launches = launches or Launches(op, plan_of(op, dtype), drawer, base)
     plan = launches.plan
-    emitted, adding = (Emitted(op.name, op.derivation.forward, plan, module, texts) for module in checking(plan, base))
+    plain, bare = (Emitted(op.name, op.derivation.forward, plan, module, texts) for module in checking(plan, base))
     runs = 0
     try:
         for sample in launches.checked:
-            got = emitted.run(sample)
-            if emitted.accumulates and (sample is launches.checked[0] or sample is launches.largest):
-                assert plan.backward is not None
-                adding.run(sample, {b.tensor: got[b.tensor] for b in plan.backward.results})
+            got = plain.run(sample)
+            if sample is launches.checked[0] or sample is launches.largest:
+                held = None
+                if plan.backward is not None and plain.accumulates:
+                    held = {b.tensor: got[b.tensor] for b in plan.backward.results}
+                    bare.run(sample, held)
+                askew.run(sample, held)
             runs += 1
     except base.CheckError as e:
         first = f"{e.reports[0].kind} at line {e.reports[0].line}: {e.reports[0].what}"
@@ -339,6 +345,10 @@ class Unpoisoned(Poisoned):
 
     def empty(self, shape: Any, dtype: Any = np.float64) -> Any:
         return self.base.empty(shape, dtype)
+
+
+class AskewUnpoisoned(Unpoisoned, Askew):
+    """Both."""
 
 
 def gpu(op: Operation, drawer: Drawer, dtype: str) -> Result:

@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -34,12 +35,14 @@ from derive.validate.records import PASS
 from derive.validate.rule import rule
 from derive.validate.truth import Truth
 from tests.mutation import cuda, rules
+from tests.mutation.apart import Apart
 from tests.mutation.cuda import Mutant
 from tests.mutation.rules import Fault
-from tests.mutation.tokens import only
+from tests.mutation.tokens import only, pieces, tokens
 
 Array = np.ndarray[Any, Any]
 SECONDS = "5"  # that a launch may take: a mutant may never end
+QUICK = 3  # cases that tell of most mutants
 ROUNDING = 20.0  # times the original's own error: a sum in another order, a maximum that only shifts
 
 MORE = ("heavy", "one-hot", "sparse", "least", "none")  # scales on which what survives is run once more
@@ -59,30 +62,6 @@ class Fate:
 
     def __str__(self) -> str:
         return f"{self.how:16} {self.mutant}" + (f"  ({self.detail})" if self.detail else "")
-
-
-class Apart:
-    """The emulator, with each kernel compiled alone: a mutant of one costs no compilation of the others."""
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(emulator, name)
-
-    def RawModule(self, *, code: str, **options: Any) -> Any:
-        return _Apart(code, options)
-
-
-class _Apart:
-    def __init__(self, code: str, options: Mapping[str, Any]):
-        self.code, self.options = code, options
-        self.found: dict[str, Any] = {}
-
-    def get_function(self, name: str) -> Any:
-        if name not in self.found:
-            code = only(self.code, name)
-            blank = tuple(n for n in self.options.get("uninitialized", ()) if n in code)
-            module = emulator.RawModule(code=code, **{**self.options, "uninitialized": blank})
-            self.found[name] = module.get_function(name)
-        return self.found[name]
 
 
 @contextmanager
@@ -115,20 +94,37 @@ class Gate:
         self.plan = plan_of(op, dtype)
         self.texts = sources(op.name, self.plan)
         self.file = f"{clean(op.name)}.cu"
+        code = self.texts[self.file]
+        self.apart = Apart([only(code, p.name) for p in pieces(code, tokens(code)) if p.kernel])
         self._originals: list[tuple[Case, list[dict[str, Array]]]] | None = None
 
     def mutants(self) -> list[Mutant]:
         return cuda.mutants(self.texts[self.file])
 
     def fate(self, mutant: Mutant) -> Fate:
+        """The validator's own verdict, what is quick first: few small cases, check mode, then everything."""
         texts = {**self.texts, self.file: mutant.code}
-        found = kernels(self.op, self.drawer, self.dtype, Apart(), texts=texts, compare=self.compare)
-        if found.status != PASS:
-            return Fate(mutant, BROKEN if found.detail.startswith("CompileError") else KERNEL, found.detail)
-        found = checked(self.op, self.drawer, self.dtype, Apart(), texts, self.compare.launches)
+        self.apart.forget()
+        if wrong := self.at_once(texts):
+            return Fate(mutant, *wrong)
+        found = checked(self.op, self.drawer, self.dtype, self.apart, texts, self.compare.launches)
         if found.status != PASS:
             return Fate(mutant, CHECK, found.detail)
+        found = kernels(self.op, self.drawer, self.dtype, self.apart, texts=texts, compare=self.compare)
+        if found.status != PASS:
+            return Fate(mutant, KERNEL, found.detail)
         return Fate(mutant, *self.difference(texts))
+
+    def at_once(self, texts: Mapping[str, str]) -> tuple[str, str] | None:
+        """What the first of the cases show of a mutant, as the kernel level judges them too."""
+        try:
+            run = Emitted(self.op.name, self.op.derivation.forward, self.plan, Poisoned(self.apart), texts)
+            for case in islice(self.compare.cases(), QUICK):
+                if wrong := self.compare.judge(case, run.run(case.sample)):
+                    return KERNEL, wrong
+        except emulator.EmulatorError as e:
+            return (BROKEN if isinstance(e, emulator.CompileError) else KERNEL), str(e).splitlines()[0]
+        return None
 
     def difference(self, texts: Mapping[str, str]) -> tuple[str, str]:
         """How far the mutant's results are from the original's and from the truth, on the validator's data and more."""
@@ -161,7 +157,7 @@ class Gate:
     def emitted(self, texts: Mapping[str, str]) -> list[Emitted]:
         """As many blocks as on a GPU, and few."""
         forward = self.op.derivation.forward
-        return [Emitted(self.op.name, forward, self.plan, Poisoned(Apart()), texts, most) for most in (None, FEW)]
+        return [Emitted(self.op.name, forward, self.plan, Poisoned(self.apart), texts, most) for most in (None, FEW)]
 
     def originals(self) -> list[tuple[Case, list[dict[str, Array]]]]:
         if self._originals is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 
 _TOKEN = re.compile(
     r"""(?P<space>\s+|//[^\n]*|/\*.*?\*/)
@@ -107,10 +108,25 @@ def _from_comment(code: str, begin: int) -> int:
     return begin
 
 
+@lru_cache(maxsize=4)
+def _words(code: str) -> list[tuple[Piece, frozenset[str]]]:
+    """Each piece with the words in it."""
+    found = tokens(code)
+    return [(p, frozenset(t.text for t in found if p.begin <= t.start < p.end and t.kind == "word"))
+            for p in pieces(code, found)]
+
+
+@lru_cache(maxsize=1024)
 def only(code: str, kernel: str) -> str:
-    """The text with every other kernel taken out; lines stay where they are."""
+    """The text without the other kernels, and without functions that this one does not reach; lines stay where they
+    are."""
+    every = _words(code)
+    reached, more = {kernel}, {kernel}
+    while more:
+        more = {w for p, words in every if p.name in more for w in words} & {p.name for p, _ in every} - reached
+        reached |= more
     out = code
-    for p in reversed(pieces(code, tokens(code))):
-        if p.kernel and p.name != kernel:
+    for p, _ in reversed(every):
+        if p.name not in reached:
             out = out[:p.begin] + "\n" * out[p.begin:p.end].count("\n") + out[p.end:]
     return out
