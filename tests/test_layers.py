@@ -53,6 +53,7 @@ ONLY = {
     "validate.formula": {"errors"},  # the judge shares no code with what it judges
     "validate.interpret": {"errors", "validate.formula"},
     "validate.differences": {"errors", "validate.formula", "validate.interpret"},
+    "validate.tangents": {"errors", "validate.formula", "validate.interpret"},
 }
 
 FORBIDDEN = {"cupy", "torch", "jax"}  # never imported when a module is: only inside the function that needs it

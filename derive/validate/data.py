@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,7 @@ AWKWARD = (2, 3, 5, 7, 4, 6, 11)
 MEDIUM = (19, 33, 31, 5, 2, 3, 7)
 ROUND = (8, 64, 16, 32, 4, 2, 8)
 LONG = 257
+SHORT = 7  # of a pack of 8 elements, or of 4
 BUDGET = 1 << 18  # terms of the largest statement at one size
 LABELS = ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG))  # least integer drawn, and of which part of what it may address
 HARDLY = "every second row or element hardly different from 0, one label in range"
@@ -36,6 +38,7 @@ NAMED = {
     "sparse": "every second entry 0, or hardly more where it must be positive",
     "least": HARDLY,
     "none": "no label in range",
+    "ties": "small whole numbers, many alike",
 }  # what `scale` may be besides a factor
 FAR = ("logits", "masked", "nothing", "rows", "heavy")  # of one input at a time: products would mean nothing
 LOGITS = 350.0  # two of them apart are no subnormal weight in float64
@@ -107,7 +110,8 @@ class Drawer:
         return self._fitting(dict(zip(self.classes(), AWKWARD * 3)), 1 << 12)
 
     def sweep(self) -> list[Sizes]:
-        """Small primes, ones, one long axis after another, round numbers, and medium ones that divide nothing."""
+        """Small primes, ones, one long axis after another, round numbers, medium ones that divide nothing, and tensors
+        one element short of whole packs."""
         every = list(self._sweep())
         return [s for n, s in enumerate(every) if s not in every[:n]]
 
@@ -124,6 +128,19 @@ class Drawer:
         yield self._fitting(dict(zip(classes, ROUND * 3)), BUDGET)
         yield self.medium()
         yield self.medium(1 << 14)
+        yield from (self._fitting({x: SHORT if x in some else 1 for x in classes}, BUDGET) for some in self._short())
+
+    def _short(self) -> Iterator[tuple[str, ...]]:
+        """Letters that are 7 where others are 1, so that each statement once has one element less than a multiple of
+        8: an odd number of sevens."""
+        classes = self.classes()
+        open_ = {frozenset(c for c in classes for x in s.letters if x in self.groups[c]) for s in self.f.statements}
+        open_ = {letters for letters in open_ if letters}
+        while open_:
+            sets = (some for n in range(1, len(classes) + 1) for some in combinations(classes, n))
+            best = max(sets, key=lambda some: sum(len(letters & set(some)) % 2 for letters in open_))
+            open_ = {letters for letters in open_ if len(letters & set(best)) % 2 == 0}
+            yield best
 
     def medium(self, budget: int = BUDGET) -> Sizes:
         """No multiple of anything, with no more terms than that."""
@@ -271,6 +288,9 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
     """Random reals. `scale` is a factor or one of `NAMED`; of kind `positive` or `unit` they stay in its domain."""
     x = rng.standard_normal(shape)
     rows = rng.uniform(-150, 150, (*shape[:-1], 1)) if shape else np.zeros(())
+    if scale == "ties":
+        low, top, part = {"unit": (1, 4, 4), "positive": (1, 4, 1)}.get(kind, (-1, 2, 1))
+        return rng.integers(low, top, shape) / part
     if kind == "unit":
         return rng.uniform(0.05, 0.95, shape)
     if kind == "positive":

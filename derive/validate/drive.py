@@ -98,11 +98,12 @@ class Emitted:
         function = getattr(self.kernels, f"{self.name}_backward", None)
         return function is not None and "accumulate" in inspect.signature(function).parameters
 
-    def run(self, sample: Sample, add_to: Mapping[str, Array] | None = None) -> dict[str, Array]:
+    def run(self, sample: Sample, out: Mapping[str, Array] | None = None, accumulate: bool = True) -> dict[str, Array]:
         """Outputs and gradients as the kernels leave them, on the host.
 
         Args:
-            add_to: arrays that the gradients are added to, by `d<input>`.
+            out: arrays that the gradients are added to, by `d<input>`.
+            accumulate: if false, they are written over these.
         """
         held = cast_inputs(self.program, {n: np.asarray(a) for n, a in sample.arrays.items()}, self.plan.dtype)
         device = {n: self.cp.asarray(a) for n, a in held.items()}
@@ -114,9 +115,9 @@ class Emitted:
                 device[n] = self.cp.asarray(np.asarray(sample.cotangents[o]).astype(storage(self.plan.dtype)))
             wanted += [b.tensor for b in self.plan.backward.results]
             options: dict[str, Any] = {}
-            if add_to is not None:
-                options = {"accumulate": True, "out": tuple(
-                    self.cp.asarray(np.array(add_to[b.tensor])) for b in self.plan.backward.results)}
+            if out is not None:
+                options = {"accumulate": accumulate, "out": tuple(
+                    self.cp.asarray(np.array(out[b.tensor])) for b in self.plan.backward.results)}
             device |= self._call(self.plan.backward, device, sample, options)
         return {n: np.array(self.cp.asnumpy(device[n])) for n in wanted}
 

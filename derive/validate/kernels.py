@@ -213,7 +213,7 @@ def _at(flat: int, array: Array) -> str:
 def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "kernel",
             texts: Mapping[str, str] | None = None, compare: Comparison | None = None) -> Result:
     """Level 4, and 6 where `base` is CuPy: every sample, poisoned memory, once more in random order, at one scale
-    with few blocks, on arrays that are not aligned, and adding to what is there.
+    with few blocks, into given arrays, with none aligned, and adding to what is there.
 
     Args:
         base: the emulator, or CuPy.
@@ -243,8 +243,10 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
                         return Result(level, FAIL, wrong, compare.tally.cases)
             if case.few and (wrong := compare.judge(case, few.run(sample))):
                 return Result(level, FAIL, f"with {FEW} blocks, {wrong}", compare.tally.cases + 1, compare.tally.worst)
-            if case.plain and (wrong := compare.judge(case, askew.run(sample))):
-                return Result(level, FAIL, f"with arrays that are not aligned, {wrong}", compare.tally.cases + 1)
+            if case.plain:
+                given = {n: np.full_like(v, np.nan) for n, v in got.items()} if askew.accumulates else None
+                if wrong := compare.judge(case, askew.run(sample, given, accumulate=False)):
+                    return Result(level, FAIL, f"with given arrays, not aligned, {wrong}", compare.tally.cases + 1)
             if case.plain and (wrong := compare.invariant(case, got, n == 0)):
                 return Result(level, FAIL, wrong, compare.tally.cases, compare.tally.worst)
             if case.few and first.accumulates and (wrong := _adding(first, sample, got, compare, dtype)):
@@ -309,7 +311,8 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
     """
     launches = launches or Launches(op, plan_of(op, dtype), drawer, base)
     plan = launches.plan
-    plain, bare = (Emitted(op.name, op.derivation.forward, plan, module, texts) for module in checking(plan, base))
+    modules = checking(plan, base)
+    plain, adding, askew = (Emitted(op.name, op.derivation.forward, plan, module, texts) for module in modules)
     runs = 0
     try:
         for sample in launches.checked:
@@ -318,8 +321,8 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
                 held = None
                 if plan.backward is not None and plain.accumulates:
                     held = {b.tensor: got[b.tensor] for b in plan.backward.results}
-                    bare.run(sample, held)
-                askew.run(sample, held)
+                    adding.run(sample, held)
+                askew.run(sample, held, accumulate=False)
             runs += 1
     except base.CheckError as e:
         first = f"{e.reports[0].kind} at line {e.reports[0].line}: {e.reports[0].what}"
@@ -332,12 +335,13 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
     return Result.of("check", PASS, ("clean", {"n": Count(count), "sizes": runs}), cases=runs)
 
 
-def checking(plan: Plan, base: Any) -> tuple[Poisoned, Poisoned]:
-    """The emulator's check mode for a plan: with results that hold nothing yet, and with results that are added to."""
+def checking(plan: Plan, base: Any) -> tuple[Poisoned, Poisoned, Poisoned]:
+    """The emulator's check mode for a plan: with results that hold nothing yet, with results that are added to, and
+    with given arrays that hold nothing and are not aligned."""
     scratch = {b.name for p in plan.passes for b in p.temporaries}
     made = {b.name for p in plan.passes for b in p.results} | scratch
-    written, added = (Unpoisoned(base, check=True, uninitialized=tuple(sorted(blank))) for blank in (made, scratch))
-    return written, added
+    empty, full = ({"check": True, "uninitialized": tuple(sorted(blank))} for blank in (made, scratch))
+    return Unpoisoned(base, **empty), Unpoisoned(base, **full), AskewUnpoisoned(base, **empty)
 
 
 class Unpoisoned(Poisoned):

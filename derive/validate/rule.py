@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -11,11 +12,13 @@ import numpy as np
 from derive.operation import Operation
 from derive.simplify.check import check_steps
 from derive.validate.data import Drawer, Sample, Sizes, exponentiates
-from derive.validate.program import Runnable, cancels, rounded
+from derive.validate.program import CANCELLED, Runnable, cancels, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said
+from derive.validate.tangents import has_kinks, tangents
 from derive.validate.truth import RELATIVE, Truth, chooses, compared
 
 OTHER = 0.75  # times its value: what a constant of the formula is once, too
+CONVENED = 1e-8  # of the terms of an exact slope: what rounding leaves
 ROUGH = 0.05  # of the largest entry: what a rule in float32 may lose at logits of ±200
 
 
@@ -63,6 +66,12 @@ def rule(op: Operation, drawer: Drawer, truth: Truth | None = None) -> Result:
             worst, place = error, said_of
         if not worst <= 1:
             return Result("rule", FAIL, place, cases, worst)
+    if has_kinks(drawer.f):
+        for sizes, number in product((drawer.small(), drawer.medium(1 << 12)), range(3)):
+            wrong, judged = _by_convention(op, program, truth, truth.sample(sizes, "ties", number))
+            cases += judged
+            if wrong:
+                return Result("rule", FAIL, wrong, cases, worst)
     if exponentiates(drawer.f):
         for number in range(len(drawer.reals)):
             if wrong := _unstable(program, truth.sample(drawer.small(), "logits", number)):
@@ -116,6 +125,26 @@ def _compare(op: Operation, program: Runnable, truth: Truth, sample: Sample) -> 
             off_by = float(np.max(off, initial=0.0))
             place = f"d{n} is {off_by:.1e} of {size:.1e} away from differences of the formula, at {sample.where}"
     return worst, place, live
+
+
+def _by_convention(op: Operation, program: Runnable, truth: Truth, sample: Sample) -> tuple[str | None, int]:
+    """What is wrong where maxima tie and values lie on a border, and how many gradients that says anything about."""
+    values, judged = program.run(sample), 0
+    free, outputs = truth.drawer.free(sample), truth.values(sample)
+    weight = sum(float(np.sum(np.abs(d * outputs[o]))) for o, d in sample.cotangents.items())
+    for k, n in enumerate(op.gradients):
+        full, along = values["d" + n], np.asarray(np.random.default_rng(k).standard_normal(sample.arrays[n].shape))
+        slope, size, decided = tangents(truth.drawer.f, sample.arrays, {n: along}, sample.cotangents, free)
+        if not decided or not np.isfinite(size):  # rounding chooses, or the formula has no slope there
+            continue
+        judged += 1
+        if not np.isfinite(full).all():
+            return f"d{n} is not finite at {sample.where}", judged
+        off, size = abs(float(np.sum(full * along)) - slope), size + float(np.sum(np.abs(full * along)))
+        if off > CONVENED * size + CANCELLED * weight:
+            return (f"d{n} is {off:.1e} of {size:.1e} away from slopes by convention (ties share, relu'(0) = abs'(0) = "
+                    f"0), at {sample.where}"), judged
+    return None, judged
 
 
 def _forward(values: Mapping[str, Any], expected: Mapping[str, Any], sample: Sample) -> str | None:

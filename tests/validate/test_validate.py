@@ -13,7 +13,7 @@ from derive.operation import Operation
 from derive.validate.data import Drawer
 from derive.validate.formula import extents, read, shapes
 from derive.validate.interpret import evaluate
-from derive.validate.kernels import kernels, plan_of
+from derive.validate.kernels import checked, kernels, plan_of
 from derive.validate.records import FAIL, NOT_RUN, PASS, Report, Result
 from derive.validate.report import summary, table, validate
 from derive.validate.rule import rule
@@ -103,6 +103,27 @@ def test_a_missing_barrier_fails() -> None:
     assert judged(LINEAR, mutant).status == FAIL
 
 
+RESIDUAL = "Y[i,j] = X[i,j] + Z[i,j]"
+WAYS = [
+    ("L = mean(n, (Y[n] - T[n])**2)", "l_sum += L_sum_partial", "l_sum = L_sum_partial", "with 2 blocks"),
+    ("Y[i] = 3*X[i]", "(array + first)%16 == 0", "first%16 == 0", "misaligned"),
+    (RESIDUAL, "dZ_pack.lane[lane] + dz : dz", "dZ_pack.lane[lane] + dz : 2*dz", "with given arrays"),
+    ("Y[i,j] = X[i,j]*Z[i,j]", "if (first + lane < count) into", "if (first + lane < count && lane < 2) into", "nan"),
+]
+
+
+@pytest.mark.parametrize(("text", "right", "wrong", "said"), WAYS)
+def test_every_way_to_launch_is_tried(text: str, right: str, wrong: str, said: str) -> None:
+    """Sums of many parts, arrays that start anywhere, `out=` where a gradient would be an alias, packs not whole."""
+    op, mutant = derive.parse(text), texts(text)
+    assert right in mutant["op.cu"]
+    mutant["op.cu"] = mutant["op.cu"].replace(right, wrong)
+    level = checked if said == "misaligned" else kernels
+    found = level(op, drawer(op), "float32", emulator, texts=mutant)
+    assert found.status == FAIL
+    assert said in found.detail
+
+
 def test_text_that_does_not_compile_fails() -> None:
     mutant = texts(SOFTMAX)
     mutant["op.cu"] = mutant["op.cu"].replace("const float*", "const flaot*")
@@ -161,3 +182,4 @@ def test_sizes_are_awkward() -> None:
     assert any(set(s.values()) == {1} for s in sizes)
     assert any(max(s.values()) > 128 for s in sizes)
     assert all(len(set(s.values())) > 1 for s in sizes[2:])
+    assert any(s["n"]*s["o"] % 8 == 7 for s in sizes), "a pack of each type once has all elements but one"
