@@ -39,7 +39,8 @@ class KernelText:
     parameters: tuple[str, ...]
     is_plain: bool  # no template and in no namespace: its name alone tells which function is meant
     line: int
-    template: str = ""  # "template <int N>", of one at file scope
+    template: str = ""  # "template <int N>"
+    namespace: str = ""  # "a::b"
     bounds: str = ""  # threads of a block that `__launch_bounds__` allows, as it is written
 
 
@@ -127,10 +128,11 @@ def find_kernels(text: str) -> list[KernelText]:
         parameters = tuple(_parameter_name(p) for p in _split_commas(seen[opening + 1 : closing]))
         is_template = re.match(r"\s*template\b", head) is not None
         template = " ".join(head[: head.rfind(">") + 1].split()) if is_template else ""
-        outside = _at_file_scope(seen, match.start())
-        bounds = _launch_bounds(head + seen[match.end() : opening]) if outside else ""
+        namespace = _namespace(seen, match.start())
+        bounds = "" if namespace is None else _launch_bounds(head + seen[match.end() : opening])
         line = seen.count("\n", 0, match.start()) + 1
-        found.append(KernelText(name[1], parameters, outside and not is_template, line, template, bounds))
+        is_plain = namespace == "" and not is_template
+        found.append(KernelText(name[1], parameters, is_plain, line, template, namespace or "", bounds))
     return found
 
 
@@ -142,15 +144,22 @@ def _launch_bounds(declaration: str) -> str:
     return _split_commas(declaration[found.end() + 1 : _closing(declaration, found.end(), "()")])[0]
 
 
-def _at_file_scope(seen: str, position: int) -> bool:
-    """Whether only `extern "C" {` braces are open here (the literal is blank in `seen`)."""
+def _namespace(seen: str, position: int) -> str | None:
+    """ "a::b" where these namespaces are open, "" at file scope, where `extern "C" {` may be (the literal is blank in
+    `seen`), None in a class or an unnamed namespace."""
     open_braces: list[int] = []
     for brace in re.finditer("[{}]", seen[:position]):
         if brace[0] == "{":
             open_braces.append(brace.start())
         elif open_braces:
             open_braces.pop()
-    return all(re.search(r"\bextern\s*$", seen[:i]) for i in open_braces)
+    names = []
+    for i in open_braces:
+        before = re.search(r"(?:\bextern|\bnamespace\s+(?P<name>\w+(?:\s*::\s*\w+)*))\s*$", seen[:i])
+        if before is None:
+            return None
+        names += [before["name"]] if before["name"] else []
+    return "::".join(names)
 
 
 _IGNORED_GUARD = re.compile(r"#\s*ifndef\s+DYN_SHARED\b.*?#\s*endif", re.DOTALL)
@@ -189,8 +198,9 @@ def translation_unit(code: str, options: tuple[str, ...], name_expressions: tupl
         found = by_name.get(base, KernelText(base, (), False, 0))
         limit = "0"
         if found.bounds:
-            bounds[base] = f"{found.template} constexpr unsigned derive_bounds_{base} = ({found.bounds});\n"
-            limit = expression.replace(base, f"derive_bounds_{base}", 1)
+            bound = f"{found.template} constexpr unsigned derive_bounds_{base} = ({found.bounds});"
+            bounds[base] = f"namespace {found.namespace} {{ {bound} }}\n" if found.namespace else f"{bound}\n"
+            limit = re.sub(rf"\b{base}(?=\s*(?:<|$))", f"derive_bounds_{base}", expression, count=1)
         entries.append(f'DERIVE_KERNEL("{expression}", "{",".join(found.parameters)}", ({limit}), {expression})')
     table = ",\n  ".join(entries)
     return (

@@ -54,6 +54,12 @@ __launch_bounds__(THREADS * 2, 1) __global__ void macro_bound(float* x)
 template <class T, int N = 64>
 __global__ void __launch_bounds__(N) template_bound(T* x) { x[threadIdx.x] = 1; }
 
+namespace a { namespace b {
+constexpr int most = 64;
+template <class T>
+__global__ void __launch_bounds__(most) inner_bound(T* x) { x[threadIdx.x] = 1; }
+} }
+
 __global__ void hand_over(int* out, int how)
 {
     __shared__ int flag, value;
@@ -130,7 +136,7 @@ def at(mark: str) -> int:
 
 
 def launch(name: str, grid: Any, block: Any, *args: Any, shared: int = 0) -> tuple[em.Report, ...]:
-    module = em.RawModule(code=CODE, check=True, name_expressions=("template_bound<float>",))
+    module = em.RawModule(code=CODE, check=True, name_expressions=("template_bound<float>", "a::b::inner_bound<float>"))
     try:
         module.get_function(name)(grid, block, args, shared_mem=shared)
     except em.CheckError as error:
@@ -153,14 +159,14 @@ def test_an_unsigned_index_below_zero_is_of_its_array(where: int, mark: str, nam
     assert "unsigned index" in found.what
 
 
-@pytest.mark.parametrize("name", ["plain_bound", "macro_bound", "template_bound<float>"])
+@pytest.mark.parametrize("name", ["plain_bound", "macro_bound", "template_bound<float>", "a::b::inner_bound<float>"])
 def test_launch_bounds_bind(name: str) -> None:
     x = np.zeros(65, F32)
     assert launch(name, 1, 64, x) == ()
     assert x[:64].all()
     (found,) = launch(name, 1, 65, x)
     assert found.kind == "launch-limit"
-    assert f" {name.split('<')[0]}(" in CODE.splitlines()[found.line - 1]
+    assert f" {name.split('<')[0].split('::')[-1]}(" in CODE.splitlines()[found.line - 1]
     assert "65 threads, __launch_bounds__ allows 64" in found.what
 
 
