@@ -113,7 +113,7 @@ def ratio(name: str, terms: int, spent: list[float]) -> float:
     took = []
     for cp in (em, Unpoisoned(em, check=True, uninitialized=tuple(sorted(made)))):
         kernels, runs = Emitted(name, forward, plan, cp), []
-        for _ in range(4):
+        for _ in range(6):
             spent.clear()
             kernels.run(sample)
             runs.append(sum(spent))
