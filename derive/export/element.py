@@ -71,12 +71,13 @@ def unit_partial(s: Statement, parts: list[Contribution], indices: tuple[Index, 
 
 
 def cases(e: Expr, kept: frozenset[Index] = frozenset(), depth: int = 0) -> list[tuple[tuple[Expr, ...], Expr]]:
-    """(conditions, value): the equations of indices in `e` decided one after another.
+    """(conditions, value): the equations of free indices in `e` decided one after another; those under a sum stay.
 
     Args:
         kept: letters that an equal one is written as.
     """
-    question = next((q for x in E.subterms(e) if isinstance(x, E.Where) and (q := _equation(x.cond)) is not None), None)
+    asked = (_equation(x.cond) for x in E.subterms(e) if isinstance(x, E.Where))
+    question = next((q for q in asked if q is not None and q.free <= e.free), None)
     if question is None or depth == 3:
         return [((), e)]
     yes = _identified(_decided(e, question, True), question, kept)

@@ -134,8 +134,8 @@ class TextPrinter:
 
     def _call(self, e: Call, scope: frozenset[str]) -> Piece:
         if e.fn in ("floordiv", "mod"):
-            op = "//" if e.fn == "floordiv" else "%"
-            return f"{self.text(e.args[0], scope, UNARY)}{op}{self.text(e.args[1], scope, UNARY)}", MUL
+            op = "//" if e.fn == "floordiv" else "%"  # in brackets in a product: 2*(i//2) is not 2*i//2
+            return f"{self.text(e.args[0], scope, UNARY)}{op}{self.text(e.args[1], scope, UNARY)}", ADD
         args = [self.text(a, scope) for a in e.args]
         if e.fn == "softplus":  # not in the notation: its definition is
             return f"log(1 + exp({args[0]}))", ATOM

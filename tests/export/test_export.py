@@ -306,3 +306,12 @@ def test_an_option_keeps_its_hyphens_in_latex() -> None:
 def test_a_failure_is_told_in_its_own_words() -> None:
     shown = rendered(replace(made("relu"), validation=(Measured("rule", "fail", "dX is off by 3"),)), "md", "zh")
     assert "| 规则 | **未通过** | dX is off by 3 |" in shown
+
+
+def test_the_cases_of_a_sum_stay_under_it() -> None:
+    """Σ_l Y[k,l]·([j = l] − Y[k,j]) is no question of the reader's letters: `l` means nothing outside."""
+    doc = document(derive.parse("Y[k,j] = softmax(j, sum(n, D[k] + 0.25*n))"))
+    text = rendered(doc, "tex")
+    assert "%1" not in text
+    assert r"\sum_{l} Y_{kl}\,\left(\delta_{jl} - Y_{kj}\right) & i = k" in text
+    rendered(doc, "html")

@@ -4,7 +4,8 @@
     rule        the NumPy program in the contract's namespace, against the autodiff of tests/oracle.py
     kernels     the emitted wrapper in check mode, float64, against the same; the same bits in another order
     single      the same in float32, with few blocks and adding to what is there too
-    more        what a user may ask for besides: 16 bits, atomics, plain kernels, the gradient as a formula
+    more        what a user may ask for besides: 16 bits, atomics, plain kernels
+    second      the gradient as a formula: its value, and its own rule
     differences the autodiff itself, against central differences of the forward formula
 
 The judge refuses where the formula itself says nothing: the autodiff is evaluated again with every operation moved by
@@ -15,7 +16,7 @@ gives wrongly is a finding, however derive spells it.
 
 from __future__ import annotations
 
-import zlib
+import re
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -153,9 +154,9 @@ class Judged:
     def check_more(self) -> None:
         """One thing more that may be asked for, by the formula's text."""
         checks: tuple[Callable[[], None], ...] = (
-            lambda: self.check_half("float16"), lambda: self.check_half("bfloat16"), self.check_second,
+            lambda: self.check_half("float16"), lambda: self.check_half("bfloat16"),
             lambda: self.check_plan(menu=()), lambda: self.check_plan(scatter="atomic", attention="unfused"))
-        checks[zlib.crc32(self.sample.text.encode()) % len(checks)]()
+        checks[self.sample.number % len(checks)]()
 
     def check_half(self, dtype: str) -> None:
         data = self._rounded(dtype)
@@ -171,6 +172,8 @@ class Judged:
     def check_second(self) -> None:
         """A gradient is a formula: its value is the gradient, and its own rule is right."""
         s = self.sample
+        if re.search(r"\] (//|%)", s.text):
+            return  # where(i == ids[k]//2, ...) is not in the notation: outside a subscript `//` is for indices
         for name in s.wrt[:1]:
             again = self.op.gradients[name].op
             true = self.expected.gradients[name]
