@@ -63,6 +63,9 @@ def partials(statement: Statement, cotangent: str, wanted: Callable[[str], bool]
     return found
 
 
+Softmaxes = dict[tuple[Expr, tuple[str, ...]], Statement]
+
+
 @dataclass(frozen=True)
 class _Pull:
     """Pushes cotangents inwards through one statement's right side, down to the accesses."""
@@ -70,7 +73,7 @@ class _Pull:
     statement: Statement
     wanted: Callable[[str], bool]
     found: list[Partial]
-    softmaxes: dict[Expr, Statement]
+    softmaxes: Softmaxes
 
     def pull(self, e: Expr, bar: Expr, bound: tuple[Index, ...]) -> None:
         s = self.statement
@@ -102,16 +105,22 @@ class _Pull:
         s = self.statement
         if e.op != "logsumexp":
             return E.where(E.compare("==", body, s.target), E.div(bar, Get(ties(s), s.indices)), E.ZERO)
-        named = self.softmaxes.get(e.body)
+        named = self.softmaxes.get((e.body, extents(e)))
         if named is not None and isinstance(named.expr, Softmax) and set(named.indices) == {*s.indices, *named.expr.at}:
             here = dict(zip(named.expr.at, inner, strict=True))
             return E.mul(bar, Get(named.name, tuple(here.get(i, i) for i in named.indices)))
         return E.mul(bar, E.call("exp", E.sub(body, s.target)))
 
 
-def _softmaxes(program: Program) -> dict[Expr, Statement]:
-    """Softmax statements by their body: exp(u − logsumexp u) is the softmax that the forward has."""
-    return {s.expr.body: s for s in program.statements if isinstance(s.expr, Softmax)}
+def _softmaxes(program: Program) -> Softmaxes:
+    """Softmax statements by their body and what it runs over, of which a constant body says nothing:
+    exp(u − logsumexp u) is the softmax that the forward has."""
+    return {(s.expr.body, extents(s.expr)): s for s in program.statements if isinstance(s.expr, Softmax)}
+
+
+def extents(e: Reduce | Softmax) -> tuple[str, ...]:
+    """What the indices of a reduction run over."""
+    return tuple(i.extent for i in e.indices)
 
 
 def _atoms(e: Expr) -> list[Expr]:

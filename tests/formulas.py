@@ -559,3 +559,5 @@ add("mean_of_a_square", "Y[i,j] = mean(k, tanh(A[k])) + D[i,j]\nZ[k] = D[k,k]*A[
 add("window_of_one_place", "Z[i] = exp(sum(k, A[i + k]))\nY = tanh(Z[0])", "i=3 k=4 n=8; i=1 k=1 n=1", axes={"A": "n"}, give="i k", kinds={"A": "unit"})
 add("exponential_of_one_window", "Z[i] = max(k, A[i + k])\nY = where(B < Z[0], B, log(1 + exp(Z[0])))", "i=3 k=4 n=8; i=1 k=1 n=1", axes={"A": "n"}, give="i k")
 add("halves_in_products", "Y[i] = A[i] - 3*(i//2)*A[i//2]*B[2*(i//2)] + (i%2)*B[i]", "i=5; i=1")
+add("softmaxes_of_one_number", "Y[i] = sum(n, log(softmax(n, i, D))*n)\nZ[k] = softmax(k, D)*A[k]\nL = logsumexp(n, D)\noutput Y, Z, L", "i=2 n=3 k=4; i=1 n=1 k=1", give="i n")
+add("letter_called_as_a_name", "Y[l] = softmax(l, where(l < 1, max(n, A[n,l] + 0.25*n), (2**tanh(D)*log1p(D**2))))", "l=3 n=2; l=1 n=1")

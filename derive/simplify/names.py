@@ -50,6 +50,7 @@ class ForwardNames:
 
     def __post_init__(self) -> None:
         self.taken = self.program.names | {n for n, _ in self.program.letters}
+        self.taken |= {i.name for s in self.program.statements for i in s.indices}  # a letter of its own, as l1
         self.taken |= {"d" + n for n in self.program.names}
         for s in self.program.statements:
             if s.expr._height == 0 and not isinstance(s.expr, (Get, Num)) and _reads(s.expr):

@@ -182,6 +182,7 @@ class Judged:
             for t in again.program.inputs:
                 if t.name not in arrays:
                     arrays[t.name] = next(g for o, g in s.cotangents.items() if t.name.rstrip("_") == "g" + o)
+            arrays |= {t.name: np.asarray(arrays[t.name], float) for t in again.program.inputs if not t.integer}
             out, = again.program.outputs
             wrt = [t.name for t in again.program.inputs if not t.integer]
             inner = Judged(Sample(again.text, self.sizes, arrays,
