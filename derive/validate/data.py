@@ -146,9 +146,9 @@ class Drawer:
         """No multiple of anything, with no more terms than that."""
         return self._fitting(dict(zip(self.classes(), MEDIUM * 3)), budget)
 
-    def with_long(self, letter: str, length: int, rest: int) -> Sizes:
-        """One axis of that length, all others of `rest`."""
-        return self._full({**dict.fromkeys(self.classes(), rest), letter: length})
+    def with_long(self, letter: str, length: int, rest: int, more: Mapping[str, int] | None = None) -> Sizes:
+        """One axis of that length, all others of `rest`, but for `more`."""
+        return self._full({**dict.fromkeys(self.classes(), rest), **(more or {}), letter: length})
 
     def _fitting(self, sizes: Sizes, budget: int) -> Sizes:
         """`sizes` for all letters, made smaller until no statement has more terms than `budget`."""

@@ -24,8 +24,22 @@ from derive.validate.data import Sample
 
 Array = np.ndarray[Any, Any]
 
-SPLIT = ("total_chunks", "column_chunks", "row_chunks")  # functions of a wrapper that say how many parts a sum has
-LARGER, MANY = 256, 300  # more parts than a block has threads; more would show nothing else
+LARGER, MANY = 256, 300  # parts of a sum: more than a block has threads
+TERMS, ROOM = 70, 1 << 20  # parts of a product's sums: more than carry twice, where their results have room
+
+
+def _finer(chunks: Callable[..., int], count: int, *more: int) -> int:
+    return int(min(chunks(LARGER * count, *more), MANY))
+
+
+def _always(chunks: Callable[..., int], batches: int, rows: int, columns: int, length: int) -> int:
+    return TERMS if batches * rows * columns * TERMS <= ROOM else chunks(batches, rows, columns, length)
+
+
+# What a wrapper asks how many parts a sum has.
+SPLIT: dict[str, Callable[..., int]] = {
+    "total_chunks": _finer, "column_chunks": _finer, "row_chunks": _finer, "product_chunks": _always,
+}  # fmt: skip
 
 
 class Poisoned:
@@ -87,9 +101,9 @@ class Emitted:
         spec.loader.exec_module(module)
         if most is not None and hasattr(module, "blocks"):
             module.blocks.__defaults__ = (most,)
-        for chunks in (getattr(module, name, None) for name in SPLIT):
-            if most is not None and chunks is not None:
-                setattr(module, chunks.__name__, partial(_finer, chunks))
+        for name, finer in SPLIT.items() if most is not None else ():
+            if hasattr(module, name):
+                setattr(module, name, partial(finer, getattr(module, name)))
         self.kernels = module.load(cp)
 
     @property
@@ -127,10 +141,6 @@ class Emitted:
         found = function(*(device[b.tensor] for b in p.arguments), **sizes, **options)
         values = found if len(p.results) != 1 else (found,)
         return dict(zip((b.tensor for b in p.results), values, strict=True))
-
-
-def _finer(chunks: Callable[..., int], count: int, *more: int) -> int:
-    return int(min(chunks(LARGER * count, *more), MANY))
 
 
 def _extent(letter: str, sample: Sample) -> int:

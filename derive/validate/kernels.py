@@ -15,7 +15,8 @@ from derive.plan import Plan, make_plan
 from derive.validate.data import FAR, Drawer, Sample, exponentiates, normalised
 from derive.validate.drive import Askew, Emitted, Poisoned
 from derive.validate.invariants import Invariants
-from derive.validate.launches import FEW, Launches
+from derive.validate.launches import FEW, Launches, full
+from derive.validate.nans import lost
 from derive.validate.program import AMPLIFIED, ROUNDOFF, Runnable, cancels, rounded
 from derive.validate.recompute import recomputed
 from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said, spoken
@@ -78,12 +79,14 @@ class Case:
     Attributes:
         plain: whether the invariants are to be tried on it too.
         few: whether adding and few blocks are.
+        only: whether nothing but few blocks is.
     """
 
     sample: Sample
     wanted: Mapping[str, Wanted]
     plain: bool = False
     few: bool = False
+    only: bool = False
 
 
 class Comparison:
@@ -134,9 +137,12 @@ class Comparison:
             yield self.case(self.drawer.sample(self.drawer.medium(1 << 14), scale, n))
             if scale in FAR and len(self.launches.plain) > 2:
                 yield self.case(self.drawer.sample(self.launches.plain[2], scale, n))  # short rows
+        if self.long_axes and self.launches.summed:
+            yield replace(self.case(self.drawer.sample(self.launches.summed, "1")), few=True, only=True)
         for n, sizes in enumerate(self.launches.longer if self.long_axes else ()):
             yield replace(self.case(self.drawer.sample(sizes, "1", n)), few=True)
-            yield self.case(self.drawer.sample(sizes, "heavy", n))  # what is greatest lies anywhere
+            # What is greatest lies anywhere; and lengths just past powers of two are tried as these, too.
+            yield self.case(self.drawer.sample(full(sizes), "heavy", n))
 
     def _has_values(self, sample: Sample) -> bool:
         values = self.drawer.interpret(sample)
@@ -231,11 +237,11 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
         few = Emitted(op.name, forward, plan, Poisoned(base), texts, most=FEW)
         askew = Emitted(op.name, forward, plan, Askew(base), texts)
         for n, case in enumerate(compare.cases()):
-            sample, got = case.sample, first.run(case.sample)
+            sample, got = case.sample, {} if case.only else first.run(case.sample)
             compare.tally.longest = max([compare.tally.longest, *sample.extents.values()])
             if wrong := compare.judge(case, got):
                 return Result(level, FAIL, wrong, compare.tally.cases + 1, compare.tally.worst)
-            if plan.contract.deterministic:
+            if plan.contract.deterministic and not case.only:
                 for name, value in again.run(sample).items():
                     if value.tobytes() != got[name].tobytes():
                         how = "in another order of blocks and threads" if emulated else "at a second run"
@@ -249,8 +255,10 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
                     return Result(level, FAIL, f"with given arrays, not aligned, {wrong}", compare.tally.cases + 1)
             if case.plain and (wrong := compare.invariant(case, got, n == 0)):
                 return Result(level, FAIL, wrong, compare.tally.cases, compare.tally.worst)
-            if case.few and first.accumulates and (wrong := _adding(first, sample, got, compare, dtype)):
+            if case.few and got and first.accumulates and (wrong := _adding(first, sample, got, compare, dtype)):
                 return Result(level, FAIL, wrong, compare.tally.cases)
+        if wrong := lost(drawer, first):
+            return Result(level, FAIL, wrong, compare.tally.cases)
     except Exception as e:  # whatever the kernels do, it is a finding about them
         if isinstance(e, DeriveError) and not (emulated and isinstance(e, base.EmulatorError)):
             raise

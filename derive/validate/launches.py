@@ -1,5 +1,5 @@
 """Sizes that reach every way in which kernels are launched: rows too long for a warp, rows too long for a block or
-for shared memory.
+for shared memory, sums of more parts than a block has threads.
 
 The emitted wrapper chooses blocks by the sizes of its arrays. It is run with kernels that do nothing but note how they
 were launched; a longer axis is worth trying where one of them is launched in a way not seen yet.
@@ -7,21 +7,28 @@ were launched; a longer axis is worth trying where one of them is launched in a 
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from derive.dtypes import ITEM
 from derive.errors import ShapeError
 from derive.operation import Operation
 from derive.plan import Plan
 from derive.validate.data import BUDGET, Drawer, Sample, Sizes
-from derive.validate.drive import Emitted, Poisoned
+from derive.validate.drive import MANY, Emitted, Poisoned
 
 LENGTHS = (256, 521, 1031, 2053, 4099, 16411, 32771, 131101)
 MOST = 1 << 17  # threads of all launches together: a longer axis may mean work by its square
 FEW = 2  # blocks that a launch is also tried with: with one more than these, threads have to stride
 CHECKED = 1 << 14  # threads that check mode runs at one size: it takes its time
+
+
+def full(sizes: Sizes) -> Sizes:
+    """The powers of two just below: they fill blocks and tiles to the last place."""
+    return {x: 1 << (n.bit_length() - 1) if n else n for x, n in sizes.items()}
 
 
 class Noting(Poisoned):
@@ -91,6 +98,18 @@ class Launches:
             self.threads(sizes)
         found = (self._longer(letter, n) for letter in self.drawer.classes() for n in LENGTHS)
         return [s for s in found if s is not None]
+
+    @cached_property
+    def summed(self) -> Sizes | None:
+        """So many elements of a sum over everything that each of `MANY` parts has some: 256 threads, a pack each."""
+        grids = [k.launch.grid[0] for p in self.plan.passes for k in p.kernels if k.plan == "total"]
+        counted = {x for grid in grids for x in re.findall(r"size_(\w+)", grid)}
+        over = [x for x in self.drawer.classes() if self.drawer.groups[x] & counted]
+        if not over:
+            return None
+        elements = MANY * 256 * 16 // ITEM[self.plan.dtype] + 3
+        sizes = self.drawer.with_long(over[0], elements, 2, dict.fromkeys(over[1:], 1))
+        return sizes if self.drawer.volume(sizes) <= 4 * elements else None
 
     @cached_property
     def checked(self) -> list[Sample]:

@@ -107,6 +107,9 @@ RESIDUAL = "Y[i,j] = X[i,j] + Z[i,j]"
 WAYS = [
     ("L = mean(n, (Y[n] - T[n])**2)", "l_sum += L_sum_partial", "l_sum = L_sum_partial", "with 2 blocks"),
     ("Y[i] = 3*X[i]", "(array + first)%16 == 0", "first%16 == 0", "misaligned"),
+    (LINEAR, "high += low", "high = low", "with 2 blocks"),
+    ("Y[i] = max(j, X[i,j])", "x > y || x != x ?", "x > y ?", "loses a NaN"),
+    ("Y[t,c] = E[ids[t],c]", "chunks = (size_t + 4095)/4096", "chunks = (size_t + 4095)/4095", "t=4096"),
     (RESIDUAL, "dZ_pack.lane[lane] + dz : dz", "dZ_pack.lane[lane] + dz : 2*dz", "with given arrays"),
     ("Y[i,j] = X[i,j]*Z[i,j]", "if (first + lane < count) into", "if (first + lane < count && lane < 2) into", "nan"),
 ]
@@ -114,7 +117,8 @@ WAYS = [
 
 @pytest.mark.parametrize(("text", "right", "wrong", "said"), WAYS)
 def test_every_way_to_launch_is_tried(text: str, right: str, wrong: str, said: str) -> None:
-    """Sums of many parts, arrays that start anywhere, `out=` where a gradient would be an alias, packs not whole."""
+    """Sums of many parts, arrays that start anywhere, `out=` where a gradient would be an alias, packs not whole,
+    blocks just full; and NaN."""
     op, mutant = derive.parse(text), texts(text)
     assert right in mutant["op.cu"]
     mutant["op.cu"] = mutant["op.cu"].replace(right, wrong)
