@@ -561,3 +561,5 @@ add("exponential_of_one_window", "Z[i] = max(k, A[i + k])\nY = where(B < Z[0], B
 add("halves_in_products", "Y[i] = A[i] - 3*(i//2)*A[i//2]*B[2*(i//2)] + (i%2)*B[i]", "i=5; i=1")
 add("softmaxes_of_one_number", "Y[i] = sum(n, log(softmax(n, i, D))*n)\nZ[k] = softmax(k, D)*A[k]\nL = logsumexp(n, D)\noutput Y, Z, L", "i=2 n=3 k=4; i=1 n=1 k=1", give="i n")
 add("letter_called_as_a_name", "Y[l] = softmax(l, where(l < 1, max(n, A[n,l] + 0.25*n), (2**tanh(D)*log1p(D**2))))", "l=3 n=2; l=1 n=1")
+add("square_of_gelu", "Y[i] = (0.5*X[i]*(1 + erf(X[i]/sqrt(2))))**2", "i=7; i=1")
+add("factors_of_one_base", "Y[i] = (2*X[i] + sqrt(2)*X[i]*exp(X[i])*sqrt(2))**3*sqrt(2) + 3*sqrt(3)*X[i]**2*(1 + sqrt(3)*X[i])**2", "i=7; i=1")

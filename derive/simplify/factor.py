@@ -38,7 +38,7 @@ def _bag(t: Expr) -> tuple[Bag, Callable[[Bag], Expr]]:
     bag: Bag = {}
     for f in E.factors(t):
         base, exponent = E.split_power(f)
-        bag[base] = exponent
+        bag[base] = E.add(bag[base], exponent) if base in bag else exponent  # 2·√2 has two factors of one base
     return bag, lambda rest: E.mul(*(E.power(b, x) for b, x in rest.items()))
 
 
