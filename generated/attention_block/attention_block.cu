@@ -65,6 +65,18 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
@@ -122,7 +134,7 @@ extern "C" __global__ void forward_Q(
     const bool whole_a = in_packs(X, length);
     const bool whole_b = in_packs(wq, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -150,25 +162,30 @@ extern "C" __global__ void forward_Q(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float q = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                Q_partial[(blockIdx.y*rows + m)*columns + n] = q;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(Q_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float q = results[over].lane[lane];
+                const INDEX d = n%size_d;
+                const INDEX h = n/size_d;
+                Q[((b*size_h + h)*size_t + t)*size_d + d] = q;
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX d = n%size_d;
-            const INDEX h = n/size_d;
-            Q[((b*size_h + h)*size_t + t)*size_d + d] = q;
         }
     }
 }
@@ -223,7 +240,7 @@ extern "C" __global__ void forward_K(
     const bool whole_a = in_packs(X, length);
     const bool whole_b = in_packs(wk, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -251,25 +268,30 @@ extern "C" __global__ void forward_K(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float k = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                K_partial[(blockIdx.y*rows + m)*columns + n] = k;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(K_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float k = results[over].lane[lane];
+                const INDEX d = n%size_d;
+                const INDEX h = n/size_d;
+                K[((b*size_h + h)*size_t + t)*size_d + d] = k;
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX d = n%size_d;
-            const INDEX h = n/size_d;
-            K[((b*size_h + h)*size_t + t)*size_d + d] = k;
         }
     }
 }
@@ -324,7 +346,7 @@ extern "C" __global__ void forward_V(
     const bool whole_a = in_packs(X, length);
     const bool whole_b = in_packs(wv, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -352,25 +374,30 @@ extern "C" __global__ void forward_V(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float v = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                V_partial[(blockIdx.y*rows + m)*columns + n] = v;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(V_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float v = results[over].lane[lane];
+                const INDEX d = n%size_d;
+                const INDEX h = n/size_d;
+                V[((b*size_h + h)*size_t + t)*size_d + d] = v;
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX d = n%size_d;
-            const INDEX h = n/size_d;
-            V[((b*size_h + h)*size_t + t)*size_d + d] = v;
         }
     }
 }
@@ -577,7 +604,7 @@ extern "C" __global__ void forward_Y(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wo, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -609,22 +636,20 @@ extern "C" __global__ void forward_Y(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float y = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                Y_partial[(blockIdx.y*rows + m)*columns + c] = y;
-                continue;
-            }
-            Y[m*size_c + c] = y;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(Y_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(Y + m*size_c, first, columns, results[over]);
     }
 }
 
@@ -673,7 +698,7 @@ extern "C" __global__ void backward_dO(
     const bool whole_a = in_packs(dY, length);
     const bool whole_b = in_packs(wo, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -701,25 +726,30 @@ extern "C" __global__ void backward_dO(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float do_ = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dO_partial[(blockIdx.y*rows + m)*columns + n] = do_;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dO_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float do_ = results[over].lane[lane];
+                const INDEX d = n%size_d;
+                const INDEX h = n/size_d;
+                dO[((b*size_h + h)*size_t + t)*size_d + d] = do_;
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX d = n%size_d;
-            const INDEX h = n/size_d;
-            dO[((b*size_h + h)*size_t + t)*size_d + d] = do_;
         }
     }
 }
@@ -809,7 +839,7 @@ extern "C" __global__ void backward_dwo(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_a = in_packs(dY, rows);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -841,22 +871,30 @@ extern "C" __global__ void backward_dwo(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX c = top + my_row + place/4, n = left + my_column + place%4;
-        if (c < rows && n < columns) {
-            const float dwo_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwo_partial[(blockIdx.y*rows + c)*columns + n] = dwo_value;
-                continue;
-            }
-            dwo[c*(size_h*size_d) + n] = accumulate ? dwo[c*(size_h*size_d) + n] + dwo_value : dwo_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX c = top + my_row + over, first = left + my_column;
+        if (c >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwo_partial + (blockIdx.y*rows + c)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dwo_pack;
+        if (accumulate) dwo_pack = load<4>(dwo + c*(size_h*size_d), first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float dwo_value = results[over].lane[lane];
+                dwo_pack.lane[lane] = accumulate ? dwo_pack.lane[lane] + dwo_value : dwo_value;
+            }
+        }
+        store(dwo + c*(size_h*size_d), first, columns, dwo_pack);
     }
 }
 
@@ -1111,7 +1149,7 @@ extern "C" __global__ void backward_dwk(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(X, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place%64, step = place/64;
@@ -1143,22 +1181,30 @@ extern "C" __global__ void backward_dwk(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dwk_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwk_partial[(blockIdx.y*rows + m)*columns + c] = dwk_value;
-                continue;
-            }
-            dwk[m*size_c + c] = accumulate ? dwk[m*size_c + c] + dwk_value : dwk_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwk_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dwk_pack;
+        if (accumulate) dwk_pack = load<4>(dwk + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dwk_value = results[over].lane[lane];
+                dwk_pack.lane[lane] = accumulate ? dwk_pack.lane[lane] + dwk_value : dwk_value;
+            }
+        }
+        store(dwk + m*size_c, first, columns, dwk_pack);
     }
 }
 
@@ -1209,7 +1255,7 @@ extern "C" __global__ void backward_dwv(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(X, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place%64, step = place/64;
@@ -1241,22 +1287,30 @@ extern "C" __global__ void backward_dwv(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dwv_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwv_partial[(blockIdx.y*rows + m)*columns + c] = dwv_value;
-                continue;
-            }
-            dwv[m*size_c + c] = accumulate ? dwv[m*size_c + c] + dwv_value : dwv_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwv_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dwv_pack;
+        if (accumulate) dwv_pack = load<4>(dwv + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dwv_value = results[over].lane[lane];
+                dwv_pack.lane[lane] = accumulate ? dwv_pack.lane[lane] + dwv_value : dwv_value;
+            }
+        }
+        store(dwv + m*size_c, first, columns, dwv_pack);
     }
 }
 
@@ -1464,7 +1518,7 @@ extern "C" __global__ void backward_dX_sum(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wk, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -1496,22 +1550,20 @@ extern "C" __global__ void backward_dX_sum(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dx_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dX_sum_partial[(blockIdx.y*rows + m)*columns + c] = dx_sum;
-                continue;
-            }
-            dX_sum[m*size_c + c] = dx_sum;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dX_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(dX_sum + m*size_c, first, columns, results[over]);
     }
 }
 
@@ -1559,7 +1611,7 @@ extern "C" __global__ void backward_dX_sum2(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wq, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -1591,22 +1643,20 @@ extern "C" __global__ void backward_dX_sum2(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dx_sum2 = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dX_sum2_partial[(blockIdx.y*rows + m)*columns + c] = dx_sum2;
-                continue;
-            }
-            dX_sum2[m*size_c + c] = dx_sum2;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dX_sum2_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(dX_sum2 + m*size_c, first, columns, results[over]);
     }
 }
 
@@ -1658,7 +1708,7 @@ extern "C" __global__ void backward_dX(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wv, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -1690,23 +1740,33 @@ extern "C" __global__ void backward_dX(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dx_sum3 = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dX_sum3_partial[(blockIdx.y*rows + m)*columns + c] = dx_sum3;
-                continue;
-            }
-            const float dx = dX_sum[m*size_c + c] + dX_sum2[m*size_c + c] + dx_sum3;
-            dX[m*size_c + c] = accumulate ? dX[m*size_c + c] + dx : dx;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dX_sum3_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        const auto dX_sum_pack = load<4>(dX_sum + m*size_c, first, columns);
+        const auto dX_sum2_pack = load<4>(dX_sum2 + m*size_c, first, columns);
+        Pack<float, 4> dX_pack;
+        if (accumulate) dX_pack = load<4>(dX + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dx_sum3 = results[over].lane[lane];
+                const float dx = dX_sum_pack.lane[lane] + dX_sum2_pack.lane[lane] + dx_sum3;
+                dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+            }
+        }
+        store(dX + m*size_c, first, columns, dX_pack);
     }
 }
 
@@ -1761,7 +1821,7 @@ extern "C" __global__ void backward_dwq(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(X, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place%64, step = place/64;
@@ -1793,22 +1853,30 @@ extern "C" __global__ void backward_dwq(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dwq_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwq_partial[(blockIdx.y*rows + m)*columns + c] = dwq_value;
-                continue;
-            }
-            dwq[m*size_c + c] = accumulate ? dwq[m*size_c + c] + dwq_value : dwq_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwq_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dwq_pack;
+        if (accumulate) dwq_pack = load<4>(dwq + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dwq_value = results[over].lane[lane];
+                dwq_pack.lane[lane] = accumulate ? dwq_pack.lane[lane] + dwq_value : dwq_value;
+            }
+        }
+        store(dwq + m*size_c, first, columns, dwq_pack);
     }
 }
 

@@ -25,7 +25,7 @@ def forward(K, V, Q):
     group = 4
     S_sum = Q @ K[:, np.arange(size_h)//4].swapaxes(-1, -2)
     S = S_sum/size_d**0.5
-    _t1 = np.where((np.arange(size_s) <= np.arange(size_t)[:, None]), S, -1e+30)
+    _t1 = np.where(np.arange(size_s) <= np.arange(size_t)[:, None], S, -1e+30)
     _t2 = np.max(_t1, axis=3, keepdims=True)
     P = np.where(_t1 <= -5e29, 0.0, np.exp(_t1 - _t2))
     P = P/np.maximum(np.sum(P, axis=3, keepdims=True), 1)

@@ -23,7 +23,7 @@ def forward(Q, K, V):
     size_d = 2
     S_sum = np.einsum('bshd,bthd->bhts', K, Q)
     S = S_sum/size_d**0.5
-    _t1 = np.where((np.arange(size_s) <= np.arange(size_t)[:, None]), S, -1e+30)
+    _t1 = np.where(np.arange(size_s) <= np.arange(size_t)[:, None], S, -1e+30)
     _t2 = np.max(_t1, axis=3, keepdims=True)
     P = np.where(_t1 <= -5e29, 0.0, np.exp(_t1 - _t2))
     P = P/np.maximum(np.sum(P, axis=3, keepdims=True), 1)

@@ -26,7 +26,7 @@ def forward(Q, K, V):
     S = S_sum/size_d**0.5
     t1 = np.tanh(S/cap)
     C = cap*t1
-    _t1 = np.where((np.arange(size_s) <= np.arange(size_t)[:, None]), C, -1e+30)
+    _t1 = np.where(np.arange(size_s) <= np.arange(size_t)[:, None], C, -1e+30)
     _t2 = np.max(_t1, axis=3, keepdims=True)
     P = np.where(_t1 <= -5e29, 0.0, np.exp(_t1 - _t2))
     P = P/np.maximum(np.sum(P, axis=3, keepdims=True), 1)

@@ -57,8 +57,8 @@ __device__ inline float row_sum(float x, float* part) {
     return x;
 }
 
-// P[b,h,t,s] = softmax(s, where((s <= t) and (t - s < 128), rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30))
-// P_lse[b,h,t] = logsumexp(s, where((s <= t) and (t - s < 128), rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30))
+// P[b,h,t,s] = softmax(s, where(s <= t and t - s < 128, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30))
+// P_lse[b,h,t] = logsumexp(s, where(s <= t and t - s < 128, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30))
 // O[b,h,t,d] = sum(s, P[b,h,t,s]*V[b,h,s,d])
 extern "C" __global__ void forward_P_lse_O(
     const float* __restrict__ Q,  // [b, h, t, d]
@@ -249,7 +249,7 @@ extern "C" __global__ void backward_P_row(
     if (writer) P_row[row] = p_row;
 }
 
-// P[b,h,t,s] = exp(where((s <= t) and (t - s < 128), rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
+// P[b,h,t,s] = exp(where(s <= t and t - s < 128, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
 // dQ[b,h,t,d] = rsqrt(size(d))*sum(s, K[b,h,s,d]*P[b,h,t,s]*(sum(d2, V[b,h,s,d2]*dO[b,h,t,d2]) - P_row[b,h,t]))
 extern "C" __global__ void backward_dQ(
     const float* __restrict__ Q,  // [b, h, t, d]
@@ -412,7 +412,7 @@ extern "C" __global__ void backward_dQ(
     }
 }
 
-// P[b,h,t,s] = exp(where((s <= t) and (t - s < 128), rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
+// P[b,h,t,s] = exp(where(s <= t and t - s < 128, rsqrt(size(d))*sum(d, K[b,h,s,d]*Q[b,h,t,d]), -1e+30) - P_lse[b,h,t])
 // dK[b,h,s,d] = rsqrt(size(d))*sum(t, P[b,h,t,s]*Q[b,h,t,d]*(sum(d2, V[b,h,s,d2]*dO[b,h,t,d2]) - P_row[b,h,t]))
 // dV[b,h,s,d] = sum(t, P[b,h,t,s]*dO[b,h,t,d])
 extern "C" __global__ void backward_dK_dV(

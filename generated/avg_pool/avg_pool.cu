@@ -84,7 +84,7 @@ extern "C" __global__ void forward_Y(
     }
 }
 
-// dX[b,c,i,j] = sum(r, q, where((0 == (i - r) % 2) and (0 <= i - r) and ((i - r) // 2 < size(y)) and (0 == (j - q) % 2) and (0 <= j - q) and ((j - q) // 2 < size(x)), dY[b,c,(i - r) // 2,(j - q) // 2]/2**2, 0))
+// dX[b,c,i,j] = sum(r, q, where(0 == (i - r) % 2 and 0 <= i - r and (i - r) // 2 < size(y) and 0 == (j - q) % 2 and 0 <= j - q and (j - q) // 2 < size(x), dY[b,c,(i - r) // 2,(j - q) // 2]/2**2, 0))
 extern "C" __global__ void backward_dX(
     const float* __restrict__ dY,  // [b, c, y, x]
     float* __restrict__ dX,  // [b, c, X_2, X_3]

@@ -3,7 +3,7 @@
 //     input X[b,c,t]
 //     Y[b,c,t] = sum(r, where(t - r >= 0, X[b,c,t-r], 0)*W[c,r]) + k[c]
 //
-//     dX[b,c,t] = sum(r, where(0 <= r + t and r + t < size(t) and 0 <= t, W[c,r]*dY[b,c,r + t], 0))
+//     dX[b,c,t] = sum(r, where(r + t < size(t), W[c,r]*dY[b,c,r + t], 0))
 //     dW[c,r] = sum(b, t, where(0 <= t - r, X[b,c,t - r]*dY[b,c,t], 0))
 //     dk = einsum(bct->c; dY)
 //
@@ -74,7 +74,7 @@ extern "C" __global__ void forward_Y(
     }
 }
 
-// dX[b,c,t] = sum(r, where((0 <= r + t) and (r + t < size(t)) and (0 <= t), W[c,r]*dY[b,c,r + t], 0))
+// dX[b,c,t] = sum(r, where(r + t < size(t), W[c,r]*dY[b,c,r + t], 0))
 extern "C" __global__ void backward_dX(
     const float* __restrict__ W,  // [c, r]
     const float* __restrict__ dY,  // [b, c, t]
@@ -92,7 +92,7 @@ extern "C" __global__ void backward_dX(
         const INDEX c = element/size_t%size_c;
         Sum total;
         for (INDEX r = 0; r < size_r; ++r) {
-            if (0 <= t + r && t + r < size_t && 0 <= t) {
+            if (t + r < size_t) {
                 total.add(W[c*size_r + r]*dY[element/size_t*size_t + t + r]);
             }
         }

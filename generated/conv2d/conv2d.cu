@@ -33,6 +33,32 @@ struct Sum {
 // Neighbours of an array, moved 16 bytes at once.
 template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
 
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
@@ -95,7 +121,7 @@ extern "C" __global__ void forward_Y(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_a = in_packs(W, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -129,22 +155,27 @@ extern "C" __global__ void forward_Y(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX o = top + my_row + place/4, n = left + my_column + place%4;
-        if (o < rows && n < columns) {
-            const float y_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                Y_sum_partial[(blockIdx.y*rows + o)*columns + n] = y_sum;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX o = top + my_row + over, first = left + my_column;
+        if (o >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(Y_sum_partial + (blockIdx.y*rows + o)*columns, first, columns, results[over]);
+            continue;
+        }
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float y_sum = results[over].lane[lane];
+                const INDEX b = n/size_x/size_y;
+                Y[(b*size_o + o)*(size_y*size_x) + n%(size_y*size_x)] = y_sum + k[o];
             }
-            const INDEX b = n/size_x/size_y;
-            Y[(b*size_o + o)*(size_y*size_x) + n%(size_y*size_x)] = y_sum + k[o];
         }
     }
 }
@@ -176,7 +207,7 @@ extern "C" __global__ void forward_Y_chunks(
     }
 }
 
-// dX[b,c,i,j] = sum(o, p, q, where((0 <= i - p) and (i - p < size(y)) and (0 <= j - q) and (j - q < size(x)), W[o,c,p,q]*dY[b,o,i - p,j - q], 0))
+// dX[b,c,i,j] = sum(o, p, q, where(0 <= i - p and i - p < size(y) and 0 <= j - q and j - q < size(x), W[o,c,p,q]*dY[b,o,i - p,j - q], 0))
 extern "C" __global__ void backward_dX(
     const float* __restrict__ W,  // [o, c, p, q]
     const float* __restrict__ dY,  // [b, o, y, x]
@@ -203,7 +234,7 @@ extern "C" __global__ void backward_dX(
     const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
     const INDEX end = start + share < length ? start + share : length;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -238,27 +269,32 @@ extern "C" __global__ void backward_dX(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX c = top + my_row + place/4, n = left + my_column + place%4;
-        if (c < rows && n < columns) {
-            const float dx = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dX_partial[(blockIdx.y*rows + c)*columns + n] = dx;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX c = top + my_row + over, first = left + my_column;
+        if (c >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dX_partial + (blockIdx.y*rows + c)*columns, first, columns, results[over]);
+            continue;
+        }
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float dx = results[over].lane[lane];
+                const INDEX b = n/size_X_3/size_X_2;
+                dX[(b*size_c + c)*(size_X_2*size_X_3) + n%(size_X_2*size_X_3)] = accumulate ? dX[(b*size_c + c)*(size_X_2*size_X_3) + n%(size_X_2*size_X_3)] + dx : dx;
             }
-            const INDEX b = n/size_X_3/size_X_2;
-            dX[(b*size_c + c)*(size_X_2*size_X_3) + n%(size_X_2*size_X_3)] = accumulate ? dX[(b*size_c + c)*(size_X_2*size_X_3) + n%(size_X_2*size_X_3)] + dx : dx;
         }
     }
 }
 
-// dX[b,c,i,j] = sum(o, p, q, where((0 <= i - p) and (i - p < size(y)) and (0 <= j - q) and (j - q < size(x)), W[o,c,p,q]*dY[b,o,i - p,j - q], 0)), from chunks of the sum
+// dX[b,c,i,j] = sum(o, p, q, where(0 <= i - p and i - p < size(y) and 0 <= j - q and j - q < size(x), W[o,c,p,q]*dY[b,o,i - p,j - q], 0)), from chunks of the sum
 // Launched only where the sum was split.
 extern "C" __global__ void backward_dX_chunks(
     const float* __restrict__ dX_partial,  // [chunks, c, b*X_2*X_3]
@@ -311,7 +347,7 @@ extern "C" __global__ void backward_dW(
     const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
     const INDEX end = start + share < length ? start + share : length;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -346,22 +382,30 @@ extern "C" __global__ void backward_dW(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX o = top + my_row + place/4, n = left + my_column + place%4;
-        if (o < rows && n < columns) {
-            const float dw = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dW_partial[(blockIdx.y*rows + o)*columns + n] = dw;
-                continue;
-            }
-            dW[o*(size_c*size_p*size_q) + n] = accumulate ? dW[o*(size_c*size_p*size_q) + n] + dw : dw;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX o = top + my_row + over, first = left + my_column;
+        if (o >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dW_partial + (blockIdx.y*rows + o)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dW_pack;
+        if (accumulate) dW_pack = load<4>(dW + o*(size_c*size_p*size_q), first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float dw = results[over].lane[lane];
+                dW_pack.lane[lane] = accumulate ? dW_pack.lane[lane] + dw : dw;
+            }
+        }
+        store(dW + o*(size_c*size_p*size_q), first, columns, dW_pack);
     }
 }
 

@@ -212,7 +212,7 @@ extern "C" __global__ void forward_N_L(
     }
 }
 
-// dX[b,s,v] = where(0 <= labels[b,s], dL*exp(X[b,s,v] - L_lse[b,s])/maximum(1, N), 0) + where((v == labels[b,s]) and (0 <= labels[b,s]), -dL/maximum(1, N), 0)
+// dX[b,s,v] = where(0 <= labels[b,s], dL*exp(X[b,s,v] - L_lse[b,s])/maximum(1, N), 0) + where(v == labels[b,s] and 0 <= labels[b,s], -dL/maximum(1, N), 0)
 extern "C" __global__ void backward_dX(
     const labels_t* __restrict__ labels,  // [b, s]
     const float* X,  // [b, s, v]

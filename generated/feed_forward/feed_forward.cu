@@ -112,7 +112,7 @@ extern "C" __global__ void forward_U_G(
     const bool whole_a = in_packs(X, length);
     const bool whole_b = in_packs(W1, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -140,24 +140,34 @@ extern "C" __global__ void forward_U_G(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX n = top + my_row + place/4, h = left + my_column + place%4;
-        if (n < rows && h < columns) {
-            const float u_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                U_sum_partial[(blockIdx.y*rows + n)*columns + h] = u_sum;
-                continue;
-            }
-            const float u = u_sum + b1[h];
-            U[n*size_h + h] = u;
-            G[n*size_h + h] = 0.5f*u*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(u + 0.044715f*cube(u))));
+    for (int over = 0; over < 4; ++over) {
+        const INDEX n = top + my_row + over, first = left + my_column;
+        if (n >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(U_sum_partial + (blockIdx.y*rows + n)*columns, first, columns, results[over]);
+            continue;
         }
+        const auto b1_pack = load<4>(b1, first, columns);
+        Pack<float, 4> U_pack;
+        Pack<float, 4> G_pack;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX h = first + lane;
+            if (h < columns) {
+                const float u_sum = results[over].lane[lane];
+                const float u = u_sum + b1_pack.lane[lane];
+                U_pack.lane[lane] = u;
+                G_pack.lane[lane] = 0.5f*u*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(u + 0.044715f*cube(u))));
+            }
+        }
+        store(U + n*size_h, first, columns, U_pack);
+        store(G + n*size_h, first, columns, G_pack);
     }
 }
 
@@ -213,7 +223,7 @@ extern "C" __global__ void forward_Y(
     const bool whole_a = in_packs(G, length);
     const bool whole_b = in_packs(W2, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -241,22 +251,30 @@ extern "C" __global__ void forward_Y(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX n = top + my_row + place/4, o = left + my_column + place%4;
-        if (n < rows && o < columns) {
-            const float y_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                Y_sum_partial[(blockIdx.y*rows + n)*columns + o] = y_sum;
-                continue;
-            }
-            Y[n*size_o + o] = y_sum + b2[o];
+    for (int over = 0; over < 4; ++over) {
+        const INDEX n = top + my_row + over, first = left + my_column;
+        if (n >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(Y_sum_partial + (blockIdx.y*rows + n)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> Y_pack;
+        const auto b2_pack = load<4>(b2, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX o = first + lane;
+            if (o < columns) {
+                const float y_sum = results[over].lane[lane];
+                Y_pack.lane[lane] = y_sum + b2_pack.lane[lane];
+            }
+        }
+        store(Y + n*size_o, first, columns, Y_pack);
     }
 }
 
@@ -306,7 +324,7 @@ extern "C" __global__ void backward_dG(
     const bool whole_a = in_packs(dY, length);
     const bool whole_b = in_packs(W2, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -334,22 +352,20 @@ extern "C" __global__ void backward_dG(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX n = top + my_row + place/4, h = left + my_column + place%4;
-        if (n < rows && h < columns) {
-            const float dg = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dG_partial[(blockIdx.y*rows + n)*columns + h] = dg;
-                continue;
-            }
-            dG[n*size_h + h] = dg;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX n = top + my_row + over, first = left + my_column;
+        if (n >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dG_partial + (blockIdx.y*rows + n)*columns, first, columns, results[over]);
+            continue;
         }
+        store(dG + n*size_h, first, columns, results[over]);
     }
 }
 
@@ -487,7 +503,7 @@ extern "C" __global__ void backward_dX(
     const bool whole_a = in_packs(dU, length);
     const bool whole_b = in_packs(W1, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -515,22 +531,30 @@ extern "C" __global__ void backward_dX(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX n = top + my_row + place/4, i = left + my_column + place%4;
-        if (n < rows && i < columns) {
-            const float dx = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dX_partial[(blockIdx.y*rows + n)*columns + i] = dx;
-                continue;
-            }
-            dX[n*size_i + i] = accumulate ? dX[n*size_i + i] + dx : dx;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX n = top + my_row + over, first = left + my_column;
+        if (n >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dX_partial + (blockIdx.y*rows + n)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dX_pack;
+        if (accumulate) dX_pack = load<4>(dX + n*size_i, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX i = first + lane;
+            if (i < columns) {
+                const float dx = results[over].lane[lane];
+                dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+            }
+        }
+        store(dX + n*size_i, first, columns, dX_pack);
     }
 }
 
@@ -579,7 +603,7 @@ extern "C" __global__ void backward_dW1(
     const bool whole_a = in_packs(X, rows);
     const bool whole_b = in_packs(dU, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -607,22 +631,30 @@ extern "C" __global__ void backward_dW1(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX i = top + my_row + place/4, h = left + my_column + place%4;
-        if (i < rows && h < columns) {
-            const float dw1 = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dW1_partial[(blockIdx.y*rows + i)*columns + h] = dw1;
-                continue;
-            }
-            dW1[i*size_h + h] = accumulate ? dW1[i*size_h + h] + dw1 : dw1;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX i = top + my_row + over, first = left + my_column;
+        if (i >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dW1_partial + (blockIdx.y*rows + i)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dW1_pack;
+        if (accumulate) dW1_pack = load<4>(dW1 + i*size_h, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX h = first + lane;
+            if (h < columns) {
+                const float dw1 = results[over].lane[lane];
+                dW1_pack.lane[lane] = accumulate ? dW1_pack.lane[lane] + dw1 : dw1;
+            }
+        }
+        store(dW1 + i*size_h, first, columns, dW1_pack);
     }
 }
 
@@ -671,7 +703,7 @@ extern "C" __global__ void backward_dW2(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(dY, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place%64, step = place/64;
@@ -700,23 +732,31 @@ extern "C" __global__ void backward_dW2(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX h = top + my_row + place/4, o = left + my_column + place%4;
-        if (h < rows && o < columns) {
-            const float dw2_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dW2_sum_partial[(blockIdx.y*rows + h)*columns + o] = dw2_sum;
-                continue;
-            }
-            const float dw2 = 0.5f*dw2_sum;
-            dW2[h*size_o + o] = accumulate ? dW2[h*size_o + o] + dw2 : dw2;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX h = top + my_row + over, first = left + my_column;
+        if (h >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dW2_sum_partial + (blockIdx.y*rows + h)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dW2_pack;
+        if (accumulate) dW2_pack = load<4>(dW2 + h*size_o, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX o = first + lane;
+            if (o < columns) {
+                const float dw2_sum = results[over].lane[lane];
+                const float dw2 = 0.5f*dw2_sum;
+                dW2_pack.lane[lane] = accumulate ? dW2_pack.lane[lane] + dw2 : dw2;
+            }
+        }
+        store(dW2 + h*size_o, first, columns, dW2_pack);
     }
 }
 

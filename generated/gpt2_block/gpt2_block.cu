@@ -267,7 +267,7 @@ extern "C" __global__ void forward_Q(
     const bool whole_a = in_packs(N1, length);
     const bool whole_b = in_packs(wq, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -295,25 +295,30 @@ extern "C" __global__ void forward_Q(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float q_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                Q_sum_partial[(blockIdx.y*rows + m)*columns + n] = q_sum;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(Q_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float q_sum = results[over].lane[lane];
+                const INDEX d = n%size_d;
+                const INDEX h = n/size_d;
+                Q[((b*size_h + h)*size_t + t)*size_d + d] = q_sum + bq[n];
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX d = n%size_d;
-            const INDEX h = n/size_d;
-            Q[((b*size_h + h)*size_t + t)*size_d + d] = q_sum + bq[n];
         }
     }
 }
@@ -373,7 +378,7 @@ extern "C" __global__ void forward_K(
     const bool whole_a = in_packs(N1, length);
     const bool whole_b = in_packs(wk, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -401,25 +406,30 @@ extern "C" __global__ void forward_K(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float k_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                K_sum_partial[(blockIdx.y*rows + m)*columns + n] = k_sum;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(K_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float k_sum = results[over].lane[lane];
+                const INDEX d = n%size_d;
+                const INDEX h = n/size_d;
+                K[((b*size_h + h)*size_t + t)*size_d + d] = k_sum + bk[n];
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX d = n%size_d;
-            const INDEX h = n/size_d;
-            K[((b*size_h + h)*size_t + t)*size_d + d] = k_sum + bk[n];
         }
     }
 }
@@ -479,7 +489,7 @@ extern "C" __global__ void forward_U(
     const bool whole_a = in_packs(N1, length);
     const bool whole_b = in_packs(wv, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -507,25 +517,30 @@ extern "C" __global__ void forward_U(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float u_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                U_sum_partial[(blockIdx.y*rows + m)*columns + n] = u_sum;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(U_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float u_sum = results[over].lane[lane];
+                const INDEX d = n%size_d;
+                const INDEX h = n/size_d;
+                U[((b*size_h + h)*size_t + t)*size_d + d] = u_sum + bv[n];
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX d = n%size_d;
-            const INDEX h = n/size_d;
-            U[((b*size_h + h)*size_t + t)*size_d + d] = u_sum + bv[n];
         }
     }
 }
@@ -738,7 +753,7 @@ extern "C" __global__ void forward_R(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(attprojw, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -770,22 +785,31 @@ extern "C" __global__ void forward_R(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float r_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                R_sum_partial[(blockIdx.y*rows + m)*columns + c] = r_sum;
-                continue;
-            }
-            R[m*size_c + c] = r_sum + X[m*size_c + c] + attprojb[c];
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(R_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> R_pack;
+        const auto X_pack = load<4>(X + m*size_c, first, columns);
+        const auto attprojb_pack = load<4>(attprojb, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float r_sum = results[over].lane[lane];
+                R_pack.lane[lane] = r_sum + X_pack.lane[lane] + attprojb_pack.lane[lane];
+            }
+        }
+        store(R + m*size_c, first, columns, R_pack);
     }
 }
 
@@ -932,7 +956,7 @@ extern "C" __global__ void forward_F_G(
     const bool whole_a = in_packs(N2, length);
     const bool whole_b = in_packs(fcw, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -960,24 +984,34 @@ extern "C" __global__ void forward_F_G(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, f = left + my_column + place%4;
-        if (m < rows && f < columns) {
-            const float f_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                F_sum_partial[(blockIdx.y*rows + m)*columns + f] = f_sum;
-                continue;
-            }
-            const float f_ = f_sum + fcb[f];
-            F[m*size_f + f] = f_;
-            G[m*size_f + f] = 0.5f*f_*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(f_ + 0.044715f*cube(f_))));
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(F_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        const auto fcb_pack = load<4>(fcb, first, columns);
+        Pack<float, 4> F_pack;
+        Pack<float, 4> G_pack;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX f = first + lane;
+            if (f < columns) {
+                const float f_sum = results[over].lane[lane];
+                const float f_ = f_sum + fcb_pack.lane[lane];
+                F_pack.lane[lane] = f_;
+                G_pack.lane[lane] = 0.5f*f_*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(f_ + 0.044715f*cube(f_))));
+            }
+        }
+        store(F + m*size_f, first, columns, F_pack);
+        store(G + m*size_f, first, columns, G_pack);
     }
 }
 
@@ -1036,7 +1070,7 @@ extern "C" __global__ void forward_Y(
     const bool whole_a = in_packs(G, length);
     const bool whole_b = in_packs(fcprojw, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -1064,22 +1098,31 @@ extern "C" __global__ void forward_Y(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float y_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                Y_sum_partial[(blockIdx.y*rows + m)*columns + c] = y_sum;
-                continue;
-            }
-            Y[m*size_c + c] = R[m*size_c + c] + y_sum + fcprojb[c];
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(Y_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> Y_pack;
+        const auto R_pack = load<4>(R + m*size_c, first, columns);
+        const auto fcprojb_pack = load<4>(fcprojb, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float y_sum = results[over].lane[lane];
+                Y_pack.lane[lane] = R_pack.lane[lane] + y_sum + fcprojb_pack.lane[lane];
+            }
+        }
+        store(Y + m*size_c, first, columns, Y_pack);
     }
 }
 
@@ -1132,7 +1175,7 @@ extern "C" __global__ void backward_dG(
     const bool whole_a = in_packs(dY, length);
     const bool whole_b = in_packs(fcprojw, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -1160,22 +1203,20 @@ extern "C" __global__ void backward_dG(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, f = left + my_column + place%4;
-        if (m < rows && f < columns) {
-            const float dg = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dG_partial[(blockIdx.y*rows + m)*columns + f] = dg;
-                continue;
-            }
-            dG[m*size_f + f] = dg;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dG_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(dG + m*size_f, first, columns, results[over]);
     }
 }
 
@@ -1315,7 +1356,7 @@ extern "C" __global__ void backward_dN2(
     const bool whole_a = in_packs(dF, length);
     const bool whole_b = in_packs(fcw, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -1343,22 +1384,20 @@ extern "C" __global__ void backward_dN2(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dn2 = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dN2_partial[(blockIdx.y*rows + m)*columns + c] = dn2;
-                continue;
-            }
-            dN2[m*size_c + c] = dn2;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dN2_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(dN2 + m*size_c, first, columns, results[over]);
     }
 }
 
@@ -1410,7 +1449,7 @@ extern "C" __global__ void backward_dfcw(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_a = in_packs(dF, rows);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -1438,22 +1477,30 @@ extern "C" __global__ void backward_dfcw(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX f = top + my_row + place/4, c = left + my_column + place%4;
-        if (f < rows && c < columns) {
-            const float dfcw_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dfcw_partial[(blockIdx.y*rows + f)*columns + c] = dfcw_value;
-                continue;
-            }
-            dfcw[f*size_c + c] = accumulate ? dfcw[f*size_c + c] + dfcw_value : dfcw_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX f = top + my_row + over, first = left + my_column;
+        if (f >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dfcw_partial + (blockIdx.y*rows + f)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dfcw_pack;
+        if (accumulate) dfcw_pack = load<4>(dfcw + f*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dfcw_value = results[over].lane[lane];
+                dfcw_pack.lane[lane] = accumulate ? dfcw_pack.lane[lane] + dfcw_value : dfcw_value;
+            }
+        }
+        store(dfcw + f*size_c, first, columns, dfcw_pack);
     }
 }
 
@@ -1503,7 +1550,7 @@ extern "C" __global__ void backward_dfcprojw(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_a = in_packs(dY, rows);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -1532,23 +1579,31 @@ extern "C" __global__ void backward_dfcprojw(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX c = top + my_row + place/4, f = left + my_column + place%4;
-        if (c < rows && f < columns) {
-            const float dfcprojw_sum_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dfcprojw_sum_partial[(blockIdx.y*rows + c)*columns + f] = dfcprojw_sum_value;
-                continue;
-            }
-            const float dfcprojw_value = 0.5f*dfcprojw_sum_value;
-            dfcprojw[c*size_f + f] = accumulate ? dfcprojw[c*size_f + f] + dfcprojw_value : dfcprojw_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX c = top + my_row + over, first = left + my_column;
+        if (c >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dfcprojw_sum_partial + (blockIdx.y*rows + c)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dfcprojw_pack;
+        if (accumulate) dfcprojw_pack = load<4>(dfcprojw + c*size_f, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX f = first + lane;
+            if (f < columns) {
+                const float dfcprojw_sum_value = results[over].lane[lane];
+                const float dfcprojw_value = 0.5f*dfcprojw_sum_value;
+                dfcprojw_pack.lane[lane] = accumulate ? dfcprojw_pack.lane[lane] + dfcprojw_value : dfcprojw_value;
+            }
+        }
+        store(dfcprojw + c*size_f, first, columns, dfcprojw_pack);
     }
 }
 
@@ -1809,7 +1864,7 @@ extern "C" __global__ void backward_dO(
     const bool whole_a = in_packs(dR, length);
     const bool whole_b = in_packs(attprojw, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -1837,25 +1892,30 @@ extern "C" __global__ void backward_dO(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float do_ = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dO_partial[(blockIdx.y*rows + m)*columns + n] = do_;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dO_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float do_ = results[over].lane[lane];
+                const INDEX d = n%size_d;
+                const INDEX h = n/size_d;
+                dO[((b*size_h + h)*size_t + t)*size_d + d] = do_;
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX d = n%size_d;
-            const INDEX h = n/size_d;
-            dO[((b*size_h + h)*size_t + t)*size_d + d] = do_;
         }
     }
 }
@@ -1945,7 +2005,7 @@ extern "C" __global__ void backward_dattprojw(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_a = in_packs(dR, rows);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -1977,22 +2037,30 @@ extern "C" __global__ void backward_dattprojw(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX c = top + my_row + place/4, n = left + my_column + place%4;
-        if (c < rows && n < columns) {
-            const float dattprojw_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dattprojw_partial[(blockIdx.y*rows + c)*columns + n] = dattprojw_value;
-                continue;
-            }
-            dattprojw[c*(size_h*size_d) + n] = accumulate ? dattprojw[c*(size_h*size_d) + n] + dattprojw_value : dattprojw_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX c = top + my_row + over, first = left + my_column;
+        if (c >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dattprojw_partial + (blockIdx.y*rows + c)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dattprojw_pack;
+        if (accumulate) dattprojw_pack = load<4>(dattprojw + c*(size_h*size_d), first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float dattprojw_value = results[over].lane[lane];
+                dattprojw_pack.lane[lane] = accumulate ? dattprojw_pack.lane[lane] + dattprojw_value : dattprojw_value;
+            }
+        }
+        store(dattprojw + c*(size_h*size_d), first, columns, dattprojw_pack);
     }
 }
 
@@ -2250,7 +2318,7 @@ extern "C" __global__ void backward_dwk(
     const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
     const INDEX end = start + share < length ? start + share : length;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place%64, step = place/64;
@@ -2282,22 +2350,30 @@ extern "C" __global__ void backward_dwk(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dwk_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwk_partial[(blockIdx.y*rows + m)*columns + c] = dwk_value;
-                continue;
-            }
-            dwk[m*size_c + c] = accumulate ? dwk[m*size_c + c] + dwk_value : dwk_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwk_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dwk_pack;
+        if (accumulate) dwk_pack = load<4>(dwk + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dwk_value = results[over].lane[lane];
+                dwk_pack.lane[lane] = accumulate ? dwk_pack.lane[lane] + dwk_value : dwk_value;
+            }
+        }
+        store(dwk + m*size_c, first, columns, dwk_pack);
     }
 }
 
@@ -2425,7 +2501,7 @@ extern "C" __global__ void backward_dwv(
     const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
     const INDEX end = start + share < length ? start + share : length;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place%64, step = place/64;
@@ -2457,22 +2533,30 @@ extern "C" __global__ void backward_dwv(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dwv_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwv_partial[(blockIdx.y*rows + m)*columns + c] = dwv_value;
-                continue;
-            }
-            dwv[m*size_c + c] = accumulate ? dwv[m*size_c + c] + dwv_value : dwv_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwv_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dwv_pack;
+        if (accumulate) dwv_pack = load<4>(dwv + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dwv_value = results[over].lane[lane];
+                dwv_pack.lane[lane] = accumulate ? dwv_pack.lane[lane] + dwv_value : dwv_value;
+            }
+        }
+        store(dwv + m*size_c, first, columns, dwv_pack);
     }
 }
 
@@ -2754,7 +2838,7 @@ extern "C" __global__ void backward_dN1_sum(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wk, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -2786,22 +2870,20 @@ extern "C" __global__ void backward_dN1_sum(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dn1_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dN1_sum_partial[(blockIdx.y*rows + m)*columns + c] = dn1_sum;
-                continue;
-            }
-            dN1_sum[m*size_c + c] = dn1_sum;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dN1_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(dN1_sum + m*size_c, first, columns, results[over]);
     }
 }
 
@@ -2849,7 +2931,7 @@ extern "C" __global__ void backward_dN1_sum2(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wq, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -2881,22 +2963,20 @@ extern "C" __global__ void backward_dN1_sum2(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dn1_sum2 = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dN1_sum2_partial[(blockIdx.y*rows + m)*columns + c] = dn1_sum2;
-                continue;
-            }
-            dN1_sum2[m*size_c + c] = dn1_sum2;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dN1_sum2_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(dN1_sum2 + m*size_c, first, columns, results[over]);
     }
 }
 
@@ -2947,7 +3027,7 @@ extern "C" __global__ void backward_dN1(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wv, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -2979,22 +3059,31 @@ extern "C" __global__ void backward_dN1(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dn1_sum3 = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dN1_sum3_partial[(blockIdx.y*rows + m)*columns + c] = dn1_sum3;
-                continue;
-            }
-            dN1[m*size_c + c] = dN1_sum[m*size_c + c] + dN1_sum2[m*size_c + c] + dn1_sum3;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dN1_sum3_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dN1_pack;
+        const auto dN1_sum_pack = load<4>(dN1_sum + m*size_c, first, columns);
+        const auto dN1_sum2_pack = load<4>(dN1_sum2 + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dn1_sum3 = results[over].lane[lane];
+                dN1_pack.lane[lane] = dN1_sum_pack.lane[lane] + dN1_sum2_pack.lane[lane] + dn1_sum3;
+            }
+        }
+        store(dN1 + m*size_c, first, columns, dN1_pack);
     }
 }
 
@@ -3223,7 +3312,7 @@ extern "C" __global__ void backward_dwq(
     const INDEX share = ((length + gridDim.y - 1)/gridDim.y + 63)/64*64, start = blockIdx.y*share;
     const INDEX end = start + share < length ? start + share : length;
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place%64, step = place/64;
@@ -3255,22 +3344,30 @@ extern "C" __global__ void backward_dwq(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dwq_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwq_partial[(blockIdx.y*rows + m)*columns + c] = dwq_value;
-                continue;
-            }
-            dwq[m*size_c + c] = accumulate ? dwq[m*size_c + c] + dwq_value : dwq_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwq_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dwq_pack;
+        if (accumulate) dwq_pack = load<4>(dwq + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dwq_value = results[over].lane[lane];
+                dwq_pack.lane[lane] = accumulate ? dwq_pack.lane[lane] + dwq_value : dwq_value;
+            }
+        }
+        store(dwq + m*size_c, first, columns, dwq_pack);
     }
 }
 

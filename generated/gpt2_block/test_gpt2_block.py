@@ -31,7 +31,7 @@ def forward(X, ln1w, ln1b, wq, bq, wk, bk, wv, bv, attprojw, attprojb, ln2w, ln2
     U = bv[:, None, :] + np.einsum('btc,hdc->bhtd', N1, wv)
     S_sum = Q @ K.swapaxes(-1, -2)
     S = S_sum/size_d**0.5
-    _t1 = np.where((np.arange(size_t) <= np.arange(size_t)[:, None]), S, -1e+30)
+    _t1 = np.where(np.arange(size_t) <= np.arange(size_t)[:, None], S, -1e+30)
     _t2 = np.max(_t1, axis=3, keepdims=True)
     P = np.where(_t1 <= -5e29, 0.0, np.exp(_t1 - _t2))
     P = P/np.maximum(np.sum(P, axis=3, keepdims=True), 1)

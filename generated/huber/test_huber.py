@@ -20,7 +20,7 @@ def forward(Y, T):
     """The formula in NumPy; the outputs in order."""
     delta = 1
     c = Y - T
-    L = np.mean(np.where((np.abs(c) <= delta), 0.5*c**2, delta*(np.abs(c) - 0.5*delta)))
+    L = np.mean(np.where(np.abs(c) <= delta, 0.5*c**2, delta*(np.abs(c) - 0.5*delta)))
     return (L,)
 
 

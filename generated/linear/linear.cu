@@ -47,6 +47,18 @@ template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* fro
     return pack;
 }
 
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
 // Whether rows of `count` elements all begin at a multiple of 16 bytes.
 template <class T> __device__ inline bool in_packs(const T* array, INDEX count) {
     return (unsigned long long)array%16 == 0 && count%(INDEX)(16/sizeof(T)) == 0;
@@ -86,7 +98,7 @@ extern "C" __global__ void forward_Y(
     const bool whole_a = in_packs(X, length);
     const bool whole_b = in_packs(W, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -114,22 +126,30 @@ extern "C" __global__ void forward_Y(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX n = top + my_row + place/4, o = left + my_column + place%4;
-        if (n < rows && o < columns) {
-            const float y_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                Y_sum_partial[(blockIdx.y*rows + n)*columns + o] = y_sum;
-                continue;
-            }
-            Y[n*size_o + o] = y_sum + b[o];
+    for (int over = 0; over < 4; ++over) {
+        const INDEX n = top + my_row + over, first = left + my_column;
+        if (n >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(Y_sum_partial + (blockIdx.y*rows + n)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> Y_pack;
+        const auto b_pack = load<4>(b, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX o = first + lane;
+            if (o < columns) {
+                const float y_sum = results[over].lane[lane];
+                Y_pack.lane[lane] = y_sum + b_pack.lane[lane];
+            }
+        }
+        store(Y + n*size_o, first, columns, Y_pack);
     }
 }
 
@@ -180,7 +200,7 @@ extern "C" __global__ void backward_dX(
     const bool whole_a = in_packs(dY, length);
     const bool whole_b = in_packs(W, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -208,22 +228,30 @@ extern "C" __global__ void backward_dX(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX n = top + my_row + place/4, i = left + my_column + place%4;
-        if (n < rows && i < columns) {
-            const float dx = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dX_partial[(blockIdx.y*rows + n)*columns + i] = dx;
-                continue;
-            }
-            dX[n*size_i + i] = accumulate ? dX[n*size_i + i] + dx : dx;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX n = top + my_row + over, first = left + my_column;
+        if (n >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dX_partial + (blockIdx.y*rows + n)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dX_pack;
+        if (accumulate) dX_pack = load<4>(dX + n*size_i, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX i = first + lane;
+            if (i < columns) {
+                const float dx = results[over].lane[lane];
+                dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
+            }
+        }
+        store(dX + n*size_i, first, columns, dX_pack);
     }
 }
 
@@ -272,7 +300,7 @@ extern "C" __global__ void backward_dW(
     const bool whole_a = in_packs(X, rows);
     const bool whole_b = in_packs(dY, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -300,22 +328,30 @@ extern "C" __global__ void backward_dW(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX i = top + my_row + place/4, o = left + my_column + place%4;
-        if (i < rows && o < columns) {
-            const float dw = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dW_partial[(blockIdx.y*rows + i)*columns + o] = dw;
-                continue;
-            }
-            dW[i*size_o + o] = accumulate ? dW[i*size_o + o] + dw : dw;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX i = top + my_row + over, first = left + my_column;
+        if (i >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dW_partial + (blockIdx.y*rows + i)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dW_pack;
+        if (accumulate) dW_pack = load<4>(dW + i*size_o, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX o = first + lane;
+            if (o < columns) {
+                const float dw = results[over].lane[lane];
+                dW_pack.lane[lane] = accumulate ? dW_pack.lane[lane] + dw : dw;
+            }
+        }
+        store(dW + i*size_o, first, columns, dW_pack);
     }
 }
 

@@ -245,7 +245,7 @@ extern "C" __global__ void forward_Q(
     const bool whole_a = in_packs(N1, length);
     const bool whole_b = in_packs(wq, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -273,24 +273,29 @@ extern "C" __global__ void forward_Q(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float q = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                Q_partial[(blockIdx.y*rows + m)*columns + n] = q;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(Q_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float q = results[over].lane[lane];
+                const INDEX h = n/size_i/2;
+                Q[((b*size_h + h)*size_t + t)*(2*size_i) + n%(2*size_i)] = q;
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX h = n/size_i/2;
-            Q[((b*size_h + h)*size_t + t)*(2*size_i) + n%(2*size_i)] = q;
         }
     }
 }
@@ -344,7 +349,7 @@ extern "C" __global__ void forward_K(
     const bool whole_a = in_packs(N1, length);
     const bool whole_b = in_packs(wk, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -372,24 +377,29 @@ extern "C" __global__ void forward_K(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float k = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                K_partial[(blockIdx.y*rows + m)*columns + n] = k;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(K_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float k = results[over].lane[lane];
+                const INDEX g = n/size_i/2;
+                K[((b*size_g + g)*size_t + t)*(2*size_i) + n%(2*size_i)] = k;
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX g = n/size_i/2;
-            K[((b*size_g + g)*size_t + t)*(2*size_i) + n%(2*size_i)] = k;
         }
     }
 }
@@ -443,7 +453,7 @@ extern "C" __global__ void forward_V(
     const bool whole_a = in_packs(N1, length);
     const bool whole_b = in_packs(wv, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -471,25 +481,30 @@ extern "C" __global__ void forward_V(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float v = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                V_partial[(blockIdx.y*rows + m)*columns + n] = v;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(V_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float v = results[over].lane[lane];
+                const INDEX d = n%size_d;
+                const INDEX g = n/size_d;
+                V[((b*size_g + g)*size_t + t)*size_d + d] = v;
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX d = n%size_d;
-            const INDEX g = n/size_d;
-            V[((b*size_g + g)*size_t + t)*size_d + d] = v;
         }
     }
 }
@@ -767,7 +782,7 @@ extern "C" __global__ void forward_R(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wo, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -799,22 +814,30 @@ extern "C" __global__ void forward_R(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float r_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                R_sum_partial[(blockIdx.y*rows + m)*columns + c] = r_sum;
-                continue;
-            }
-            R[m*size_c + c] = r_sum + X[m*size_c + c];
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(R_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> R_pack;
+        const auto X_pack = load<4>(X + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float r_sum = results[over].lane[lane];
+                R_pack.lane[lane] = r_sum + X_pack.lane[lane];
+            }
+        }
+        store(R + m*size_c, first, columns, R_pack);
     }
 }
 
@@ -935,7 +958,7 @@ extern "C" __global__ void forward_F_s1(
     const bool whole_a = in_packs(N2, length);
     const bool whole_b = in_packs(w1, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -963,23 +986,32 @@ extern "C" __global__ void forward_F_s1(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, f = left + my_column + place%4;
-        if (m < rows && f < columns) {
-            const float f_ = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                F_partial[(blockIdx.y*rows + m)*columns + f] = f_;
-                continue;
-            }
-            F[m*size_f + f] = f_;
-            s1[m*size_f + f] = sigmoid(f_);
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(F_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> F_pack;
+        Pack<float, 4> s1_pack;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX f = first + lane;
+            if (f < columns) {
+                const float f_ = results[over].lane[lane];
+                F_pack.lane[lane] = f_;
+                s1_pack.lane[lane] = sigmoid(f_);
+            }
+        }
+        store(F + m*size_f, first, columns, F_pack);
+        store(s1 + m*size_f, first, columns, s1_pack);
     }
 }
 
@@ -1031,7 +1063,7 @@ extern "C" __global__ void forward_U(
     const bool whole_a = in_packs(N2, length);
     const bool whole_b = in_packs(w3, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -1059,22 +1091,20 @@ extern "C" __global__ void forward_U(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, f = left + my_column + place%4;
-        if (m < rows && f < columns) {
-            const float u = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                U_partial[(blockIdx.y*rows + m)*columns + f] = u;
-                continue;
-            }
-            U[m*size_f + f] = u;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(U_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(U + m*size_f, first, columns, results[over]);
     }
 }
 
@@ -1125,7 +1155,7 @@ extern "C" __global__ void forward_Y(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(w2, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -1153,22 +1183,30 @@ extern "C" __global__ void forward_Y(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float y_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                Y_sum_partial[(blockIdx.y*rows + m)*columns + c] = y_sum;
-                continue;
-            }
-            Y[m*size_c + c] = R[m*size_c + c] + y_sum;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(Y_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> Y_pack;
+        const auto R_pack = load<4>(R + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float y_sum = results[over].lane[lane];
+                Y_pack.lane[lane] = R_pack.lane[lane] + y_sum;
+            }
+        }
+        store(Y + m*size_c, first, columns, Y_pack);
     }
 }
 
@@ -1249,7 +1287,7 @@ extern "C" __global__ void backward_dU_dF(
     const bool whole_a = in_packs(dY, length);
     const bool whole_b = in_packs(w2, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -1277,25 +1315,37 @@ extern "C" __global__ void backward_dU_dF(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, f = left + my_column + place%4;
-        if (m < rows && f < columns) {
-            const float r_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                r_partial[(blockIdx.y*rows + m)*columns + f] = r_value;
-                continue;
-            }
-            const float g1_value = g1[m*size_f + f];
-            dU[m*size_f + f] = g1_value*r_value;
-            const float s = sigmoid(F[m*size_f + f]);
-            dF[m*size_f + f] = U[m*size_f + f]*r_value*(s + g1_value*(1.0f - s));
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(r_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        const auto g1_pack = load<4>(g1 + m*size_f, first, columns);
+        Pack<float, 4> dU_pack;
+        const auto F_pack = load<4>(F + m*size_f, first, columns);
+        Pack<float, 4> dF_pack;
+        const auto U_pack = load<4>(U + m*size_f, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX f = first + lane;
+            if (f < columns) {
+                const float r_value = results[over].lane[lane];
+                const float g1_value = g1_pack.lane[lane];
+                dU_pack.lane[lane] = g1_value*r_value;
+                const float s = sigmoid(F_pack.lane[lane]);
+                dF_pack.lane[lane] = U_pack.lane[lane]*r_value*(s + g1_value*(1.0f - s));
+            }
+        }
+        store(dU + m*size_f, first, columns, dU_pack);
+        store(dF + m*size_f, first, columns, dF_pack);
     }
 }
 
@@ -1354,7 +1404,7 @@ extern "C" __global__ void backward_dw2(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_a = in_packs(dY, rows);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -1382,22 +1432,30 @@ extern "C" __global__ void backward_dw2(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX c = top + my_row + place/4, f = left + my_column + place%4;
-        if (c < rows && f < columns) {
-            const float dw2_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dw2_partial[(blockIdx.y*rows + c)*columns + f] = dw2_value;
-                continue;
-            }
-            dw2[c*size_f + f] = accumulate ? dw2[c*size_f + f] + dw2_value : dw2_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX c = top + my_row + over, first = left + my_column;
+        if (c >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dw2_partial + (blockIdx.y*rows + c)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dw2_pack;
+        if (accumulate) dw2_pack = load<4>(dw2 + c*size_f, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX f = first + lane;
+            if (f < columns) {
+                const float dw2_value = results[over].lane[lane];
+                dw2_pack.lane[lane] = accumulate ? dw2_pack.lane[lane] + dw2_value : dw2_value;
+            }
+        }
+        store(dw2 + c*size_f, first, columns, dw2_pack);
     }
 }
 
@@ -1446,7 +1504,7 @@ extern "C" __global__ void backward_dN2_sum(
     const bool whole_a = in_packs(dF, length);
     const bool whole_b = in_packs(w1, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -1474,22 +1532,20 @@ extern "C" __global__ void backward_dN2_sum(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dn2_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dN2_sum_partial[(blockIdx.y*rows + m)*columns + c] = dn2_sum;
-                continue;
-            }
-            dN2_sum[m*size_c + c] = dn2_sum;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dN2_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(dN2_sum + m*size_c, first, columns, results[over]);
     }
 }
 
@@ -1540,7 +1596,7 @@ extern "C" __global__ void backward_dw1(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_a = in_packs(dF, rows);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -1568,23 +1624,32 @@ extern "C" __global__ void backward_dw1(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX f = top + my_row + place/4, c = left + my_column + place%4;
-        if (f < rows && c < columns) {
-            const float dw1_sum_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dw1_sum_partial[(blockIdx.y*rows + f)*columns + c] = dw1_sum_value;
-                continue;
-            }
-            const float dw1_value = dw1_sum_value*ln2w[c];
-            dw1[f*size_c + c] = accumulate ? dw1[f*size_c + c] + dw1_value : dw1_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX f = top + my_row + over, first = left + my_column;
+        if (f >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dw1_sum_partial + (blockIdx.y*rows + f)*columns, first, columns, results[over]);
+            continue;
         }
+        const auto ln2w_pack = load<4>(ln2w, first, columns);
+        Pack<float, 4> dw1_pack;
+        if (accumulate) dw1_pack = load<4>(dw1 + f*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dw1_sum_value = results[over].lane[lane];
+                const float dw1_value = dw1_sum_value*ln2w_pack.lane[lane];
+                dw1_pack.lane[lane] = accumulate ? dw1_pack.lane[lane] + dw1_value : dw1_value;
+            }
+        }
+        store(dw1 + f*size_c, first, columns, dw1_pack);
     }
 }
 
@@ -1639,7 +1704,7 @@ extern "C" __global__ void backward_dN2(
     const bool whole_a = in_packs(dU, length);
     const bool whole_b = in_packs(w3, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -1667,22 +1732,30 @@ extern "C" __global__ void backward_dN2(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dn2_sum2 = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dN2_sum2_partial[(blockIdx.y*rows + m)*columns + c] = dn2_sum2;
-                continue;
-            }
-            dN2[m*size_c + c] = dN2_sum[m*size_c + c] + dn2_sum2;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dN2_sum2_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dN2_pack;
+        const auto dN2_sum_pack = load<4>(dN2_sum + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dn2_sum2 = results[over].lane[lane];
+                dN2_pack.lane[lane] = dN2_sum_pack.lane[lane] + dn2_sum2;
+            }
+        }
+        store(dN2 + m*size_c, first, columns, dN2_pack);
     }
 }
 
@@ -1736,7 +1809,7 @@ extern "C" __global__ void backward_dw3(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_a = in_packs(dU, rows);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -1764,23 +1837,32 @@ extern "C" __global__ void backward_dw3(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX f = top + my_row + place/4, c = left + my_column + place%4;
-        if (f < rows && c < columns) {
-            const float dw3_sum_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dw3_sum_partial[(blockIdx.y*rows + f)*columns + c] = dw3_sum_value;
-                continue;
-            }
-            const float dw3_value = dw3_sum_value*ln2w[c];
-            dw3[f*size_c + c] = accumulate ? dw3[f*size_c + c] + dw3_value : dw3_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX f = top + my_row + over, first = left + my_column;
+        if (f >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dw3_sum_partial + (blockIdx.y*rows + f)*columns, first, columns, results[over]);
+            continue;
         }
+        const auto ln2w_pack = load<4>(ln2w, first, columns);
+        Pack<float, 4> dw3_pack;
+        if (accumulate) dw3_pack = load<4>(dw3 + f*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dw3_sum_value = results[over].lane[lane];
+                const float dw3_value = dw3_sum_value*ln2w_pack.lane[lane];
+                dw3_pack.lane[lane] = accumulate ? dw3_pack.lane[lane] + dw3_value : dw3_value;
+            }
+        }
+        store(dw3 + f*size_c, first, columns, dw3_pack);
     }
 }
 
@@ -1981,7 +2063,7 @@ extern "C" __global__ void backward_dO(
     const bool whole_a = in_packs(dR, length);
     const bool whole_b = in_packs(wo, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -2009,25 +2091,30 @@ extern "C" __global__ void backward_dO(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float do_ = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dO_partial[(blockIdx.y*rows + m)*columns + n] = do_;
-                continue;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dO_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
+        }
+        const INDEX t = m%size_t;
+        const INDEX b = m/size_t;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float do_ = results[over].lane[lane];
+                const INDEX d = n%size_d;
+                const INDEX h = n/size_d;
+                dO[((b*size_h + h)*size_t + t)*size_d + d] = do_;
             }
-            const INDEX t = m%size_t;
-            const INDEX b = m/size_t;
-            const INDEX d = n%size_d;
-            const INDEX h = n/size_d;
-            dO[((b*size_h + h)*size_t + t)*size_d + d] = do_;
         }
     }
 }
@@ -2117,7 +2204,7 @@ extern "C" __global__ void backward_dwo(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_a = in_packs(dR, rows);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -2149,22 +2236,30 @@ extern "C" __global__ void backward_dwo(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX c = top + my_row + place/4, n = left + my_column + place%4;
-        if (c < rows && n < columns) {
-            const float dwo_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwo_partial[(blockIdx.y*rows + c)*columns + n] = dwo_value;
-                continue;
-            }
-            dwo[c*(size_h*size_d) + n] = accumulate ? dwo[c*(size_h*size_d) + n] + dwo_value : dwo_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX c = top + my_row + over, first = left + my_column;
+        if (c >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwo_partial + (blockIdx.y*rows + c)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dwo_pack;
+        if (accumulate) dwo_pack = load<4>(dwo + c*(size_h*size_d), first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float dwo_value = results[over].lane[lane];
+                dwo_pack.lane[lane] = accumulate ? dwo_pack.lane[lane] + dwo_value : dwo_value;
+            }
+        }
+        store(dwo + c*(size_h*size_d), first, columns, dwo_pack);
     }
 }
 
@@ -2442,7 +2537,7 @@ extern "C" __global__ void backward_dwv(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(X, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place%64, step = place/64;
@@ -2474,23 +2569,32 @@ extern "C" __global__ void backward_dwv(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dwv_sum_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwv_sum_partial[(blockIdx.y*rows + m)*columns + c] = dwv_sum_value;
-                continue;
-            }
-            const float dwv_value = dwv_sum_value*ln1w[c];
-            dwv[m*size_c + c] = accumulate ? dwv[m*size_c + c] + dwv_value : dwv_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwv_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        const auto ln1w_pack = load<4>(ln1w, first, columns);
+        Pack<float, 4> dwv_pack;
+        if (accumulate) dwv_pack = load<4>(dwv + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dwv_sum_value = results[over].lane[lane];
+                const float dwv_value = dwv_sum_value*ln1w_pack.lane[lane];
+                dwv_pack.lane[lane] = accumulate ? dwv_pack.lane[lane] + dwv_value : dwv_value;
+            }
+        }
+        store(dwv + m*size_c, first, columns, dwv_pack);
     }
 }
 
@@ -2715,7 +2819,7 @@ extern "C" __global__ void backward_dN1_sum(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wv, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -2747,22 +2851,20 @@ extern "C" __global__ void backward_dN1_sum(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dn1_sum = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dN1_sum_partial[(blockIdx.y*rows + m)*columns + c] = dn1_sum;
-                continue;
-            }
-            dN1_sum[m*size_c + c] = dn1_sum;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dN1_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(dN1_sum + m*size_c, first, columns, results[over]);
     }
 }
 
@@ -2910,7 +3012,7 @@ extern "C" __global__ void backward_dwk(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(X, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place%64, step = place/64;
@@ -2941,23 +3043,32 @@ extern "C" __global__ void backward_dwk(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dwk_sum_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwk_sum_partial[(blockIdx.y*rows + m)*columns + c] = dwk_sum_value;
-                continue;
-            }
-            const float dwk_value = dwk_sum_value*ln1w[c];
-            dwk[m*size_c + c] = accumulate ? dwk[m*size_c + c] + dwk_value : dwk_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwk_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        const auto ln1w_pack = load<4>(ln1w, first, columns);
+        Pack<float, 4> dwk_pack;
+        if (accumulate) dwk_pack = load<4>(dwk + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dwk_sum_value = results[over].lane[lane];
+                const float dwk_value = dwk_sum_value*ln1w_pack.lane[lane];
+                dwk_pack.lane[lane] = accumulate ? dwk_pack.lane[lane] + dwk_value : dwk_value;
+            }
+        }
+        store(dwk + m*size_c, first, columns, dwk_pack);
     }
 }
 
@@ -3011,7 +3122,7 @@ extern "C" __global__ void backward_dN1_sum2(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wk, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -3042,22 +3153,20 @@ extern "C" __global__ void backward_dN1_sum2(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dn1_sum2 = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dN1_sum2_partial[(blockIdx.y*rows + m)*columns + c] = dn1_sum2;
-                continue;
-            }
-            dN1_sum2[m*size_c + c] = dn1_sum2;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dN1_sum2_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(dN1_sum2 + m*size_c, first, columns, results[over]);
     }
 }
 
@@ -3217,7 +3326,7 @@ extern "C" __global__ void backward_dwq(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(X, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place%64, step = place/64;
@@ -3248,23 +3357,32 @@ extern "C" __global__ void backward_dwq(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dwq_sum_value = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dwq_sum_partial[(blockIdx.y*rows + m)*columns + c] = dwq_sum_value;
-                continue;
-            }
-            const float dwq_value = dwq_sum_value*ln1w[c];
-            dwq[m*size_c + c] = accumulate ? dwq[m*size_c + c] + dwq_value : dwq_value;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dwq_sum_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        const auto ln1w_pack = load<4>(ln1w, first, columns);
+        Pack<float, 4> dwq_pack;
+        if (accumulate) dwq_pack = load<4>(dwq + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dwq_sum_value = results[over].lane[lane];
+                const float dwq_value = dwq_sum_value*ln1w_pack.lane[lane];
+                dwq_pack.lane[lane] = accumulate ? dwq_pack.lane[lane] + dwq_value : dwq_value;
+            }
+        }
+        store(dwq + m*size_c, first, columns, dwq_pack);
     }
 }
 
@@ -3321,7 +3439,7 @@ extern "C" __global__ void backward_dN1(
     const INDEX end = start + share < length ? start + share : length;
     const bool whole_b = in_packs(wq, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         for (int place = thread; place < 1024; place += 256) {
             const int at = place/16, step = place%16;
@@ -3352,22 +3470,31 @@ extern "C" __global__ void backward_dN1(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, c = left + my_column + place%4;
-        if (m < rows && c < columns) {
-            const float dn1_sum3 = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dN1_sum3_partial[(blockIdx.y*rows + m)*columns + c] = dn1_sum3;
-                continue;
-            }
-            dN1[m*size_c + c] = dN1_sum[m*size_c + c] + dN1_sum2[m*size_c + c] + dn1_sum3;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dN1_sum3_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dN1_pack;
+        const auto dN1_sum_pack = load<4>(dN1_sum + m*size_c, first, columns);
+        const auto dN1_sum2_pack = load<4>(dN1_sum2 + m*size_c, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX c = first + lane;
+            if (c < columns) {
+                const float dn1_sum3 = results[over].lane[lane];
+                dN1_pack.lane[lane] = dN1_sum_pack.lane[lane] + dN1_sum2_pack.lane[lane] + dn1_sum3;
+            }
+        }
+        store(dN1 + m*size_c, first, columns, dN1_pack);
     }
 }
 

@@ -34,7 +34,7 @@ def forward(X, ln1w, wq, wk, wv, C, S, wo, ln2w, w1, w3, w2):
     Kr = C[:, None, :]*K + S[:, None, :]*np.where((0 == np.arange(2))[:, None], (-K[:, :, :, 1])[:, :, :, None, :], K[:, :, :, 0][:, :, :, None, :])
     A_sum = np.einsum('bhsai,bhtai->bhts', Kr[:, np.arange(size_h)//4], Qr)
     A = A_sum/(2**0.5*size_i**0.5)
-    _t1 = np.where((np.arange(size_t) <= np.arange(size_t)[:, None]), A, -1e+30)
+    _t1 = np.where(np.arange(size_t) <= np.arange(size_t)[:, None], A, -1e+30)
     _t2 = np.max(_t1, axis=3, keepdims=True)
     P = np.where(_t1 <= -5e29, 0.0, np.exp(_t1 - _t2))
     P = P/np.maximum(np.sum(P, axis=3, keepdims=True), 1)

@@ -32,6 +32,32 @@ struct Sum {
 // Neighbours of an array, moved 16 bytes at once.
 template <class T, int lanes = 16/sizeof(T)> struct alignas(16) Pack { T lane[lanes]; };
 
+// Whether an array is aligned to 16 bytes at `first` and has so many elements from there on.
+template <int lanes, class T> __device__ inline bool whole(const T* array, INDEX first, INDEX count) {
+    return first + lanes <= count && (unsigned long long)(array + first)%16 == 0;
+}
+
+// The elements from `first` on: 16 bytes at once where that can be, else one by one; past the end, the first again.
+template <int lanes, class T> __device__ inline Pack<T, lanes> load(const T* from, INDEX first, INDEX count) {
+    if (whole<lanes>(from, first, count)) return *(const Pack<T, lanes>*)(from + first);
+    Pack<T, lanes> pack;
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) pack.lane[lane] = from[first + lane < count ? first + lane : first];
+    return pack;
+}
+
+// The first `count - first` lanes of a pack, and no more.
+template <class T, int lanes> __device__ inline void store(T* into, INDEX first, INDEX count, const Pack<T, lanes>& pack) {
+    if (whole<lanes>(into, first, count)) {
+        *(Pack<T, lanes>*)(into + first) = pack;
+        return;
+    }
+#pragma unroll
+    for (int lane = 0; lane < lanes; ++lane) {
+        if (first + lane < count) into[first + lane] = pack.lane[lane];
+    }
+}
+
 // Whether rows of `count` elements all begin at a multiple of 16 bytes.
 template <class T> __device__ inline bool in_packs(const T* array, INDEX count) {
     return (unsigned long long)array%16 == 0 && count%(INDEX)(16/sizeof(T)) == 0;
@@ -71,7 +97,7 @@ extern "C" __global__ void forward_Y(
     const bool whole_a = in_packs(A, length);
     const bool whole_b = in_packs(B, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -99,22 +125,20 @@ extern "C" __global__ void forward_Y(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, n = left + my_column + place%4;
-        if (m < rows && n < columns) {
-            const float y = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                Y_partial[((blockIdx.y*(size_b) + b)*rows + m)*columns + n] = y;
-                continue;
-            }
-            Y[(b*size_m + m)*size_n + n] = y;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(Y_partial + ((blockIdx.y*(size_b) + b)*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        store(Y + (b*size_m + m)*size_n, first, columns, results[over]);
     }
 }
 
@@ -164,7 +188,7 @@ extern "C" __global__ void backward_dA(
     const bool whole_a = in_packs(dY, length);
     const bool whole_b = in_packs(B, length);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread/4, step = thread%4*4;
@@ -192,22 +216,30 @@ extern "C" __global__ void backward_dA(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX m = top + my_row + place/4, k = left + my_column + place%4;
-        if (m < rows && k < columns) {
-            const float da = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dA_partial[((blockIdx.y*(size_b) + b)*rows + m)*columns + k] = da;
-                continue;
-            }
-            dA[(b*size_m + m)*size_k + k] = accumulate ? dA[(b*size_m + m)*size_k + k] + da : da;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX m = top + my_row + over, first = left + my_column;
+        if (m >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dA_partial + ((blockIdx.y*(size_b) + b)*rows + m)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dA_pack;
+        if (accumulate) dA_pack = load<4>(dA + (b*size_m + m)*size_k, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX k = first + lane;
+            if (k < columns) {
+                const float da = results[over].lane[lane];
+                dA_pack.lane[lane] = accumulate ? dA_pack.lane[lane] + da : da;
+            }
+        }
+        store(dA + (b*size_m + m)*size_k, first, columns, dA_pack);
     }
 }
 
@@ -259,7 +291,7 @@ extern "C" __global__ void backward_dB(
     const bool whole_a = in_packs(A, rows);
     const bool whole_b = in_packs(dY, columns);
     const int thread = threadIdx.x, my_row = thread/16*4, my_column = thread%16*4;
-    float results[4][4] = {};
+    Pack<float> results[4] = {};
     for (INDEX begin = start; begin < end; begin += 16) {
         {
             const int at = thread%16*4, step = thread/16;
@@ -287,22 +319,30 @@ extern "C" __global__ void backward_dB(
 #pragma unroll
             for (int over = 0; over < 4; ++over) {
 #pragma unroll
-                for (int along = 0; along < 4; ++along) results[over][along] += pack_a.lane[over]*pack_b.lane[along];
+                for (int along = 0; along < 4; ++along) results[over].lane[along] += pack_a.lane[over]*pack_b.lane[along];
             }
         }
         __syncthreads();
     }
 #pragma unroll
-    for (int place = 0; place < 16; ++place) {
-        const INDEX k = top + my_row + place/4, n = left + my_column + place%4;
-        if (k < rows && n < columns) {
-            const float db = results[place/4][place%4];
-            if (gridDim.y > 1) {
-                dB_partial[((blockIdx.y*(size_b) + b)*rows + k)*columns + n] = db;
-                continue;
-            }
-            dB[(b*size_k + k)*size_n + n] = accumulate ? dB[(b*size_k + k)*size_n + n] + db : db;
+    for (int over = 0; over < 4; ++over) {
+        const INDEX k = top + my_row + over, first = left + my_column;
+        if (k >= rows || first >= columns) continue;
+        if (gridDim.y > 1) {
+            store(dB_partial + ((blockIdx.y*(size_b) + b)*rows + k)*columns, first, columns, results[over]);
+            continue;
         }
+        Pack<float, 4> dB_pack;
+        if (accumulate) dB_pack = load<4>(dB + (b*size_k + k)*size_n, first, columns);
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX n = first + lane;
+            if (n < columns) {
+                const float db = results[over].lane[lane];
+                dB_pack.lane[lane] = accumulate ? dB_pack.lane[lane] + db : db;
+            }
+        }
+        store(dB + (b*size_k + k)*size_n, first, columns, dB_pack);
     }
 }
 
