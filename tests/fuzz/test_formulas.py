@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 
+from derive.validate.drive import Emitted
 from tests.fuzz.formulas import Choices, Sample, sample, samples, shrunk
 from tests.fuzz.judge import Judged
 
@@ -75,6 +76,51 @@ def test_what_a_guard_keeps_in_range_has_no_name_outside_it(text: str) -> None:
     found = Judged(Sample(text, {"i": 5}, arrays, {"Y": np.arange(5.0)}, ["C"]))
     found.check_rule()
     found.check_kernels()
+
+
+LEAVING = """
+Y = log(1 + minimum(maximum(A, 0), logsumexp(m, where(m != m, B[m], -1e30)))**2)
+Y = sin(logsumexp(m, where(m != m, B[m], -1e30)))*A
+""".split("\n")[1:-1]
+
+
+def of_numbers(text: str) -> Judged:
+    arrays = {"A": np.array(0.5), "B": np.array([1.5, -0.5, 2])}
+    return Judged(Sample(text, {"m": 3}, {n: a for n, a in arrays.items() if n in text}, {"Y": np.array(1.0)},
+                         [n for n in arrays if n in text]))
+
+
+def test_the_judge_refuses_what_leaves_the_range_of_a_type() -> None:
+    found = of_numbers(LEAVING[0])
+    assert found.sound
+    found.check_kernels()
+    found.check_single()
+    assert found.refused
+
+
+def test_the_judge_refuses_what_its_last_digits_decide() -> None:
+    assert not of_numbers(LEAVING[1]).sound
+
+
+STAYING = """
+Y = sum(m, softmax(m, 150*B[m])*B[m]) + A
+Y = logsumexp(m, 180*B[m])*A
+Y = log(1 + exp(200*B[0]))*A
+Y = exp(logsumexp(m, where(m != m, B[m], -1e30)))*A + A
+Y = log(sigmoid(-180*B[0]))*A
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("text", STAYING)
+def test_the_judge_refuses_nothing_that_has_a_stable_form(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = of_numbers(text)
+    assert found.sound
+    found.check_single()
+    assert not found.refused
+    right = Emitted.run
+    monkeypatch.setattr(Emitted, "run", lambda self, *given: {n: a*1.01 for n, a in right(self, *given).items()})
+    with pytest.raises(AssertionError, match="is off by"):
+        found.check_single()
 
 
 def test_for_as_long_as_asked(request: pytest.FixtureRequest) -> None:
