@@ -22,17 +22,7 @@ inline __nv_bfloat16 __float2bfloat16_ru(float v) { return derive_bfloat_directe
 inline __nv_bfloat16 __double2bfloat16(double v) { return __nv_bfloat16(v); }
 inline float __bfloat162float(__nv_bfloat16 v) { return derive_float(v); }
 
-#define DERIVE_BFLOAT_INTEGER(NAME, T)                                                                       \
-  inline __nv_bfloat16 __##NAME##2bfloat16_rn(T v) { return __nv_bfloat16(v); }                              \
-  inline T __bfloat162##NAME##_rn(__nv_bfloat16 v) { return derive_saturate<T>(rintf(derive_float(v))); }    \
-  inline T __bfloat162##NAME##_rz(__nv_bfloat16 v) { return derive_saturate<T>(derive_float(v)); }
-DERIVE_BFLOAT_INTEGER(int, int)
-DERIVE_BFLOAT_INTEGER(uint, unsigned)
-DERIVE_BFLOAT_INTEGER(short, short)
-DERIVE_BFLOAT_INTEGER(ushort, unsigned short)
-DERIVE_BFLOAT_INTEGER(ll, long long)
-DERIVE_BFLOAT_INTEGER(ull, unsigned long long)
-#undef DERIVE_BFLOAT_INTEGER
+DERIVE_SMALL_INTEGERS(__nv_bfloat16, bfloat16)
 
 inline __nv_bfloat162 make_bfloat162(__nv_bfloat16 a, __nv_bfloat16 b) { return __nv_bfloat162(a, b); }
 inline __nv_bfloat162 __halves2bfloat162(__nv_bfloat16 a, __nv_bfloat16 b) { return __nv_bfloat162(a, b); }
@@ -47,6 +37,8 @@ inline __nv_bfloat16 __low2bfloat16(__nv_bfloat162 v) { return v.x; }
 inline __nv_bfloat16 __high2bfloat16(__nv_bfloat162 v) { return v.y; }
 inline __nv_bfloat162 __low2bfloat162(__nv_bfloat162 v) { return __nv_bfloat162(v.x, v.x); }
 inline __nv_bfloat162 __high2bfloat162(__nv_bfloat162 v) { return __nv_bfloat162(v.y, v.y); }
+inline __nv_bfloat162 __lows2bfloat162(__nv_bfloat162 a, __nv_bfloat162 b) { return __nv_bfloat162(a.x, b.x); }
+inline __nv_bfloat162 __highs2bfloat162(__nv_bfloat162 a, __nv_bfloat162 b) { return __nv_bfloat162(a.y, b.y); }
 inline short __bfloat16_as_short(__nv_bfloat16 v) { return static_cast<short>(v.__x); }
 inline unsigned short __bfloat16_as_ushort(__nv_bfloat16 v) { return v.__x; }
 inline __nv_bfloat16 __short_as_bfloat16(short v) { return __nv_bfloat16::bits(static_cast<unsigned short>(v)); }

@@ -22,19 +22,7 @@ inline __half __float2half_ru(float v) { return derive_half_directed(v, DERIVE_H
 inline __half __double2half(double v) { return __half(v); }
 inline float __half2float(__half v) { return derive_float(v); }
 
-#define DERIVE_HALF_INTEGER(NAME, T)                                                                \
-  inline __half __##NAME##2half_rn(T v) { return __half(v); }                                       \
-  inline T __half2##NAME##_rn(__half v) { return derive_saturate<T>(rintf(derive_float(v))); }      \
-  inline T __half2##NAME##_rz(__half v) { return derive_saturate<T>(derive_float(v)); }             \
-  inline T __half2##NAME##_rd(__half v) { return derive_saturate<T>(floorf(derive_float(v))); }     \
-  inline T __half2##NAME##_ru(__half v) { return derive_saturate<T>(ceilf(derive_float(v))); }
-DERIVE_HALF_INTEGER(int, int)
-DERIVE_HALF_INTEGER(uint, unsigned)
-DERIVE_HALF_INTEGER(short, short)
-DERIVE_HALF_INTEGER(ushort, unsigned short)
-DERIVE_HALF_INTEGER(ll, long long)
-DERIVE_HALF_INTEGER(ull, unsigned long long)
-#undef DERIVE_HALF_INTEGER
+DERIVE_SMALL_INTEGERS(__half, half)
 
 inline __half2 make_half2(__half a, __half b) { return __half2(a, b); }
 inline __half2 __halves2half2(__half a, __half b) { return __half2(a, b); }
@@ -47,7 +35,6 @@ inline __half __low2half(__half2 v) { return v.x; }
 inline __half __high2half(__half2 v) { return v.y; }
 inline __half2 __low2half2(__half2 v) { return __half2(v.x, v.x); }
 inline __half2 __high2half2(__half2 v) { return __half2(v.y, v.y); }
-inline __half2 __lowhigh2highlow(__half2 v) { return __half2(v.y, v.x); }
 inline __half2 __lows2half2(__half2 a, __half2 b) { return __half2(a.x, b.x); }
 inline __half2 __highs2half2(__half2 a, __half2 b) { return __half2(a.y, b.y); }
 inline short __half_as_short(__half v) { return static_cast<short>(v.__x); }

@@ -59,3 +59,20 @@ inline T atomicCAS_system(T* place, typename derive_same<T>::type compare, typen
                           DERIVE_LINE) {
   return atomicCAS(place, compare, value, line);
 }
+
+// Each number of a vector by itself.
+#define DERIVE_ATOMIC_VECTOR(NAME, V, ...)                          \
+  DERIVE_UNSEEN inline V NAME(V* place, V value, DERIVE_LINE) {     \
+    DERIVE_ATOMIC(place, 3);                                        \
+    V old = *place;                                                 \
+    *place = V(__VA_ARGS__);                                        \
+    return old;                                                     \
+  }
+#define DERIVE_ATOMIC_VECTORS(NAME)                                           \
+  DERIVE_ATOMIC_VECTOR(NAME, float2, old.x + value.x, old.y + value.y)        \
+  DERIVE_ATOMIC_VECTOR(NAME, float4, old.x + value.x, old.y + value.y, old.z + value.z, old.w + value.w)
+DERIVE_ATOMIC_VECTORS(atomicAdd)
+DERIVE_ATOMIC_VECTORS(atomicAdd_block)
+DERIVE_ATOMIC_VECTORS(atomicAdd_system)
+#undef DERIVE_ATOMIC_VECTOR
+#undef DERIVE_ATOMIC_VECTORS

@@ -66,6 +66,19 @@ inline int __mul24(int a, int b) {
 inline unsigned __umul24(unsigned a, unsigned b) { return (a & 0xffffffu) * (b & 0xffffffu); }
 inline unsigned __sad(int a, int b, unsigned c) { return c + static_cast<unsigned>(a < b ? b - a : a - b); }
 inline unsigned __usad(unsigned a, unsigned b, unsigned c) { return c + (a < b ? b - a : a - b); }
+inline int __hadd(int a, int b) { return static_cast<int>((static_cast<long long>(a) + b) >> 1); }
+inline int __rhadd(int a, int b) { return static_cast<int>((static_cast<long long>(a) + b + 1) >> 1); }
+inline unsigned __uhadd(unsigned a, unsigned b) { return static_cast<unsigned>((0ull + a + b) >> 1); }
+inline unsigned __urhadd(unsigned a, unsigned b) { return static_cast<unsigned>((1ull + a + b) >> 1); }
+// The place of the `offset`th bit set, from `base` upwards or, for a negative one, downwards; ~0 if there is none.
+inline unsigned __fns(unsigned mask, unsigned base, int offset) {
+  int left = offset < 0 ? -offset : offset > 0 ? offset : 1;
+  for (unsigned at = base; at < 32; at += offset < 0 ? -1u : 1u) {
+    if (mask >> at & 1 && --left == 0) return at;
+    if (offset == 0) break;
+  }
+  return ~0u;
+}
 inline unsigned __funnelshift_l(unsigned low, unsigned high, unsigned shift) {
   unsigned long long both = static_cast<unsigned long long>(high) << 32 | low;
   return static_cast<unsigned>(both << (shift & 31) >> 32);
@@ -82,14 +95,23 @@ inline unsigned __funnelshift_rc(unsigned low, unsigned high, unsigned shift) {
   unsigned long long both = static_cast<unsigned long long>(high) << 32 | low;
   return static_cast<unsigned>(both >> (shift < 32 ? shift : 32));
 }
-inline int __dp4a(int a, int b, int c) {
-  for (int i = 0; i < 4; ++i) c += static_cast<signed char>(a >> 8 * i) * static_cast<signed char>(b >> 8 * i);
+// Products of `count` parts of two words, and a sum: of 8 bits times 8 bits, or of 16 bits times 8 bits.
+template <class Wide, class Narrow, class T>
+inline T derive_dot(int count, T a, T b, T c) {
+  for (int i = 0; i < count; ++i)
+    c += static_cast<T>(static_cast<Wide>(a >> 8 * sizeof(Wide) * i)) * static_cast<Narrow>(b >> 8 * i);
   return c;
 }
-inline unsigned __dp4a(unsigned a, unsigned b, unsigned c) {
-  for (int i = 0; i < 4; ++i) c += (a >> 8 * i & 255) * (b >> 8 * i & 255);
-  return c;
-}
+#define DERIVE_DOT(NAME, COUNT, SHIFT, SIGN, T, WIDE, WIDES, BYTES)                                             \
+  inline T NAME(T a, T b, T c) { return derive_dot<SIGN WIDE, SIGN char>(COUNT, a, b >> SHIFT, c); }            \
+  inline T NAME(WIDES a, BYTES b, T c) { return NAME(derive_bits<T>(a), derive_bits<T>(b), c); }
+DERIVE_DOT(__dp4a, 4, 0, signed, int, char, char4, char4)
+DERIVE_DOT(__dp4a, 4, 0, unsigned, unsigned, char, uchar4, uchar4)
+DERIVE_DOT(__dp2a_lo, 2, 0, signed, int, short, short2, char4)
+DERIVE_DOT(__dp2a_lo, 2, 0, unsigned, unsigned, short, ushort2, uchar4)
+DERIVE_DOT(__dp2a_hi, 2, 16, signed, int, short, short2, char4)
+DERIVE_DOT(__dp2a_hi, 2, 16, unsigned, unsigned, short, ushort2, uchar4)
+#undef DERIVE_DOT
 
 // Conversions saturate, as on a device, and NaN becomes 0; a plain C++ cast out of range is undefined.
 template <class To, class From>
@@ -117,12 +139,3 @@ DERIVE_CONVERT(double, double, uint, unsigned, )
 DERIVE_CONVERT(double, double, ll, long long, )
 DERIVE_CONVERT(double, double, ull, unsigned long long, )
 #undef DERIVE_CONVERT
-inline float __int2float_rn(int v) { return static_cast<float>(v); }
-inline float __uint2float_rn(unsigned v) { return static_cast<float>(v); }
-inline float __ll2float_rn(long long v) { return static_cast<float>(v); }
-inline float __ull2float_rn(unsigned long long v) { return static_cast<float>(v); }
-inline double __int2double_rn(int v) { return v; }
-inline double __uint2double_rn(unsigned v) { return v; }
-inline double __ll2double_rn(long long v) { return static_cast<double>(v); }
-inline double __ull2double_rn(unsigned long long v) { return static_cast<double>(v); }
-inline float __double2float_rn(double v) { return static_cast<float>(v); }

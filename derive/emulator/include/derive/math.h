@@ -1,4 +1,4 @@
-// Mathematics under CUDA's names: the C library's functions, and what CUDA has beyond them.
+// Mathematics that CUDA and the C library share, under its names.
 #pragma once
 
 #include "vectors.h"
@@ -141,12 +141,29 @@ inline float fma(float x, float y, float z) { return fmaf(x, y, z); }
 DERIVE_WITH_INT(ldexp)
 DERIVE_WITH_INT(scalbn)
 #undef DERIVE_WITH_INT
-extern "C" double frexp(double, int*) noexcept;
-extern "C" float frexpf(float, int*) noexcept;
+inline double scalbln(double x, long n) { return ldexp(x, n > 1 << 20 ? 1 << 20 : n < -(1 << 20) ? -(1 << 20) : n); }
+inline float scalblnf(float x, long n) { return static_cast<float>(scalbln(static_cast<double>(x), n)); }
+inline float scalbln(float x, long n) { return scalblnf(x, n); }
+
+// A second result is stored here and not in the library: check mode sees it so.
+#define DERIVE_TWO_RESULTS(F, T, PARAMETERS, SECOND, ...)                            \
+  extern "C" T derive_##F PARAMETERS noexcept __asm__(#F);                           \
+  inline T F PARAMETERS {                                                            \
+    SECOND kept;                                                                     \
+    T first = derive_##F(__VA_ARGS__, &kept);                                        \
+    *second = kept;                                                                  \
+    return first;                                                                    \
+  }
+DERIVE_TWO_RESULTS(frexp, double, (double x, int* second), int, x)
+DERIVE_TWO_RESULTS(frexpf, float, (float x, int* second), int, x)
+DERIVE_TWO_RESULTS(modf, double, (double x, double* second), double, x)
+DERIVE_TWO_RESULTS(modff, float, (float x, float* second), float, x)
+DERIVE_TWO_RESULTS(remquo, double, (double x, double y, int* second), int, x, y)
+DERIVE_TWO_RESULTS(remquof, float, (float x, float y, int* second), int, x, y)
+#undef DERIVE_TWO_RESULTS
 inline float frexp(float x, int* e) { return frexpf(x, e); }
-extern "C" double modf(double, double*) noexcept;
-extern "C" float modff(float, float*) noexcept;
 inline float modf(float x, float* whole) { return modff(x, whole); }
+inline float remquo(float x, float y, int* quotient) { return remquof(x, y, quotient); }
 #define DERIVE_TO_INTEGER(T, F)                \
   extern "C" T F(double) noexcept;             \
   extern "C" T F##f(float) noexcept;           \
@@ -164,55 +181,20 @@ inline void sincos(float x, float* s, float* c) { sincosf(x, s, c); }
 
 #define DERIVE_CLASSIFY(F)                                              \
   inline bool F(float x) { return __builtin_##F(x); }                   \
-  inline bool F(double x) { return __builtin_##F(x); }
+  inline bool F(double x) { return __builtin_##F(x); }                  \
+  DERIVE_CLASSIFY_AS(F, F)
+#define DERIVE_CLASSIFY_AS(NAME, F)                                     \
+  inline int __##NAME##f(float x) { return __builtin_##F(x) != 0; }     \
+  inline int __##NAME(double x) { return __builtin_##F(x) != 0; }
 DERIVE_CLASSIFY(isnan)
 DERIVE_CLASSIFY(isinf)
 DERIVE_CLASSIFY(isfinite)
 DERIVE_CLASSIFY(signbit)
+DERIVE_CLASSIFY_AS(finite, isfinite)
 #undef DERIVE_CLASSIFY
-
-inline float rsqrtf(float x) { return 1.0f / __builtin_sqrtf(x); }
-inline double rsqrt(double x) { return 1.0 / __builtin_sqrt(x); }
-inline float rsqrt(float x) { return rsqrtf(x); }
-inline float rcbrtf(float x) { return 1.0f / cbrtf(x); }
-inline double rcbrt(double x) { return 1.0 / cbrt(x); }
-inline float rcbrt(float x) { return rcbrtf(x); }
-inline float exp10f(float x) { return powf(10.0f, x); }
-inline double exp10(double x) { return pow(10.0, x); }
-inline float exp10(float x) { return exp10f(x); }
-// sin(pi x) and cos(pi x), exact at multiples of one half.
-inline double sinpi(double x) {
-  double r = remainder(x, 2.0);
-  if (r > 0.5) r = 1.0 - r;
-  if (r < -0.5) r = -1.0 - r;
-  return sin(r * M_PI);
-}
-inline double cospi(double x) { return sinpi(remainder(x, 2.0) + 0.5); }
-inline float sinpif(float x) { return static_cast<float>(sinpi(static_cast<double>(x))); }
-inline float cospif(float x) { return static_cast<float>(cospi(static_cast<double>(x))); }
-inline float sinpi(float x) { return sinpif(x); }
-inline float cospi(float x) { return cospif(x); }
-inline void sincospif(float x, float* s, float* c) { *s = sinpif(x), *c = cospif(x); }
-inline void sincospi(double x, double* s, double* c) { *s = sinpi(x), *c = cospi(x); }
-inline double normcdf(double x) { return 0.5 * erfc(-x * M_SQRT1_2); }
-inline float normcdff(float x) { return 0.5f * erfcf(-x * 0.70710678f); }
-inline float normcdf(float x) { return normcdff(x); }
-// Giles' starting value, then two steps of Newton on erf.
-inline double erfinv(double y) {
-  if (!(y > -1.0 && y < 1.0)) return y == 1.0 ? __builtin_inf() : y == -1.0 ? -__builtin_inf() : __builtin_nan("");
-  double w = log((1.0 - y) * (1.0 + y)), t = 2.0 / (M_PI * 0.147) + 0.5 * w;
-  double x = copysign(sqrt(sqrt(t * t - w / 0.147) - t), y);
-  for (int i = 0; i < 3; ++i) x -= (erf(x) - y) / (M_2_SQRTPI * exp(-x * x));
-  return x;
-}
-inline double erfcinv(double y) { return erfinv(1.0 - y); }
-inline double normcdfinv(double y) { return -M_SQRT2 * erfcinv(2.0 * y); }
-inline float erfinvf(float y) { return static_cast<float>(erfinv(static_cast<double>(y))); }
-inline float erfcinvf(float y) { return static_cast<float>(erfcinv(static_cast<double>(y))); }
-inline float normcdfinvf(float y) { return static_cast<float>(normcdfinv(static_cast<double>(y))); }
-inline float erfinv(float y) { return erfinvf(y); }
-inline float norm3df(float a, float b, float c) { return __builtin_sqrtf(a * a + b * b + c * c); }
-inline float rhypotf(float a, float b) { return 1.0f / hypotf(a, b); }
+#undef DERIVE_CLASSIFY_AS
+inline double nan(const char*) { return __builtin_nan(""); }
+inline float nanf(const char*) { return __builtin_nanf(""); }
 
 #define DERIVE_ABS(T) \
   inline T abs(T x) { return x < 0 ? -x : x; }
@@ -250,3 +232,9 @@ inline double min(float a, double b) { return fmin(static_cast<double>(a), b); }
 inline double max(float a, double b) { return fmax(static_cast<double>(a), b); }
 inline double min(double a, float b) { return fmin(a, static_cast<double>(b)); }
 inline double max(double a, float b) { return fmax(a, static_cast<double>(b)); }
+inline unsigned umin(unsigned a, unsigned b) { return min(a, b); }
+inline unsigned umax(unsigned a, unsigned b) { return max(a, b); }
+inline long long llmin(long long a, long long b) { return min(a, b); }
+inline long long llmax(long long a, long long b) { return max(a, b); }
+inline unsigned long long ullmin(unsigned long long a, unsigned long long b) { return min(a, b); }
+inline unsigned long long ullmax(unsigned long long a, unsigned long long b) { return max(a, b); }

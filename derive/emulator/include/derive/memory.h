@@ -54,6 +54,7 @@ DERIVE_UNSEEN inline void* derive_memset(void* to, int value, size_t size, DERIV
 inline void __trap(DERIVE_LINE) { derive_rt_trap(line); }
 inline void __brkpt(DERIVE_LINE) { derive_rt_trap(line); }
 inline void __nanosleep(unsigned, DERIVE_LINE) { derive_rt_pause(line); }
+inline void __prof_trigger(int) {}
 inline long long clock64() { return derive_rt_clock(); }
 typedef long clock_t;
 inline clock_t clock() { return static_cast<clock_t>(derive_rt_clock()); }

@@ -60,5 +60,7 @@ constexpr int warpSize = 32;  // a variable, as in CUDA: a kernel may have a loc
 
 // Calls that check mode must not see as the kernel's own accesses.
 #define DERIVE_INLINE inline __attribute__((always_inline))
+// Compiled where it is called, and nowhere else: hundreds of functions cost no time then.
+#define DERIVE_ON_USE template <class = void> DERIVE_INLINE
 #define DERIVE_UNSEEN __attribute__((no_sanitize("thread")))
 #define DERIVE_LINE int line = __builtin_LINE()

@@ -2,7 +2,8 @@
 #pragma once
 
 #include "bits.h"
-#include "math.h"
+#include "math_fast.h"
+#include "rounding.h"
 
 inline unsigned short derive_half_from_float_portable(float x) {
   unsigned bits = derive_bits<unsigned>(x), sign = bits >> 16 & 0x8000u, size = bits & 0x7fffffffu;
@@ -64,6 +65,14 @@ inline float derive_float_to_odd(double x) {
   return derive_bits<float>(bits | 1u);
 }
 
+// The same for an integer that a double cannot hold: its last bits become one that says that there were some.
+template <class T>
+inline double derive_double_to_odd(T v) {
+  constexpr T exact = static_cast<T>(1) << 53;
+  bool is_large = v > exact || (static_cast<T>(-1) < 0 && v < -exact);
+  return static_cast<double>(is_large && (v & 0xfff) ? ((v & ~static_cast<T>(0xfff)) | 0x800) : v);
+}
+
 enum derive_rounding { DERIVE_ZERO, DERIVE_LOW, DERIVE_HIGH };
 
 // From the nearest value to the directed one; the bits of a magnitude count up with it.
@@ -85,10 +94,10 @@ inline unsigned short derive_directed(unsigned short nearest, float back, float 
     DERIVE_INLINE T(double v) : __x(FROM(derive_float_to_odd(v))) {}  \
     DERIVE_INLINE T(int v) : T(static_cast<double>(v)) {}  \
     DERIVE_INLINE T(unsigned v) : T(static_cast<double>(v)) {}  \
-    DERIVE_INLINE T(long v) : T(static_cast<double>(v)) {}  \
-    DERIVE_INLINE T(unsigned long v) : T(static_cast<double>(v)) {}  \
-    DERIVE_INLINE T(long long v) : T(static_cast<double>(v)) {}  \
-    DERIVE_INLINE T(unsigned long long v) : T(static_cast<double>(v)) {}  \
+    DERIVE_INLINE T(long v) : T(derive_double_to_odd(v)) {}  \
+    DERIVE_INLINE T(unsigned long v) : T(derive_double_to_odd(v)) {}  \
+    DERIVE_INLINE T(long long v) : T(derive_double_to_odd(v)) {}  \
+    DERIVE_INLINE T(unsigned long long v) : T(derive_double_to_odd(v)) {}  \
     DERIVE_INLINE T(short v) : T(static_cast<float>(v)) {}  \
     DERIVE_INLINE T(unsigned short v) : T(static_cast<float>(v)) {}  \
     DERIVE_INLINE operator float() const { return TO(__x); }  \
@@ -97,6 +106,11 @@ inline unsigned short derive_directed(unsigned short nearest, float back, float 
     DERIVE_INLINE operator unsigned() const { return derive_saturate<unsigned>(TO(__x)); }  \
     DERIVE_INLINE operator long long() const { return derive_saturate<long long>(TO(__x)); }  \
     DERIVE_INLINE operator unsigned long long() const { return derive_saturate<unsigned long long>(TO(__x)); }  \
+    DERIVE_INLINE operator long() const { return derive_saturate<long>(TO(__x)); }  \
+    DERIVE_INLINE operator unsigned long() const { return derive_saturate<unsigned long>(TO(__x)); }  \
+    DERIVE_INLINE operator char() const { return derive_saturate<char>(TO(__x)); }  \
+    DERIVE_INLINE operator signed char() const { return derive_saturate<signed char>(TO(__x)); }  \
+    DERIVE_INLINE operator unsigned char() const { return derive_saturate<unsigned char>(TO(__x)); }  \
     DERIVE_INLINE operator short() const { return derive_saturate<short>(TO(__x)); }  \
     DERIVE_INLINE operator unsigned short() const { return derive_saturate<unsigned short>(TO(__x)); }  \
     DERIVE_INLINE static T bits(unsigned short raw) { T r; r.__x = raw; return r; }  \
@@ -110,41 +124,64 @@ inline unsigned short derive_directed(unsigned short nearest, float back, float 
     T2() = default;  \
     T2(const T& a, const T& b) : x(a), y(b) {}  \
     DERIVE_COPIES_WHOLE(T2)  \
+    DERIVE_INLINE T2 operator-() const { return T2(-x, -y); }  \
+    DERIVE_INLINE T2 operator+() const { return *this; }  \
   };  \
   DERIVE_INLINE float derive_float(T a) { return TO(a.__x); }  \
   DERIVE_SMALL_OPERATOR(T, T2, +, __hadd, __hadd2)  \
   DERIVE_SMALL_OPERATOR(T, T2, -, __hsub, __hsub2)  \
   DERIVE_SMALL_OPERATOR(T, T2, *, __hmul, __hmul2)  \
   DERIVE_SMALL_OPERATOR(T, T2, /, __hdiv, __h2div)  \
-  DERIVE_SMALL_COMPARE(T, T2, ==, __heq)  \
-  DERIVE_SMALL_COMPARE(T, T2, !=, __hne)  \
-  DERIVE_SMALL_COMPARE(T, T2, <, __hlt)  \
-  DERIVE_SMALL_COMPARE(T, T2, <=, __hle)  \
-  DERIVE_SMALL_COMPARE(T, T2, >, __hgt)  \
-  DERIVE_SMALL_COMPARE(T, T2, >=, __hge)  \
-  DERIVE_INLINE T __hadd_rn(T a, T b) { return a + b; }  \
-  DERIVE_INLINE T __hsub_rn(T a, T b) { return a - b; }  \
-  DERIVE_INLINE T __hmul_rn(T a, T b) { return a * b; }  \
-  DERIVE_INLINE T __hadd_sat(T a, T b) { return T(__saturatef(derive_float(a) + derive_float(b))); }  \
-  DERIVE_INLINE T __hmul_sat(T a, T b) { return T(__saturatef(derive_float(a) * derive_float(b))); }  \
-  DERIVE_INLINE T __hfma(T a, T b, T c) {  \
+  DERIVE_SMALL_COMPARE(T, T2, ==, eq)  \
+  DERIVE_SMALL_COMPARE(T, T2, !=, ne)  \
+  DERIVE_SMALL_COMPARE(T, T2, <, lt)  \
+  DERIVE_SMALL_COMPARE(T, T2, <=, le)  \
+  DERIVE_SMALL_COMPARE(T, T2, >, gt)  \
+  DERIVE_SMALL_COMPARE(T, T2, >=, ge)  \
+  DERIVE_INLINE bool operator==(const T2& a, const T2& b) { return __hbeq2(a, b); }  \
+  DERIVE_INLINE bool operator!=(const T2& a, const T2& b) { return __hbneu2(a, b); }  \
+  DERIVE_INLINE bool operator<(const T2& a, const T2& b) { return __hblt2(a, b); }  \
+  DERIVE_INLINE bool operator<=(const T2& a, const T2& b) { return __hble2(a, b); }  \
+  DERIVE_INLINE bool operator>(const T2& a, const T2& b) { return __hbgt2(a, b); }  \
+  DERIVE_INLINE bool operator>=(const T2& a, const T2& b) { return __hbge2(a, b); }  \
+  DERIVE_ON_USE T __hneg(T a) { return -a; }  \
+  DERIVE_ON_USE T __habs(T a) { return T::bits(a.__x & 0x7fff); }  \
+  DERIVE_INLINE bool __hisnan(T a) { return isnan(derive_float(a)); }  \
+  DERIVE_ON_USE int __hisinf(T a) { return isinf(derive_float(a)) ? (derive_float(a) > 0 ? 1 : -1) : 0; }  \
+  DERIVE_ON_USE T __hfma(T a, T b, T c) {  \
     return T(fma(static_cast<double>(derive_float(a)), static_cast<double>(derive_float(b)),  \
                  static_cast<double>(derive_float(c))));  \
   }  \
-  DERIVE_INLINE T __hfma_relu(T a, T b, T c) { T r = __hfma(a, b, c); return derive_float(r) < 0.0f ? T(0.0f) : r; }  \
-  DERIVE_INLINE T __hneg(T a) { return -a; }  \
-  DERIVE_INLINE T __habs(T a) { return T::bits(a.__x & 0x7fff); }  \
-  DERIVE_INLINE T __hmax(T a, T b) { return T(fmaxf(derive_float(a), derive_float(b))); }  \
-  DERIVE_INLINE T __hmin(T a, T b) { return T(fminf(derive_float(a), derive_float(b))); }  \
-  DERIVE_INLINE bool __hisnan(T a) { return isnan(derive_float(a)); }  \
-  DERIVE_INLINE int __hisinf(T a) { return isinf(derive_float(a)) ? (derive_float(a) > 0 ? 1 : -1) : 0; }  \
-  DERIVE_INLINE T2 __hfma2(T2 a, T2 b, T2 c) { return T2(__hfma(a.x, b.x, c.x), __hfma(a.y, b.y, c.y)); }  \
-  DERIVE_INLINE T2 __hneg2(T2 a) { return T2(-a.x, -a.y); }  \
-  DERIVE_INLINE T2 __habs2(T2 a) { return T2(__habs(a.x), __habs(a.y)); }  \
-  DERIVE_INLINE T2 __hmax2(T2 a, T2 b) { return T2(__hmax(a.x, b.x), __hmax(a.y, b.y)); }  \
-  DERIVE_INLINE T2 __hmin2(T2 a, T2 b) { return T2(__hmin(a.x, b.x), __hmin(a.y, b.y)); }  \
-  DERIVE_INLINE float __low2float(T2 a) { return derive_float(a.x); }  \
-  DERIVE_INLINE float __high2float(T2 a) { return derive_float(a.y); }  \
+  DERIVE_ON_USE T derive_relu(T a) { return __hisnan(a) || derive_float(a) > 0.0f ? a : T(0.0f); }  \
+  DERIVE_ON_USE T derive_saturated(T a) { return T(__saturatef(derive_float(a))); }  \
+  DERIVE_ON_USE T __hadd_rn(T a, T b) { return a + b; }  \
+  DERIVE_ON_USE T __hsub_rn(T a, T b) { return a - b; }  \
+  DERIVE_ON_USE T __hmul_rn(T a, T b) { return a * b; }  \
+  DERIVE_ON_USE T __hadd_sat(T a, T b) { return derive_saturated(a + b); }  \
+  DERIVE_ON_USE T __hsub_sat(T a, T b) { return derive_saturated(a - b); }  \
+  DERIVE_ON_USE T __hmul_sat(T a, T b) { return derive_saturated(a * b); }  \
+  DERIVE_ON_USE T __hfma_sat(T a, T b, T c) { return derive_saturated(__hfma(a, b, c)); }  \
+  DERIVE_ON_USE T __hfma_relu(T a, T b, T c) { return derive_relu(__hfma(a, b, c)); }  \
+  DERIVE_SMALL_EXTREMUM(T, T2, max, >, &)  \
+  DERIVE_SMALL_EXTREMUM(T, T2, min, <, |)  \
+  DERIVE_SMALL_PAIRED(T2, __hneg2, __hneg, (T2 a), (a.x), (a.y))  \
+  DERIVE_SMALL_PAIRED(T2, __habs2, __habs, (T2 a), (a.x), (a.y))  \
+  DERIVE_SMALL_PAIRED(T2, __hisnan2, 1.0f * __hisnan, (T2 a), (a.x), (a.y))  \
+  DERIVE_SMALL_PAIRED_2(T2, __hadd2_rn, __hadd_rn)  \
+  DERIVE_SMALL_PAIRED_2(T2, __hsub2_rn, __hsub_rn)  \
+  DERIVE_SMALL_PAIRED_2(T2, __hmul2_rn, __hmul_rn)  \
+  DERIVE_SMALL_PAIRED_2(T2, __hadd2_sat, __hadd_sat)  \
+  DERIVE_SMALL_PAIRED_2(T2, __hsub2_sat, __hsub_sat)  \
+  DERIVE_SMALL_PAIRED_2(T2, __hmul2_sat, __hmul_sat)  \
+  DERIVE_SMALL_PAIRED(T2, __hfma2, __hfma, (T2 a, T2 b, T2 c), (a.x, b.x, c.x), (a.y, b.y, c.y))  \
+  DERIVE_SMALL_PAIRED(T2, __hfma2_sat, __hfma_sat, (T2 a, T2 b, T2 c), (a.x, b.x, c.x), (a.y, b.y, c.y))  \
+  DERIVE_SMALL_PAIRED(T2, __hfma2_relu, __hfma_relu, (T2 a, T2 b, T2 c), (a.x, b.x, c.x), (a.y, b.y, c.y))  \
+  DERIVE_ON_USE T2 __hcmadd(T2 a, T2 b, T2 c) {  \
+    return T2(__hfma(-a.y, b.y, __hfma(a.x, b.x, c.x)), __hfma(a.y, b.x, __hfma(a.x, b.y, c.y)));  \
+  }  \
+  DERIVE_ON_USE float __low2float(T2 a) { return derive_float(a.x); }  \
+  DERIVE_ON_USE float __high2float(T2 a) { return derive_float(a.y); }  \
+  DERIVE_ON_USE T2 __lowhigh2highlow(T2 a) { return T2(a.y, a.x); }  \
   DERIVE_SMALL_FUNCTION(T, T2, exp)  \
   DERIVE_SMALL_FUNCTION(T, T2, exp2)  \
   DERIVE_SMALL_FUNCTION(T, T2, exp10)  \
@@ -160,8 +197,10 @@ inline unsigned short derive_directed(unsigned short nearest, float back, float 
   DERIVE_SMALL_FUNCTION(T, T2, floor)  \
   DERIVE_SMALL_FUNCTION(T, T2, trunc)  \
   DERIVE_SMALL_FUNCTION(T, T2, rint)  \
-  DERIVE_INLINE T hrcp(T a) { return T(1.0f / derive_float(a)); }  \
-  DERIVE_INLINE T2 h2rcp(T2 a) { return T2(hrcp(a.x), hrcp(a.y)); }  \
+  DERIVE_ON_USE T htanh_approx(T a) { return htanh(a); }  \
+  DERIVE_ON_USE T2 h2tanh_approx(T2 a) { return h2tanh(a); }  \
+  DERIVE_ON_USE T hrcp(T a) { return T(1.0f / derive_float(a)); }  \
+  DERIVE_ON_USE T2 h2rcp(T2 a) { return T2(hrcp(a.x), hrcp(a.y)); }  \
   DERIVE_UNSEEN inline T2 atomicAdd(T2* place, T2 value, DERIVE_LINE) {  \
     DERIVE_ATOMIC(place, 3);  \
     T2 old = *place;  \
@@ -172,16 +211,66 @@ inline unsigned short derive_directed(unsigned short nearest, float back, float 
 #define DERIVE_SMALL_OPERATOR(T, T2, OP, NAME, NAME2)  \
   DERIVE_INLINE T operator OP(const T& a, const T& b) { return T(derive_float(a) OP derive_float(b)); }  \
   DERIVE_INLINE T& operator OP##=(T& a, const T& b) { return a = a OP b; }  \
-  DERIVE_INLINE T NAME(T a, T b) { return a OP b; }  \
+  DERIVE_ON_USE T NAME(T a, T b) { return a OP b; }  \
   DERIVE_INLINE T2 operator OP(const T2& a, const T2& b) { return T2(a.x OP b.x, a.y OP b.y); }  \
   DERIVE_INLINE T2& operator OP##=(T2& a, const T2& b) { return a = a OP b; }  \
-  DERIVE_INLINE T2 NAME2(T2 a, T2 b) { return a OP b; }
+  DERIVE_ON_USE T2 NAME2(T2 a, T2 b) { return a OP b; }
 
+// Of both parts of a pair.
+#define DERIVE_SMALL_PAIRED(T2, NAME2, NAME, PARAMETERS, LOW, HIGH)  \
+  DERIVE_ON_USE T2 NAME2 PARAMETERS { return T2(NAME LOW, NAME HIGH); }
+#define DERIVE_SMALL_PAIRED_2(T2, NAME2, NAME)  \
+  DERIVE_SMALL_PAIRED(T2, NAME2, NAME, (T2 a, T2 b), (a.x, b.x), (a.y, b.y))
+
+// The operator, as in C++; __hNAME, which is false where one of the two is a NaN, and __hNAMEu, which is true there.
 #define DERIVE_SMALL_COMPARE(T, T2, OP, NAME)  \
   DERIVE_INLINE bool operator OP(const T& a, const T& b) { return derive_float(a) OP derive_float(b); }  \
-  DERIVE_INLINE bool NAME(T a, T b) { return a OP b; }  \
-  DERIVE_INLINE T2 NAME##2(T2 a, T2 b) { return T2(T(a.x OP b.x ? 1.0f : 0.0f), T(a.y OP b.y ? 1.0f : 0.0f)); }
+  DERIVE_SMALL_PREDICATE(T, T2, NAME, !__builtin_isunordered(x, y) && x OP y)  \
+  DERIVE_SMALL_PREDICATE(T, T2, NAME##u, __builtin_isunordered(x, y) || x OP y)
+#define DERIVE_SMALL_PREDICATE(T, T2, NAME, EXPRESSION)  \
+  DERIVE_ON_USE bool __h##NAME(T a, T b) {  \
+    float x = derive_float(a), y = derive_float(b);  \
+    return EXPRESSION;  \
+  }  \
+  DERIVE_SMALL_PAIRED_2(T2, __h##NAME##2, 1.0f * __h##NAME)  \
+  DERIVE_ON_USE bool __hb##NAME##2(T2 a, T2 b) { return __h##NAME(a.x, b.x) && __h##NAME(a.y, b.y); }  \
+  DERIVE_ON_USE unsigned __h##NAME##2_mask(T2 a, T2 b) {  \
+    return (__h##NAME(a.x, b.x) ? 0xffffu : 0u) | (__h##NAME(a.y, b.y) ? 0xffff0000u : 0u);  \
+  }
+
+// Zeros are ordered by their signs; of a NaN and a number the number, by the names with _nan the NaN.
+#define DERIVE_SMALL_EXTREMUM(T, T2, NAME, OP, OF_BITS)  \
+  DERIVE_ON_USE T __h##NAME(T a, T b) {  \
+    float x = derive_float(a), y = derive_float(b);  \
+    if (x == y) return T::bits(a.__x OF_BITS b.__x);  \
+    return __hisnan(a) && __hisnan(b) ? T::bits(0x7fff) : x OP y || __hisnan(b) ? a : b;  \
+  }  \
+  DERIVE_ON_USE T __h##NAME##_nan(T a, T b) {  \
+    return __hisnan(a) || __hisnan(b) ? T::bits(0x7fff) : __h##NAME(a, b);  \
+  }  \
+  DERIVE_SMALL_PAIRED_2(T2, __h##NAME##2, __h##NAME)  \
+  DERIVE_SMALL_PAIRED_2(T2, __h##NAME##2_nan, __h##NAME##_nan)
+
+// Between a 16-bit format, by its name in conversions, and integers; WIDE is the longest of their signedness.
+#define DERIVE_SMALL_INTEGER(T, FORMAT, NAME, I, WIDE)  \
+  DERIVE_ON_USE T __##NAME##2##FORMAT##_rn(I v) { return T(v); }  \
+  DERIVE_ON_USE T __##NAME##2##FORMAT##_rz(I v) { return __float2##FORMAT##_rz(__##WIDE##2float_rz(v)); }  \
+  DERIVE_ON_USE T __##NAME##2##FORMAT##_rd(I v) { return __float2##FORMAT##_rd(__##WIDE##2float_rd(v)); }  \
+  DERIVE_ON_USE T __##NAME##2##FORMAT##_ru(I v) { return __float2##FORMAT##_ru(__##WIDE##2float_ru(v)); }  \
+  DERIVE_ON_USE I __##FORMAT##2##NAME##_rn(T v) { return derive_saturate<I>(__builtin_rintf(derive_float(v))); }  \
+  DERIVE_ON_USE I __##FORMAT##2##NAME##_rz(T v) { return derive_saturate<I>(derive_float(v)); }  \
+  DERIVE_ON_USE I __##FORMAT##2##NAME##_rd(T v) { return derive_saturate<I>(__builtin_floorf(derive_float(v))); }  \
+  DERIVE_ON_USE I __##FORMAT##2##NAME##_ru(T v) { return derive_saturate<I>(__builtin_ceilf(derive_float(v))); }
+#define DERIVE_SMALL_INTEGERS(T, FORMAT)  \
+  DERIVE_SMALL_INTEGER(T, FORMAT, int, int, ll)  \
+  DERIVE_SMALL_INTEGER(T, FORMAT, uint, unsigned, ull)  \
+  DERIVE_SMALL_INTEGER(T, FORMAT, short, short, ll)  \
+  DERIVE_SMALL_INTEGER(T, FORMAT, ushort, unsigned short, ull)  \
+  DERIVE_SMALL_INTEGER(T, FORMAT, ll, long long, ll)  \
+  DERIVE_SMALL_INTEGER(T, FORMAT, ull, unsigned long long, ull)  \
+  DERIVE_ON_USE signed char __##FORMAT##2char_rz(T v) { return derive_saturate<signed char>(derive_float(v)); }  \
+  DERIVE_ON_USE unsigned char __##FORMAT##2uchar_rz(T v) { return derive_saturate<unsigned char>(derive_float(v)); }
 
 #define DERIVE_SMALL_FUNCTION(T, T2, F)  \
-  DERIVE_INLINE T h##F(T a) { return T(F##f(derive_float(a))); }  \
-  DERIVE_INLINE T2 h2##F(T2 a) { return T2(h##F(a.x), h##F(a.y)); }
+  DERIVE_ON_USE T h##F(T a) { return T(F##f(derive_float(a))); }  \
+  DERIVE_ON_USE T2 h2##F(T2 a) { return T2(h##F(a.x), h##F(a.y)); }

@@ -51,9 +51,13 @@ struct derive_word<16> { typedef unsigned long long type __attribute__((vector_s
   };                                                                    \
   inline V make_##V(T x, T y, T z, T w) { return V(x, y, z, w); }
 // 32 bytes: a device moves them as two accesses of 16.
-#define DERIVE_VECTOR_4_WIDE(T, V)      \
-  struct alignas(16) V { T x, y, z, w; }; \
+#define DERIVE_VECTOR_4_ALIGNED(T, V, BYTES)  \
+  struct alignas(BYTES) V { T x, y, z, w; };  \
   inline V make_##V(T x, T y, T z, T w) { return V{x, y, z, w}; }
+#define DERIVE_VECTOR_4_WIDE(T, V)          \
+  DERIVE_VECTOR_4_ALIGNED(T, V, 16)         \
+  DERIVE_VECTOR_4_ALIGNED(T, V##_16a, 16)   \
+  DERIVE_VECTOR_4_ALIGNED(T, V##_32a, 32)
 
 #define DERIVE_VECTORS(T, V, FOUR) \
   DERIVE_VECTOR_1(T, V##1)         \
@@ -78,6 +82,7 @@ DERIVE_VECTORS(unsigned long long, ulonglong, DERIVE_VECTOR_4_WIDE)
 #undef DERIVE_VECTOR_3
 #undef DERIVE_VECTOR_4
 #undef DERIVE_VECTOR_4_WIDE
+#undef DERIVE_VECTOR_4_ALIGNED
 
 struct dim3 {
   unsigned x, y, z;

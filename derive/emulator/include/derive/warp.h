@@ -11,6 +11,7 @@ inline void __syncwarp(unsigned mask = DERIVE_FULL_MASK, DERIVE_LINE) { derive_r
 
 inline void __threadfence(DERIVE_LINE) { derive_rt_fence(1, line); }
 inline void __threadfence_block(DERIVE_LINE) { derive_rt_fence(0, line); }
+inline void __threadfence_cluster(DERIVE_LINE) { derive_rt_fence(1, line); }
 inline void __threadfence_system(DERIVE_LINE) { derive_rt_fence(2, line); }
 
 // Any value of up to 8 bytes, moved through the runner as bits.
