@@ -73,3 +73,49 @@ def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     done = command("sanitize", tmp_path / "no.cu", *LAUNCH)
     assert done.exit_code == 2
     assert "no.cu" in done.output
+
+
+LARGE = """\
+extern "C" __global__ void swap(const double* x, double* out, int n) {
+    __shared__ double half[256];
+    extern __shared__ double all[];
+    int t = threadIdx.x;
+    for (int i = t; i < n; i += 256) all[i] = x[i];
+    half[t] = x[t];
+    __syncthreads();
+    for (int i = t; i < n; i += 256) out[i] = all[n - 1 - i] + half[255 - t];
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("doubles", "status", "said"),
+    [
+        (6144 - 256, 0, "no findings"),  # 48 KiB with what is static
+        (6144, 0, "no findings"),
+        (227 * 128 - 256, 0, "no findings"),  # all that a block of the hardware has
+        (227 * 128 - 255, 1, "launch-limit"),
+        (10**6, 1, "launch-limit"),
+    ],
+)
+def test_dynamic_shared_memory_up_to_the_limit_of_the_hardware(
+    tmp_path: Path, doubles: int, status: int, said: str
+) -> None:
+    path = tmp_path / "swap.cu"
+    path.write_text(LARGE)
+    done = command("sanitize", path, "--kernel", "swap", "--grid", "1", "--block", "256", "--shared", 8 * doubles,
+                   "--arg", f"x=float64[{doubles}]", "--arg", f"out=float64[{doubles}]:uninitialized",
+                   "--arg", f"n={doubles}")  # fmt: skip
+    assert (done.exit_code, said in done.output) == (status, True), done.output
+
+
+def test_an_access_past_large_dynamic_shared_memory_is_found(tmp_path: Path) -> None:
+    path = tmp_path / "swap.cu"
+    path.write_text(LARGE)
+    done = command("sanitize", path, "--kernel", "swap", "--grid", "1", "--block", "256", "--shared", 8 * 7999,
+                   "--arg", "x=float64[8000]", "--arg", "out=float64[8000]:uninitialized", "--arg", "n=8000",
+                   "--json")  # fmt: skip
+    reports = json.loads(done.output)["reports"]
+    assert done.exit_code == 1
+    assert "out-of-bounds" in {r["kind"] for r in reports}
+    assert {r["line"] for r in reports} <= {5, 8}

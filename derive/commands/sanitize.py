@@ -27,7 +27,8 @@ TYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", 
 @click.option("--arg", "args", multiple=True, metavar="NAME=VALUE",
               help="A parameter: x=float32[1000] (normal), ids=int32[64]:0..9, y=float32[8]:uninitialized (or zeros, "
                    "ones, arange), x=data.npy, n=1000, eps=1e-5.")
-@click.option("--shared", default=0, metavar="BYTES", help="Dynamic shared memory.")
+@click.option("--shared", default=0, metavar="BYTES",
+              help="Dynamic shared memory; above 48 KiB as with max_dynamic_shared_size_bytes.")
 @click.option("--option", "options", multiple=True, metavar="-DNAME=VALUE", help="A compiler option.")
 @click.option("--seed", default=0, show_default=True, help="Of the random arrays.")
 @click.option("--json", "as_json", is_flag=True, help="For machines.")
@@ -41,6 +42,7 @@ def command(file: Path, name: str, grid: str, block: str, args: tuple[str, ...],
     --arg out=float32[4]:uninitialized --arg n=1000
     """
     from derive.emulator import CheckError, RawModule
+    from derive.emulator.launch import DEFAULT_SHARED
 
     try:
         code = file.read_text(encoding="utf-8")
@@ -52,6 +54,8 @@ def command(file: Path, name: str, grid: str, block: str, args: tuple[str, ...],
     module = RawModule(code=code, options=options, name_expressions=expressions, check=True, uninitialized=blank)
     kernel = module.get_function(name)
     values = _values(given, kernel.signature.parameters, kernel.signature.describe(), seed)
+    if shared > DEFAULT_SHARED - kernel.signature.static_shared:
+        kernel.max_dynamic_shared_size_bytes = shared  # as a launch that asks for so much must have done
     reports: tuple[Any, ...] = ()
     try:
         kernel(_extent("--grid", grid), _extent("--block", block), values, shared_mem=shared)

@@ -64,13 +64,13 @@ def limit_violations(kernel: Signature, shape: Configuration, dynamic_limit: int
         found.append(f"{kernel.static_shared} bytes of static shared memory, at most {DEFAULT_SHARED} are allowed")
     if shape.shared_mem < 0:
         found.append(f"shared_mem is {shape.shared_mem}")
-    total = kernel.static_shared + shape.shared_mem
-    limit = DEFAULT_SHARED - kernel.static_shared if dynamic_limit is None else dynamic_limit
-    if shape.shared_mem > 0 and (shape.shared_mem > limit or total > MAX_SHARED):
+    most = MAX_SHARED - kernel.static_shared
+    limit = min(most, DEFAULT_SHARED - kernel.static_shared if dynamic_limit is None else dynamic_limit)
+    if shape.shared_mem > max(limit, 0):
         found.append(
             f"{shape.shared_mem} bytes of dynamic shared memory beside {kernel.static_shared} of static, more than "
-            f"{limit}; "
-            f"{MAX_SHARED} are allowed together after kernel.max_dynamic_shared_size_bytes = {shape.shared_mem}"
+            f"{limit}; {MAX_SHARED} are allowed together"
+            + (f" after kernel.max_dynamic_shared_size_bytes = {shape.shared_mem}" if shape.shared_mem <= most else "")
         )
     return found
 
