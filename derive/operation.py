@@ -194,10 +194,7 @@ class Gradient:
     @cached_property
     def _reads_parts(self) -> bool:
         """Whether a letter reads an axis that is longer than what it runs over."""
-        b = self.of.derivation.backward
-        return any(isinstance(i, E.Index) and i.extent != axis
-                   for x in E.subterms(self.rule.expr) if isinstance(x, Get)
-                   for i, axis in zip(x.subs, b.axes(x.tensor), strict=True))
+        return self.of.derivation.backward.reads_a_part(self.rule.expr)
 
     @cached_property
     def shown(self) -> Statement:

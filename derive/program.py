@@ -104,6 +104,14 @@ class Program:
                 if isinstance(x, Get):
                     yield x
 
+    def parts(self, g: Get) -> list[bool]:
+        """Which subscripts are letters that run over a part of their axis only, as of `A[1*l]`."""
+        return [isinstance(s, Index) and s.extent != a for s, a in zip(g.subs, self.axes(g.tensor), strict=True)]
+
+    def reads_a_part(self, e: Expr) -> bool:
+        """Whether some letter of `e` reads an axis that is longer or shorter than what it runs over."""
+        return any(any(self.parts(x)) for x in subterms(e) if isinstance(x, Get))
+
 
 def alive(statements: Sequence[Statement], wanted: Iterable[str]) -> list[Statement]:
     """The statements that `wanted` names need, directly or not, in order."""

@@ -8,7 +8,6 @@ from fractions import Fraction
 
 from derive import expr as E
 from derive.errors import PlanError
-from derive.expr import Index
 from derive.plan.again import Again
 from derive.plan.attention import Fused, fuse_attention, scored
 from derive.plan.classify import classify
@@ -33,7 +32,7 @@ from derive.program import Program, Statement
 def _check_letters(forward: Program) -> None:
     """Kernels take an access at a letter to be in range whatever guards it, since the letter's extent is the axis's."""
     for g in forward.accesses():
-        part = [isinstance(s, Index) and s.extent != a for s, a in zip(g.subs, forward.axes(g.tensor), strict=True)]
+        part = forward.parts(g)
         if not any(part):
             continue
         taken = {name for name, _ in forward.letters} | forward.names

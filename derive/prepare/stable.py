@@ -7,7 +7,7 @@ exponentials and logarithms are left than before, and then written in the remain
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Call, Expr, Get, Index, Pow, Reduce, Softmax
+from derive.expr import Call, Expr, Get, Pow, Reduce, Softmax
 from derive.patterns import Names
 from derive.prepare.spellings import respell
 from derive.program import Program, Statement, alive
@@ -45,15 +45,9 @@ def _opened(e: Expr, done: dict[str, Statement], program: Program) -> Expr:
         if isinstance(x, Get) and x.tensor in done and _matters(done[x.tensor].expr, done):
             s = done[x.tensor]
             opened = E.substitute(s.expr, dict(zip(s.indices, x.subs, strict=True)))
-            return x if _reads_a_part(opened, program) else _opened(opened, done, program)
+            return x if program.reads_a_part(opened) else _opened(opened, done, program)
         return x
     return E.transform(e, step)
-
-
-def _reads_a_part(e: Expr, program: Program) -> bool:
-    """Whether a letter reads an axis that is not its own, as the A[k] of `Z[i] = max(k, A[i + k])` at Z[0]."""
-    return any(isinstance(i, Index) and i.extent != axis for x in E.subterms(e) if isinstance(x, Get)
-               for i, axis in zip(x.subs, program.axes(x.tensor), strict=True))
 
 
 def _matters(e: Expr, done: dict[str, Statement]) -> bool:

@@ -110,8 +110,8 @@ class ForwardNames:
 
     def _strays(self, e: Expr) -> bool:
         """Whether a guard may be all that keeps a read of `e` in range."""
-        return any(not isinstance(i, Index) or i.extent != axis for x in E.subterms(e) if isinstance(x, Get)
-                   for i, axis in zip(x.subs, self.program.axes(x.tensor), strict=True))
+        return self.program.reads_a_part(e) or any(
+            not isinstance(i, Index) for x in E.subterms(e) if isinstance(x, Get) for i in x.subs)
 
     def _product(self, whole: Mul, part: Expr, scale: Expr, letters: tuple[Index, ...], host: int) -> None:
         both = E.mul(part, scale)
