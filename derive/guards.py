@@ -14,7 +14,7 @@ Each step leaves fewer `where` nodes or moves one outwards, so it ends.
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Add, Expr, Mul, Num, Pow, Where
+from derive.expr import Add, Expr, Get, Index, Mul, Num, Pow, Where
 
 
 def draw_guards(e: Expr) -> Expr:
@@ -46,7 +46,14 @@ def _product(x: Mul) -> Expr:
             rest.append(half[1])
     if not guards:
         return x
+    guards.sort(key=lambda c: not steady(c))  # what keeps a read in range comes before it: a product has no order
     return E.where(E.logic("and", *guards), _step(E.mul(*rest)), E.ZERO)
+
+
+
+def steady(e: Expr) -> bool:
+    """Whether every access in `e` is in range wherever its indices run: subscripts are bare indices."""
+    return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
 
 
 def _half(f: Expr) -> tuple[Expr, Expr] | None:

@@ -18,7 +18,7 @@ from fractions import Fraction
 
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Mul, Reduce, Softmax, Where
-from derive.plan.terms import steady
+from derive.guards import steady
 from derive.program import Program, Statement
 
 MOST_TERMS = 4  # of a sum that is written out inside a map

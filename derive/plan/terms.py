@@ -52,11 +52,6 @@ def natural(e: Expr) -> bool:
     return False
 
 
-def steady(e: Expr) -> bool:
-    """Whether every access in `e` is in range wherever its indices run: subscripts are bare indices."""
-    return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
-
-
 def peel(body: Expr) -> tuple[list[Expr], Expr]:
     """The conditions in front of a body, and the body."""
     guards: list[Expr] = []

@@ -49,7 +49,7 @@ class _Hoist:
             return E.reduction(e.op, indices, body)
         scaled = _scaled_product(e)
         if scaled is not None:
-            return E.mul(*(f for f in E.factors(e) if f is not scaled), self._named(scaled, ()))
+            return E.mul(*(self._name_all(f, ()) for f in E.factors(e) if f is not scaled), self._named(scaled, ()))
         return self.body(e)
 
     def body(self, e: Expr) -> Expr:
