@@ -29,6 +29,7 @@ LABELS = ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG))  # least integer drawn, an
 HARDLY = "every second row or element hardly different from 0, one label in range"
 NAMED = {
     "logits": "logits ±200",
+    "below": "all of one sign but one input, far below 0",
     "masked": "some entries masked by -1e30",
     "nothing": "some entries masked by -1e30, and a whole row",
     "heavy": "heavy tails",
@@ -40,7 +41,7 @@ NAMED = {
     "none": "no label in range",
     "ties": "small whole numbers, many alike",
 }  # what `scale` may be besides a factor
-FAR = ("logits", "masked", "nothing", "rows", "heavy")  # of one input at a time: products would mean nothing
+FAR = ("logits", "below", "masked", "nothing", "rows", "heavy")  # of one input at a time: products would mean nothing
 LOGITS = 350.0  # two of them apart are no subnormal weight in float64
 LEAST = 2.0**-23  # a number that is hardly positive, in each type
 MULTIPLES = (1, 2, 4, 6, 12)  # what an index divided by a constant may ask of its extent
@@ -214,7 +215,7 @@ class Drawer:
                 low = 0 if 0 in sizes.values() else self.low  # where nothing is read, no guard is missed
                 arrays[name] = draw_labels(rng, made[name], scale, low, top)
             else:
-                here = scale if not one or name == one else "1"
+                here = scale if not one or name == one else "above" if scale == "below" else "1"
                 arrays[name] = draw(rng, made[name], here, self.kinds.get(name, "normal"))
         known = extents(self.f, {n: a.shape for n, a in arrays.items()}, {**self._free(sizes), **self.given})
         values = self._tamed(arrays, {x: known[x] for x in self._free(known)}, [one] if one else self.reals, scale)
@@ -305,6 +306,10 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
         case "logits":
             x = rng.uniform(-200, 200, shape)
             x.flat[:2] = (200.0, -200.0)[: x.size]
+        case "below":
+            x = rng.uniform(-200, -100, shape)
+        case "above":
+            x = np.abs(x)
         case "masked" | "nothing":
             odd = np.indices(shape).sum(0) % 2 == 1  # each row and column keeps every second entry
             if min(shape, default=0) > 1:

@@ -181,6 +181,13 @@ def test_labels_are_in_range_and_below_0_where_a_guard_allows_it() -> None:
     assert guarded.arrays["ids"].min() < 0
 
 
+def test_all_scores_may_be_far_below_0() -> None:
+    """A maximum that starts at 0 is seen nowhere else: of random scores some are positive."""
+    held = Drawer(read("P[t,s] = softmax(s, sum(d, Q[t,d]*K[s,d]))"), {}, {}).sample({"t": 9, "s": 7, "d": 4}, "below")
+    assert np.max(held.arrays["Q"] @ held.arrays["K"].T) < -5
+    assert np.max(np.sum(held.arrays["Q"] @ held.arrays["K"].T < -104, axis=1)) == 7, "a row without weight in float32"
+
+
 def test_sizes_are_awkward() -> None:
     sizes = list(Drawer(read(LINEAR), {}, {}).sweep())
     assert any(set(s.values()) == {1} for s in sizes)
