@@ -254,3 +254,15 @@ extern "C" __global__ void parts(const double* x, double* fraction, int* exponen
     np.testing.assert_array_equal(exponent, np.frexp(x)[1])
     np.testing.assert_array_equal(whole, np.modf(x)[1])
     np.testing.assert_array_equal(quotient & 7, np.array([4, -1, 0, 33]) & 7)
+
+
+def test_numbers_of_two_types_meet_as_under_nvrtc() -> None:
+    want = {
+        "sizeof(pow(k, f))": 4, "sizeof(pow(f, k))": 4, "sizeof(pow(k, d))": 8, "sizeof(fmax(f, k))": 4,
+        "sizeof(fmod(k, f))": 4, "sizeof(fdim(f, k))": 4, "sizeof(fmax(k, d))": 8, "sizeof(hypot(d, f))": 8,
+        "pow(2, f)": 8, "fmod(7, f)": 1, "fmax(f, 5)": 5, "fdim(f, k)": 1, "pow(k, 10)": 1024, "atan2(0, k)": 0,
+    }  # fmt: skip
+    types = {"k": "int", "f": "float", "d": "double"}
+    numbers = np.array([2], np.int32), np.array([3], np.float32), np.array([4.0])
+    got = evaluate(list(want), np.int32, types, *numbers)[:, 0]
+    assert dict(zip(want, got.tolist(), strict=True)) == want

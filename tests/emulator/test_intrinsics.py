@@ -336,3 +336,23 @@ def nearest(number: int, dtype: type) -> float:
     if number - int(down) != int(up) - number:
         return down if number - int(down) < int(up) - number else up
     return down if int(np.array(down, dtype).view(np.uint16)) % 2 == 0 else up
+
+
+def test_small_floats_count_convert_and_show_their_bits() -> None:
+    code = """
+#include <cuda_fp16.h>
+#include <cuda_bf16.h>
+extern "C" __global__ void k(float* out) {
+  __half h = 1.5f;
+  __half2 pair(h, h);
+  out[0] = h++, out[1] = h, out[2] = h--, out[3] = h;
+  out[4] = (pair++).x, out[5] = pair.y, out[6] = (++pair).x, out[7] = (--pair).y;
+  out[8] = static_cast<__half>(__nv_bfloat16(1.0078125f)), out[9] = float(__nv_bfloat16(__half(1.001f)));
+  __half_raw raw = h;
+  out[10] = raw.x, raw.x = 0x4000, out[11] = __half(raw), out[12] = (long)__half(-2.5f), out[13] = __half{} == h;
+}
+"""
+    out = np.empty(14, np.float32)
+    em.RawModule(code=code).get_function("k")((1,), (1,), (out,))
+    want = [1.5, 2.5, 2.5, 1.5, 1.5, 2.5, 3.5, 2.5, 1.0078125, 1.0, 0x3E00, 2.0, -2, 0]
+    np.testing.assert_array_equal(out, np.array(want, np.float32))

@@ -48,6 +48,45 @@
 #define M_LOG10E 0.43429448190325182765
 #endif
 
+// Two numbers of different types meet in double, but a float and an integer in float; two integers in double.
+template <class T>
+struct derive_number { static constexpr int rank = 0; };
+#define DERIVE_NUMBER(T, RANK) \
+  template <>                  \
+  struct derive_number<T> { static constexpr int rank = RANK; };
+DERIVE_NUMBER(bool, 1)
+DERIVE_NUMBER(char, 1)
+DERIVE_NUMBER(signed char, 1)
+DERIVE_NUMBER(unsigned char, 1)
+DERIVE_NUMBER(short, 1)
+DERIVE_NUMBER(unsigned short, 1)
+DERIVE_NUMBER(int, 1)
+DERIVE_NUMBER(unsigned, 1)
+DERIVE_NUMBER(long, 1)
+DERIVE_NUMBER(unsigned long, 1)
+DERIVE_NUMBER(long long, 1)
+DERIVE_NUMBER(unsigned long long, 1)
+DERIVE_NUMBER(float, 2)
+DERIVE_NUMBER(double, 3)
+#undef DERIVE_NUMBER
+template <int A, int B>
+struct derive_meeting { typedef double type; };
+template <int A>
+struct derive_meeting<A, 0> {};
+template <int B>
+struct derive_meeting<0, B> {};
+template <>
+struct derive_meeting<0, 0> {};
+template <>
+struct derive_meeting<1, 2> { typedef float type; };
+template <>
+struct derive_meeting<2, 1> { typedef float type; };
+#define DERIVE_MIXED(F)                                                                                          \
+  template <class A, class B, class R = typename derive_meeting<derive_number<A>::rank, derive_number<B>::rank>::type> \
+  inline R F(A x, B y) {                                                                                         \
+    return F(static_cast<R>(x), static_cast<R>(y));                                                              \
+  }
+
 // f(float) and f(double), and ff(float) as in C.
 #define DERIVE_UNARY(F)                    \
   extern "C" double F(double) noexcept;    \
@@ -56,9 +95,8 @@
 #define DERIVE_BINARY(F)                                 \
   extern "C" double F(double, double) noexcept;          \
   extern "C" float F##f(float, float) noexcept;          \
-  inline float F(float x, float y) { return F##f(x, y); }\
-  inline double F(float x, double y) { return F(static_cast<double>(x), y); } \
-  inline double F(double x, float y) { return F(x, static_cast<double>(y)); }
+  inline float F(float x, float y) { return F##f(x, y); } \
+  DERIVE_MIXED(F)
 DERIVE_UNARY(acos)
 DERIVE_UNARY(acosh)
 DERIVE_UNARY(asin)
@@ -108,11 +146,11 @@ DERIVE_BINARY(remainder)
   extern "C" inline float F##f(float x, float y) noexcept { return x OP y || y != y ? x : y; }       \
   extern "C" inline double F(double x, double y) noexcept { return x OP y || y != y ? x : y; }       \
   inline float F(float x, float y) { return F##f(x, y); }                                            \
-  inline double F(float x, double y) { return F(static_cast<double>(x), y); }                        \
-  inline double F(double x, float y) { return F(x, static_cast<double>(y)); }
+  DERIVE_MIXED(F)
 DERIVE_EXTREMUM(fmax, >=)
 DERIVE_EXTREMUM(fmin, <=)
 #undef DERIVE_EXTREMUM
+#undef DERIVE_MIXED
 
 // An integer argument means the double function, as in C++.
 #define DERIVE_OF_INTEGER(F) \
@@ -128,7 +166,6 @@ DERIVE_OF_INTEGER(cos)
 #undef DERIVE_OF_INTEGER
 inline float pow(float x, int n) { return powf(x, static_cast<float>(n)); }
 inline double pow(double x, int n) { return pow(x, static_cast<double>(n)); }
-inline double pow(int x, int n) { return pow(static_cast<double>(x), static_cast<double>(n)); }
 
 extern "C" double fma(double, double, double) noexcept;
 extern "C" float fmaf(float, float, float) noexcept;

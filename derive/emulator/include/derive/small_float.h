@@ -87,9 +87,15 @@ inline unsigned short derive_directed(unsigned short nearest, float back, float 
 
 // Everything that half and bfloat16 have alike. Arithmetic in float and one rounding is exact for + - * /.
 #define DERIVE_SMALL_FLOAT(T, T2, FROM, TO)  \
+  struct T##_raw { unsigned short x; };  \
   struct alignas(2) T {  \
     unsigned short __x;  \
+    typedef void derive_small;  \
     T() = default;  \
+    template <class Other, class = typename Other::derive_small>  \
+    DERIVE_INLINE explicit T(const Other& v) : T(static_cast<float>(v)) {}  \
+    DERIVE_INLINE T(const T##_raw& raw) : __x(raw.x) {}  \
+    DERIVE_INLINE operator T##_raw() const { return {__x}; }  \
     DERIVE_INLINE T(float v) : __x(FROM(v)) {}  \
     DERIVE_INLINE T(double v) : __x(FROM(derive_float_to_odd(v))) {}  \
     DERIVE_INLINE T(int v) : T(static_cast<double>(v)) {}  \
@@ -118,6 +124,7 @@ inline unsigned short derive_directed(unsigned short nearest, float back, float 
     DERIVE_INLINE T operator+() const { return *this; }  \
     DERIVE_INLINE T& operator++() { return *this = T(TO(__x) + 1.0f); }  \
     DERIVE_INLINE T& operator--() { return *this = T(TO(__x) - 1.0f); }  \
+    DERIVE_SMALL_POSTFIX(T)  \
   };  \
   struct alignas(4) T2 {  \
     T x, y;  \
@@ -126,6 +133,9 @@ inline unsigned short derive_directed(unsigned short nearest, float back, float 
     DERIVE_COPIES_WHOLE(T2)  \
     DERIVE_INLINE T2 operator-() const { return T2(-x, -y); }  \
     DERIVE_INLINE T2 operator+() const { return *this; }  \
+    DERIVE_INLINE T2& operator++() { return ++x, ++y, *this; }  \
+    DERIVE_INLINE T2& operator--() { return --x, --y, *this; }  \
+    DERIVE_SMALL_POSTFIX(T2)  \
   };  \
   DERIVE_INLINE float derive_float(T a) { return TO(a.__x); }  \
   DERIVE_SMALL_OPERATOR(T, T2, +, __hadd, __hadd2)  \
@@ -215,6 +225,10 @@ inline unsigned short derive_directed(unsigned short nearest, float back, float 
   DERIVE_INLINE T2 operator OP(const T2& a, const T2& b) { return T2(a.x OP b.x, a.y OP b.y); }  \
   DERIVE_INLINE T2& operator OP##=(T2& a, const T2& b) { return a = a OP b; }  \
   DERIVE_ON_USE T2 NAME2(T2 a, T2 b) { return a OP b; }
+
+#define DERIVE_SMALL_POSTFIX(T)  \
+  DERIVE_INLINE T operator++(int) { T old = *this; ++*this; return old; }  \
+  DERIVE_INLINE T operator--(int) { T old = *this; --*this; return old; }
 
 // Of both parts of a pair.
 #define DERIVE_SMALL_PAIRED(T2, NAME2, NAME, PARAMETERS, LOW, HIGH)  \
