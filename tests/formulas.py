@@ -565,3 +565,4 @@ add("square_of_gelu", "Y[i] = (0.5*X[i]*(1 + erf(X[i]/sqrt(2))))**2", "i=7; i=1"
 add("factors_of_one_base", "Y[i] = (2*X[i] + sqrt(2)*X[i]*exp(X[i])*sqrt(2))**3*sqrt(2) + 3*sqrt(3)*X[i]**2*(1 + sqrt(3)*X[i])**2", "i=7; i=1")
 add("product_beside_an_extremum", "Y = sum(i, A[i]*B[i])/(2 + sin(max(k, softmax(k, X[k]) + 0.25*k)))", "i=5 k=3; i=1 k=1")
 add("kink_under_a_guard", "Y[k] = where(ids[k] + 1 < 2, relu(C[ids[k] + 1] - A[k]), 0)", "k=4 n=2; k=1 n=2", ints={"ids": (0, "n")}, axes={"C": "n"})
+add("weight_among_equals", "Y[p] = exp(A[ids[p]] - logsumexp(n, A[ids[p]]))*B[p]", "p=4 n=2 v=9; p=1 n=1 v=5", ints={"ids": (0, "v")}, axes={"A": "v"}, give="n")

@@ -361,6 +361,8 @@ def _place(binder: Reduce, top: Expr) -> tuple[Expr, ...] | None:
         fits = all(a.extent == o.extent for a, o in zip(at, over, strict=True))
         if fits and E.substitute(body, dict(zip(over, at, strict=True))) is top:
             return at
+    if not body.free.issuperset(over):
+        return None  # the same at every place: a subscript of it need not be one of them
     subs = {s for x in E.subterms(top) if isinstance(x, E.Get) for s in x.subs if not isinstance(s, Index)}
     for s in sorted(subs, key=lambda s: s.key):
         if len(over) == 1 and E.substitute(body, {over[0]: s}) is top:
