@@ -145,11 +145,11 @@ def _solve_free(program: Program, sizes: Sizes, default: int | None) -> None:
         for letter in list(letters):
             bounds = []
             for s, place, axis in tight:
-                unknown = {i.extent for i in s.free} - set(sizes)
+                unknown = _extents(s) - set(sizes)
                 if unknown == {letter} and axis in sizes:
                     found = _largest(s, letter, sizes, sizes[axis])
                     if found == 0 and sizes[axis]:
-                        others = "".join(f", {e}={sizes[e]}" for e in sorted({i.extent for i in s.free} - {letter}))
+                        others = "".join(f", {e}={sizes[e]}" for e in sorted(_extents(s) - {letter}))
                         raise ShapeError(f"no {letter} fits: already the first reaches beyond {place}",
                                          value=f"{place} has {sizes[axis]} entries{others}",
                                          hint=f"give a longer one, guard the access, or say --size {letter}=0")
@@ -174,6 +174,11 @@ def _solve_free(program: Program, sizes: Sizes, default: int | None) -> None:
             held = [interval(s, sizes) for s, _, a in tight if a == axis]
             reach = [h[1] + 1 for h in held if h is not None]
             sizes[axis] = max([*reach, 1]) if reach or default is None else default
+
+
+def _extents(s: Expr) -> set[str]:
+    """What a subscript runs over, and the sizes in it, as of l//size(i)."""
+    return {x.extent for x in subterms(s) if isinstance(x, (Index, Size))}
 
 
 def _largest(s: Expr, letter: str, sizes: Sizes, room: int) -> int | None:

@@ -174,3 +174,12 @@ def test_contradicting_sizes_name_both() -> None:
 def test_what_is_only_compared_with_places_is_integer(formula: str, integers: set[str]) -> None:
     assert {x.name for x in parse(formula).inputs if x.integer} == integers
     assert read(formula).integers == integers  # the validator's own reader
+
+
+def test_a_size_in_a_subscript_is_an_unknown_too() -> None:
+    """Of l//size(i), neither extent says anything before the other is known."""
+    program = parse("Y[l] = sum(i, A[l//size(i)]*i)")
+    assert solve(program, {"A": (4,)}, {"i": 3})["l"] == 12
+    with pytest.raises(ShapeError, match="no array fixes the extents of"):
+        solve(program, {"A": (4,)})
+    assert solve(program, {}, {}, default=3)
