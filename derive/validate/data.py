@@ -129,7 +129,19 @@ class Drawer:
         yield self._fitting(dict(zip(classes, ROUND * 3)), BUDGET)
         yield self.medium()
         yield self.medium(1 << 14)
+        ones = dict.fromkeys(classes, 1)
+        yield from (self._full(ones | dict.fromkeys(pair, LONG)) for pair in self._compared_letters())
         yield from (self._fitting({x: SHORT if x in some else 1 for x in classes}, BUDGET) for some in self._short())
+
+    def _compared_letters(self) -> Iterator[tuple[str, ...]]:
+        """Axes that a mask compares, as `s <= t`: what is left out depends on both, tile by tile."""
+        classes = self.classes()
+        for node in (n for s in self.f.statements for n in ast.walk(s.tree) if isinstance(n, ast.Compare)):
+            inside = {id(x) for sub in ast.walk(node) if isinstance(sub, ast.Subscript) for x in ast.walk(sub)}
+            met = {x.id for x in ast.walk(node) if isinstance(x, ast.Name) and id(x) not in inside}
+            pair = tuple(c for c in classes if self.groups[c] & met)
+            if len(pair) > 1 and LONG ** len(pair) <= BUDGET:
+                yield pair
 
     def _short(self) -> Iterator[tuple[str, ...]]:
         """Letters that are 7 where others are 1, so that each statement once has one element less than a multiple of

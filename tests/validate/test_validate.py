@@ -194,3 +194,5 @@ def test_sizes_are_awkward() -> None:
     assert any(max(s.values()) > 128 for s in sizes)
     assert all(len(set(s.values())) > 1 for s in sizes[2:])
     assert any(s["n"]*s["o"] % 8 == 7 for s in sizes), "a pack of each type once has all elements but one"
+    masked = list(Drawer(read("Y[t] = sum(s, where(s <= t, X[s]*Z[t], 0))"), {}, {}).sweep())
+    assert any(s["s"] > 128 and s["t"] > 128 for s in masked), "what a mask leaves out depends on both"
