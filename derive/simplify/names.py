@@ -56,19 +56,19 @@ class ForwardNames:
             if s.expr._height == 0 and not isinstance(s.expr, (Get, Num)) and _reads(s.expr):
                 self.names.define(s.expr, s.name, s.indices)
         for s in self.program.statements:
-            for body, letters in _bodies(s):
-                self._collect(body, letters)
+            for body, letters, guarded in _bodies(s):
+                self._collect(body, letters, guarded)
         if self.use_products:
             for n, s in enumerate(self.program.statements):
-                for body, letters in _bodies(s):
-                    self._collect_products(body, letters, n)
+                for body, letters, guarded in _bodies(s):
+                    self._collect_products(body, letters, guarded, n)
 
     # ------------------------------------------------------------------------------------------ candidates
 
-    def _collect(self, body: Expr, letters: tuple[Index, ...]) -> None:
+    def _collect(self, body: Expr, letters: tuple[Index, ...], guarded: bool) -> None:
         factors = {f for x in E.subterms(body) if isinstance(x, (Mul, Pow))
                    for f in (x.args if isinstance(x, Mul) else (x.base,))}
-        for x in self._values(body):
+        for x in self._values(body, guarded):
             if not _reads(x) or x._height:
                 continue
             if isinstance(x, Call) and x.fn in WORTH_NAMING:
@@ -78,8 +78,8 @@ class ForwardNames:
             elif isinstance(x, Add) and x in factors and all(isinstance(E.coefficient(t)[1], Get) for t in x.args):
                 self._name(x, "c", letters)
 
-    def _collect_products(self, body: Expr, letters: tuple[Index, ...], host: int) -> None:
-        for x in self._values(body):
+    def _collect_products(self, body: Expr, letters: tuple[Index, ...], guarded: bool, host: int) -> None:
+        for x in self._values(body, guarded):
             if not isinstance(x, Mul):
                 continue
             scales = [f for f in x.args if isinstance(f, Pow) and isinstance(f.exponent, Num)
@@ -90,10 +90,13 @@ class ForwardNames:
                 if len(parts) == 1:
                     self._product(x, parts[0], r, letters, host)
 
-    def _values(self, e: Expr) -> list[Expr]:
+    def _values(self, e: Expr, within: bool) -> list[Expr]:
         """Sub-terms of `e` that are values, not conditions, subscripts or insides of reductions; largest first.
 
         A branch that reads at computed places is left out whole: a name has no guard, and would read out of range.
+
+        Args:
+            within: whether `e` itself stands in a branch.
         """
         seen: dict[Expr, None] = {}
 
@@ -105,7 +108,7 @@ class ForwardNames:
                     walk(c, guarded or isinstance(x, Where))
             seen[x] = None
 
-        walk(e, False)
+        walk(e, within)
         return list(seen)[::-1]
 
     def _strays(self, e: Expr) -> bool:
@@ -285,16 +288,31 @@ def _reads(e: Expr) -> bool:
     return any(isinstance(x, Get) for x in E.subterms(e))
 
 
-def _bodies(s: Statement) -> list[tuple[Expr, tuple[Index, ...]]]:
-    """The pointwise expressions of a statement, binders opened, with the letters in scope."""
-    out: list[tuple[Expr, tuple[Index, ...]]] = []
+def _bodies(s: Statement) -> list[tuple[Expr, tuple[Index, ...], bool]]:
+    """The pointwise expressions of a statement, binders opened, with the letters in scope, and whether a guard is."""
+    out: list[tuple[Expr, tuple[Index, ...], bool]] = []
 
-    def walk(e: Expr, letters: tuple[Index, ...]) -> None:
-        out.append((e, letters))
+    def walk(e: Expr, letters: tuple[Index, ...], guarded: bool) -> None:
+        out.append((e, letters, guarded))
+        open_to_all = _unguarded(e)
         for x in E.subterms(e):
             if isinstance(x, (Reduce, Softmax)) and not x.free - set(letters):
                 inner, body = E.open_binder(x, avoid=letters)
-                walk(body, (*letters, *inner))
+                walk(body, (*letters, *inner), guarded or x not in open_to_all)
 
-    walk(s.expr, s.indices)
+    walk(s.expr, s.indices, False)
     return out
+
+
+def _unguarded(e: Expr) -> set[Expr]:
+    """Sub-terms of `e` that stand somewhere in no branch."""
+    found: set[Expr] = set()
+
+    def walk(x: Expr) -> None:
+        if x not in found:
+            found.add(x)
+            for c in (x.cond,) if isinstance(x, Where) else x.children:
+                walk(c)
+
+    walk(e)
+    return found

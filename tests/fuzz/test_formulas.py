@@ -67,13 +67,14 @@ def test_a_guard_keeps_reads_out_of_an_empty_axis(text: str) -> None:
 GUARDED = """
 Y[i] = where(i < 3, tanh(C[2 - i])*sin(C[2 - i]), 0.5)
 Y[i] = where(ids[i] >= 0, exp(tanh(C[ids[i]]))*C[0], 0.5)
+Y[i] = where(i < 3, sum(k, tanh(C[2 - i])*sin(C[2 - i]*k)), 0.5)
 """.split("\n")[1:-1]
 
 
 @pytest.mark.parametrize("text", GUARDED)
 def test_what_a_guard_keeps_in_range_has_no_name_outside_it(text: str) -> None:
     arrays = {"C": np.array([0.5, -1, 2])} | ({"ids": np.array([0, -7, 2, 1, -1])} if "ids" in text else {})
-    found = Judged(Sample(text, {"i": 5}, arrays, {"Y": np.arange(5.0)}, ["C"]))
+    found = Judged(Sample(text, {"i": 5} | ({"k": 2} if "k" in text else {}), arrays, {"Y": np.arange(5.0)}, ["C"]))
     found.check_rule()
     found.check_kernels()
 
