@@ -181,7 +181,8 @@ class Comparison:
             if not reference.size:
                 continue
             largest, granted = wanted.largest, wanted.granted
-            self.tally.zero[name] = self.tally.zero.get(name, True) and wanted.cancels
+            if largest > SMALLEST[self.dtype]:  # what no number of the type holds tells nothing of zeros either
+                self.tally.zero[name] = self.tally.zero.get(name, True) and wanted.cancels
             if not largest < LARGEST[self.dtype]:
                 self.tally.skipped += 1  # no number of this type holds it
                 continue
