@@ -13,7 +13,7 @@ a name too: its adjoint `dY Bᵀ` is then taken once, and in the order that the 
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Add, Call, Expr, Get, Index, Mul, Pow, Reduce, Softmax, Where
+from derive.expr import Add, Call, Expr, Get, Index, Logic, Mul, Pow, Reduce, Softmax, Where
 from derive.program import Program, Statement
 from derive.simplify.inline import multiplies
 from derive.simplify.names import presentable
@@ -83,6 +83,12 @@ class _Hoist:
         if isinstance(e, Where):
             return E.where(self._name_all(e.cond, guards), self._name_all(e.then, (*guards, e.cond)),
                            self._name_all(e.other, (*guards, E.negate(e.cond))))
+        if isinstance(e, Logic) and e.op != "not":  # each condition is asked where those before it leave it open
+            parts = []
+            for c in e.args:
+                parts.append(self._name_all(c, guards))
+                guards = (*guards, c if e.op == "and" else E.negate(c))
+            return E.logic(e.op, *parts)
         if isinstance(e, (Reduce, Softmax)):
             return self._named(e, guards)
         if isinstance(e, Add) and any(isinstance(f, Reduce) for a in e.args for f in E.factors(a)) and all(
@@ -105,7 +111,10 @@ class _Hoist:
         return (mine.index(i) if i in mine else len(mine), i.name)
 
     def _define(self, e: Expr, indices: tuple[Index, ...], guards: tuple[Expr, ...]) -> Get:
-        guard = E.logic("and", *(g for g in guards if not _reduces(g) and g.free <= e.free))
+        conditions = [c for g in guards for c in E.conjuncts(g) if not _reduces(c)]
+        more = {i for c in conditions if _keeps_in_range(c, e) for i in c.free} - set(indices)
+        indices = (*indices, *sorted(more, key=self._order))
+        guard = E.logic("and", *(c for c in conditions if c.free <= e.free | more))
         if guard is not E.TRUE and _may_fail(e):
             e = _guarded(e, guard)
         letters = presentable(indices, self.statement.indices)
@@ -166,6 +175,12 @@ def _may_fail(e: Expr) -> bool:
     """Whether `e` may read out of range or be infinite where its guard does not hold."""
     return any(isinstance(x, (Pow, Call)) or (isinstance(x, Get) and not all(isinstance(s, Index) for s in x.subs))
                for x in E.subterms(e))
+
+
+def _keeps_in_range(c: Expr, e: Expr) -> bool:
+    """Whether a condition may be what keeps a computed place of `e` in range: of what the place is computed from."""
+    places = [p for x in E.subterms(e) if isinstance(x, Get) for p in x.subs if not isinstance(p, Index)]
+    return any(c.free & p.free and set(E.tensors(c)) == set(E.tensors(p)) for p in places)
 
 
 def _guarded(e: Expr, guard: Expr) -> Expr:

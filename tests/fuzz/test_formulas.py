@@ -79,6 +79,23 @@ def test_what_a_guard_keeps_in_range_has_no_name_outside_it(text: str) -> None:
     found.check_kernels()
 
 
+JOINTLY = """
+Y[i,j] = where(i > 0 and j > 0, logsumexp(k, A[i-1,k]), 0)*B[i,j]
+Y[i,j] = where(i + j < 3, tanh(sum(k, A[2-i,k]))*B[i,j], 0)
+Y[i,j] = where(i < 3 and B[i,j] < logsumexp(k, A[2-i,k]), B[i,j]**2, 0)
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("text", JOINTLY)
+def test_a_condition_of_several_letters_keeps_a_named_reduction_in_range(text: str) -> None:
+    """The name has the letters of the condition, or only that part of it which says something of its places."""
+    rng = np.random.default_rng(0)
+    arrays = {"A": rng.standard_normal((3, 2)), "B": rng.standard_normal((4, 3))}
+    found = Judged(Sample(text, {"i": 4, "j": 3, "k": 2}, arrays, {"Y": rng.standard_normal((4, 3))}, ["A", "B"]))
+    found.check_rule()
+    found.check_kernels()
+
+
 LEAVING = """
 Y = log(1 + minimum(maximum(A, 0), logsumexp(m, where(m != m, B[m], -1e30)))**2)
 Y = sin(logsumexp(m, where(m != m, B[m], -1e30)))*A
