@@ -50,7 +50,6 @@ def _product(x: Mul) -> Expr:
     return E.where(E.logic("and", *guards), _step(E.mul(*rest)), E.ZERO)
 
 
-
 def steady(e: Expr) -> bool:
     """Whether every access in `e` is in range wherever its indices run: subscripts are bare indices."""
     return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)

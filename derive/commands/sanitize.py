@@ -41,7 +41,7 @@ def command(file: Path, name: str, grid: str, block: str, args: tuple[str, ...],
     Example: derive sanitize sum.cu --kernel total --grid 4 --block 256 --arg x=float32[1000]
     --arg out=float32[4]:uninitialized --arg n=1000
     """
-    from derive.emulator import CheckError, RawModule
+    from derive.emulator import CheckError, RawKernel
     from derive.emulator.launch import DEFAULT_SHARED
 
     try:
@@ -50,9 +50,7 @@ def command(file: Path, name: str, grid: str, block: str, args: tuple[str, ...],
         raise FileError(f"cannot read {file}", value=getattr(e, "strerror", None) or e) from e
     given = dict(_split(a) for a in args)
     blank = tuple(n for n, v in given.items() if v.endswith(":uninitialized"))
-    expressions = (name,) if "<" in name or "::" in name else ()
-    module = RawModule(code=code, options=options, name_expressions=expressions, check=True, uninitialized=blank)
-    kernel = module.get_function(name)
+    kernel = RawKernel(code, name, options, check=True, uninitialized=blank).kernel
     values = _values(given, kernel.signature.parameters, kernel.signature.describe(), seed)
     if shared > DEFAULT_SHARED - kernel.signature.static_shared:
         kernel.max_dynamic_shared_size_bytes = shared  # as a launch that asks for so much must have done

@@ -240,8 +240,8 @@ def _bare(tensor: str, e: Expr) -> int:
 def _cost(r: Report, w: Writer, program: Program) -> Cost:
     s = r.symbolic()
     classes = dict(program.letters)  # what counts call an extent -> the extent
-    for p in (r.plan.forward, r.plan.backward):
-        classes.update((rule.name.removeprefix("size_"), rule.letter) for rule in (p.sizes if p else ()))
+    for p in r.plan.passes:
+        classes.update((rule.name.removeprefix("size_"), rule.letter) for rule in p.sizes)
 
     def size(name: str) -> str:
         return w.printer.size(classes.get(name, name))

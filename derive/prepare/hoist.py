@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from derive import expr as E
 from derive.expr import Add, Call, Expr, Get, Index, Logic, Mul, Pow, Reduce, Softmax, Where
+from derive.guards import steady
 from derive.program import Program, Statement
 from derive.simplify.inline import multiplies
 from derive.simplify.names import presentable
@@ -173,8 +174,7 @@ def _scaled_product(e: Expr) -> Reduce | None:
 
 def _may_fail(e: Expr) -> bool:
     """Whether `e` may read out of range or be infinite where its guard does not hold."""
-    return any(isinstance(x, (Pow, Call)) or (isinstance(x, Get) and not all(isinstance(s, Index) for s in x.subs))
-               for x in E.subterms(e))
+    return not steady(e) or any(isinstance(x, (Pow, Call)) for x in E.subterms(e))
 
 
 def _keeps_in_range(c: Expr, e: Expr) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from derive import expr as E
 from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Pow, Reduce, Softmax, Where
+from derive.guards import steady
 from derive.patterns import Names
 from derive.program import Program, Statement
 
@@ -113,8 +114,7 @@ class ForwardNames:
 
     def _strays(self, e: Expr) -> bool:
         """Whether a guard may be all that keeps a read of `e` in range."""
-        return self.program.reads_a_part(e) or any(
-            not isinstance(i, Index) for x in E.subterms(e) if isinstance(x, Get) for i in x.subs)
+        return self.program.reads_a_part(e) or not steady(e)
 
     def _product(self, whole: Mul, part: Expr, scale: Expr, letters: tuple[Index, ...], host: int) -> None:
         both = E.mul(part, scale)

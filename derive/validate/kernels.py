@@ -202,7 +202,6 @@ class Comparison:
                 self.tally.live[name] = True
         return None
 
-
     def invariant(self, case: Case, got: Mapping[str, Array], every: bool) -> str | None:
         """None if the gradients keep what the formula demands; the quick invariants, or every one."""
         granted = {n: w.granted for n, w in case.wanted.items()}
@@ -349,12 +348,12 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
     return Result.of("check", PASS, ("clean", {"n": Count(count), "sizes": runs}), cases=runs)
 
 
-def checking(plan: Plan, base: Any) -> tuple[Poisoned, Poisoned, Poisoned]:
+def checking(plan: Plan, base: Any, **options: Any) -> tuple[Poisoned, Poisoned, Poisoned]:
     """The emulator's check mode for a plan: with results that hold nothing yet, with results that are added to, and
-    with given arrays that hold nothing and are not aligned."""
+    with given arrays that hold nothing and are not aligned; `options` as of `Poisoned`."""
     scratch = {b.name for p in plan.passes for b in p.temporaries}
     made = {b.name for p in plan.passes for b in p.results} | scratch
-    empty, full = ({"check": True, "uninitialized": tuple(sorted(blank))} for blank in (made, scratch))
+    empty, full = ({**options, "check": True, "uninitialized": tuple(sorted(blank))} for blank in (made, scratch))
     return Unpoisoned(base, **empty), Unpoisoned(base, **full), AskewUnpoisoned(base, **empty)
 
 

@@ -28,12 +28,11 @@ def over_pairs(plan: Plan, given: tuple[str, ...] = ()) -> list[str]:
     """Buffers with an axis of queries and one of keys, other than those the user gave."""
     allowed = {*given, *(f"d{g}" for g in given)}
     found = []
-    for p in (plan.forward, plan.backward):
-        if p is not None:
-            for b in (*p.arguments, *p.results, *p.temporaries):
-                sequence = [a for a in b.axes if a in ("size_t", "size_s")]
-                if len(sequence) > 1 and b.tensor not in allowed:
-                    found.append(b.name)
+    for p in plan.passes:
+        for b in (*p.arguments, *p.results, *p.temporaries):
+            sequence = [a for a in b.axes if a in ("size_t", "size_s")]
+            if len(sequence) > 1 and b.tensor not in allowed:
+                found.append(b.name)
     return found
 
 
@@ -52,8 +51,7 @@ def test_memory_grows_with_the_length() -> None:
 
     def count(n: int) -> int:
         sizes = {"size_b": 1, "size_h": 16, "size_t": n, "size_s": n, "size_d": 64}
-        passes = [p for p in (plan.forward, plan.backward) if p is not None]
-        buffers = {b.name: b for p in passes for b in (*p.arguments, *p.results, *p.temporaries)}
+        buffers = {b.name: b for p in plan.passes for b in (*p.arguments, *p.results, *p.temporaries)}
         return sum(evaluate(b.count, sizes) for b in buffers.values())
 
     assert count(2048) < 2.01 * count(1024)

@@ -17,7 +17,7 @@ from derive.emulator import worker
 from derive.validate.data import Drawer
 from derive.validate.drive import Emitted
 from derive.validate.formula import read
-from derive.validate.kernels import Unpoisoned, plan_of
+from derive.validate.kernels import checking, plan_of
 
 MOST = 12  # times the buffers
 WORST, MEDIAN = 100, 50  # times the fast mode
@@ -109,9 +109,8 @@ def ratio(name: str, terms: int, spent: list[float]) -> float:
     source = find(name)
     drawer, plan = Drawer(read(source.op.text), source.data, {}), plan_of(source.op, "float32")
     sample, forward = drawer.sample(drawer.medium(terms)), source.op.derivation.forward
-    made = {b.name for p in (plan.forward, plan.backward) if p for b in (*p.results, *p.temporaries)}
     took = []
-    for cp in (em, Unpoisoned(em, check=True, uninitialized=tuple(sorted(made)))):
+    for cp in (em, checking(plan, em)[0]):
         kernels, runs = Emitted(name, forward, plan, cp), []
         for _ in range(6):
             spent.clear()

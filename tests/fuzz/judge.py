@@ -34,7 +34,7 @@ from derive.validate.data import Sample as Data
 from derive.validate.differences import direction, directional
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.formula import extents, read
-from derive.validate.kernels import LARGEST, SMALLEST, Unpoisoned, plan_of
+from derive.validate.kernels import LARGEST, SMALLEST, checking, plan_of
 from derive.validate.launches import FEW
 from derive.validate.program import Runnable, moved, rounded
 from tests.drive import run_program
@@ -123,13 +123,12 @@ class Judged:
         plan = plan_of(op, dtype)
         hidden = [x for name, text in sources(op.name, plan).items() if name.endswith(".cu") for x in shadows(text)]
         assert not hidden, f"kernels: names hide others, line and name {', '.join(hidden)}"
-        self.kernels += sum(len(p.kernels) for p in (plan.forward, plan.backward) if p)
-        made = {b.name for p in (plan.forward, plan.backward) if p for b in (*p.results, *p.temporaries)}
+        self.kernels += sum(len(p.kernels) for p in plan.passes)
         data = Data(s.arrays, s.cotangents, self.extents, "fuzz")
         orders = ("sequential", "random") if plan.contract.deterministic else ("sequential",)
         runs = []
         for order in orders:
-            cp = Unpoisoned(emulator, check=True, uninitialized=tuple(sorted(made)), order=order, seed=1)
+            cp, *_ = checking(plan, emulator, order=order, seed=1)
             runs.append(Emitted(op.name, op.derivation.forward, plan, cp).run(data))
         self._compare(runs[0], "kernels")
         for name, value in runs[0].items():
@@ -199,7 +198,7 @@ class Judged:
                 inner.check_rule()
 
     def _emitted(self, plan: Plan, most: int | None = None) -> Emitted:
-        self.kernels += sum(len(p.kernels) for p in (plan.forward, plan.backward) if p)
+        self.kernels += sum(len(p.kernels) for p in plan.passes)
         return Emitted(self.op.name, self.op.derivation.forward, plan, Poisoned(emulator), most=most)
 
     def _rounded(self, dtype: str) -> Data:

@@ -47,7 +47,7 @@ def test_they_agree_with_einsum(text: str) -> None:
 def test_none_of_them_is_a_nest(text: str) -> None:
     made = plan(text)
     assert made.backward is not None
-    kinds = {k.plan for p in (made.forward, made.backward) for k in p.kernels}
+    kinds = {k.plan for p in made.passes for k in p.kernels}
     assert "contraction" in kinds
     assert "nest" not in kinds
 
@@ -72,7 +72,7 @@ def test_small_stated_extents_decide_the_order() -> None:
 def test_no_temporary_is_larger_than_the_tensors_of_the_product() -> None:
     made = plan("Y[b,o] = sum(i, j, A[b,i]*B[o,i,j]*C[b,j])")
     assert made.backward is not None
-    kept = [b for p in (made.forward, made.backward) for b in p.temporaries if "partial" not in b.name]
+    kept = [b for p in made.passes for b in p.temporaries if "partial" not in b.name]
     assert kept == []
 
 

@@ -37,7 +37,7 @@ def close(found: Any, want: Any, dtype: str) -> None:
 def test_any_alignment_and_any_length_in_check_mode(dtype: str, by: int) -> None:
     """Forward and backward, results misaligned too and added to what is there."""
     made = planned(TEXT, dtype)
-    assert {k.shape.lanes for p in (made.forward, made.backward) for k in p.kernels if k.plan == "row"} == {
+    assert {k.shape.lanes for p in made.passes for k in p.kernels if k.plan == "row"} == {
         {"float64": 2, "float32": 4}.get(dtype, 8)
     }
     kernels = _import("op", sources("op", made)).load(Poisoned(emulator, check=True))
