@@ -46,6 +46,17 @@ class Tally:
     skipped: int = 0
     live: dict[str, bool] = field(default_factory=dict)
     zero: dict[str, bool] = field(default_factory=dict)
+    largest: dict[str, float] = field(default_factory=dict)
+
+    def met(self, name: str, wanted: Wanted, smallest: float) -> None:
+        """Keeps whether an array was 0 wherever it, or what cancelled in it, was of a size that its type holds."""
+        self.largest[name] = max(self.largest.get(name, 0.0), wanted.largest)
+        if max(wanted.largest, wanted.granted - smallest) > smallest:
+            self.zero[name] = self.zero.get(name, True) and wanted.cancels
+
+    def is_zero(self, name: str) -> bool:
+        """Whether an array was 0 but for rounding wherever that could be told, or exactly 0 in every case."""
+        return self.zero.get(name, self.largest.get(name) == 0)
 
 
 def base_bound(dtype: str, terms: int) -> float:
@@ -181,8 +192,7 @@ class Comparison:
             if not reference.size:
                 continue
             largest, granted = wanted.largest, wanted.granted
-            if largest > SMALLEST[self.dtype]:  # what no number of the type holds tells nothing of zeros either
-                self.tally.zero[name] = self.tally.zero.get(name, True) and wanted.cancels
+            self.tally.met(name, wanted, SMALLEST[self.dtype])
             if not largest < LARGEST[self.dtype]:
                 self.tally.skipped += 1  # no number of this type holds it
                 continue
@@ -277,11 +287,11 @@ def _verdict(level: str, compare: Comparison, plan: Plan, emulated: bool) -> Res
     tally = compare.tally
     names = list(plan.forward.results) + (list(plan.backward.results) if plan.backward else [])
     wanted = [b.tensor for b in names if b.role in ("output", "gradient")]
-    dead = [n for n in wanted if not tally.live.get(n) and not tally.zero.get(n)]
+    dead = [n for n in wanted if not tally.live.get(n) and not tally.is_zero(n)]
     if dead:
         return Result(level, FAIL, f"nothing tried says anything about {', '.join(dead)}: too small or too large "
                       f"for {plan.dtype} everywhere", tally.cases, tally.worst)
-    zeros = tuple(n for n in wanted if tally.zero.get(n))
+    zeros = tuple(n for n in wanted if tally.is_zero(n))
     said: list[Said] = [("arrays", {"n": Count(tally.cases), "worst": f"{tally.worst:.2f}"})]
     if plan.contract.deterministic and emulated:
         said.append(("same bits", {}))

@@ -87,6 +87,19 @@ def test_zeros_fail_in_every_type() -> None:
         assert found.status == FAIL, dtype
 
 
+@pytest.mark.parametrize("dtype", ["float64", "float32", "float16", "bfloat16"])
+@pytest.mark.parametrize("text", ["Y[i] = where(X[i] > 0, Z[i], 2*Z[i])", "P[i,j] = softmax(j, Z[i,j] + X[i])"])
+def test_a_gradient_that_is_0_is_known_as_such(text: str, dtype: str) -> None:
+    """Exactly, or since what is summed cancels; what is only too small for its type to hold is not taken for 0."""
+    found = judged(text, texts(text, dtype), dtype)
+    assert found.status == PASS
+    assert "; dX is 0 but for rounding wherever tried" in found.detail
+    if dtype == "float16":
+        small = judged("Y[i] = X[i]*0.000001", texts("Y[i] = X[i]*0.000001", dtype), dtype)
+        assert small.status == FAIL
+        assert "says anything about Y, dX" in small.detail
+
+
 def test_a_kernel_that_leaves_some_results_unwritten_fails() -> None:
     mutant = texts("Y[i] = 3*X[i]")
     assert re.search(r"< count;", mutant["op.cu"])
