@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterable, Mapping
 from derive import emulator
 from derive.export import Measured
 from derive.operation import Operation
+from derive.validate.comparison import Comparison, plan_of
 from derive.validate.compile import compiled
 from derive.validate.data import Drawer
 from derive.validate.formula import read
-from derive.validate.kernels import Comparison, checked, gpu, kernels, plan_of
+from derive.validate.kernels import checked, gpu, kernels
 from derive.validate.records import FAIL, NOT_RUN, PASS, Report, Result
 from derive.validate.rule import rewrites, rule
 

@@ -11,8 +11,8 @@ from derive.commands import figures
 from derive.dtypes import DTYPES
 from derive.emit import sources
 from derive.operation import parse
+from derive.validate.comparison import plan_of
 from derive.validate.compile import ARCHITECTURES, NoNvrtcError, compile_text, compiled, include_folders, nvrtc
-from derive.validate.kernels import plan_of
 from derive.validate.records import PASS
 from tests.drive import command, succeed
 

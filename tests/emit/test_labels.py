@@ -9,8 +9,8 @@ from derive import emulator
 from derive.emit import sources
 from derive.operation import parse
 from derive.run import _import
+from derive.validate.comparison import plan_of
 from derive.validate.drive import Poisoned
-from derive.validate.kernels import plan_of
 
 E = np.arange(12.0).reshape(4, 3)
 

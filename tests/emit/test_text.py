@@ -19,7 +19,7 @@ from derive.pipeline import derive_text
 from derive.plan import make_plan
 from derive.plan.names import Namer, clean
 from derive.run import compile
-from derive.validate.kernels import plan_of
+from derive.validate.comparison import plan_of
 from tests.emit.shadows import shadows
 
 

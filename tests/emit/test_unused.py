@@ -5,7 +5,7 @@ import pytest
 from derive import catalog
 from derive.emit import sources
 from derive.operation import parse
-from derive.validate.kernels import plan_of
+from derive.validate.comparison import plan_of
 from tests.emit.unused import unused_cuda, unused_python
 
 OTHERS = ("float64", "float16", "bfloat16")

@@ -10,10 +10,10 @@ from derive.commands.source import find
 from derive.emit import sources
 from derive.operation import parse
 from derive.run import _import
+from derive.validate.comparison import plan_of
 from derive.validate.data import Drawer
 from derive.validate.drive import Emitted
 from derive.validate.formula import read
-from derive.validate.kernels import plan_of
 
 SOME = ("softmax", "layernorm", "linear", "cross_entropy", "embedding", "attention", "conv1d", "swiglu", "batchnorm")
 

@@ -14,10 +14,11 @@ import derive.emulator as em
 from derive import catalog
 from derive.commands.source import find
 from derive.emulator import worker
+from derive.validate.comparison import plan_of
 from derive.validate.data import Drawer
 from derive.validate.drive import Emitted
 from derive.validate.formula import read
-from derive.validate.kernels import checking, plan_of
+from derive.validate.kernels import checking
 
 MOST = 12  # times the buffers
 WORST, MEDIAN = 100, 50  # times the fast mode

@@ -30,11 +30,12 @@ from derive.emit import sources
 from derive.operation import Operation
 from derive.plan import Plan, make_plan
 from derive.simplify.check import check_steps
+from derive.validate.comparison import LARGEST, SMALLEST, plan_of
 from derive.validate.data import Sample as Data
 from derive.validate.differences import direction, directional
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.formula import extents, read
-from derive.validate.kernels import LARGEST, SMALLEST, checking, plan_of
+from derive.validate.kernels import checking
 from derive.validate.launches import FEW
 from derive.validate.program import Runnable, moved, rounded
 from tests.drive import run_program

@@ -25,10 +25,11 @@ from derive import emulator
 from derive.emit import sources
 from derive.operation import Operation
 from derive.plan.names import clean
+from derive.validate.comparison import Case, Comparison, Wanted, plan_of
 from derive.validate.data import Drawer, Sample, normalised
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.formula import read
-from derive.validate.kernels import Case, Comparison, Wanted, checked, kernels, plan_of
+from derive.validate.kernels import checked, kernels
 from derive.validate.launches import FEW
 from derive.validate.program import Runnable
 from derive.validate.records import PASS

@@ -12,10 +12,10 @@ from derive.emit import sources
 from derive.operation import parse
 from derive.pipeline import derive_text
 from derive.plan import Plan, make_plan
+from derive.validate.comparison import plan_of
 from derive.validate.data import Drawer
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.formula import read
-from derive.validate.kernels import plan_of
 
 OPS = ("softmax", "cross_entropy", "layernorm", "gelu", "swiglu", "batchnorm", "linear", "logsumexp", "mse", "tanh")
 

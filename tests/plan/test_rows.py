@@ -7,9 +7,10 @@ from derive import emulator
 from derive.emit import sources
 from derive.operation import Operation
 from derive.plan.launches import row_chunks, row_shared, row_threads
+from derive.validate.comparison import plan_of
 from derive.validate.data import Drawer
 from derive.validate.formula import read
-from derive.validate.kernels import checked, kernels, plan_of
+from derive.validate.kernels import checked, kernels
 from derive.validate.records import PASS
 
 LAYERNORM = """

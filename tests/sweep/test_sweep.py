@@ -16,10 +16,11 @@ from derive import catalog, emulator
 from derive.commands.source import find
 from derive.dtypes import DTYPES
 from derive.errors import ShapeError
+from derive.validate.comparison import Comparison, plan_of
 from derive.validate.data import Drawer, Sample
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.formula import read
-from derive.validate.kernels import Comparison, checking, plan_of
+from derive.validate.kernels import checking
 from derive.validate.launches import CHECKED, Launches
 from derive.validate.program import rounded
 from tests.sweep import cases
