@@ -22,6 +22,7 @@ from dataclasses import dataclass
 from derive import expr as E
 from derive.calculus import differentiate, softmax_slopes
 from derive.expr import Expr, Get, Index, Reduce, Softmax
+from derive.guards import presence, steady
 from derive.program import Program, Statement
 
 
@@ -93,6 +94,8 @@ class _Pull:
             if slope is E.ZERO:
                 continue
             inward = E.mul(bar, slope)
+            if not steady(atom):
+                inward = E.where(presence(e, atom), inward, E.ZERO)
             if isinstance(atom, Get):
                 self.found.append(Partial(s, atom, bound, inward))
             elif isinstance(atom, Reduce) and atom.op == "sum":

@@ -96,6 +96,24 @@ def test_a_condition_of_several_letters_keeps_a_named_reduction_in_range(text: s
     found.check_kernels()
 
 
+READ_TWICE = """
+Y[i] = where(i < 4 and C[i] > 0, D[ids[3 - i]], 0) + where(i < 4 and C[i] < 0.5, exp(D[ids[3 - i]]), 0.5)
+Y[i] = where(i < 2, D[ids[3 - i]], 0) + where(i >= 4, C[i], tanh(D[ids[3 - i]]))
+Y[i] = where(i < 4 and C[i] > 0, sum(k, D[ids[3 - i]]*k), 0) + where(i < 4, sum(k, D[ids[3 - i]]*k)**2, 0)
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("text", READ_TWICE)
+def test_what_several_guarded_terms_read_is_in_range_outside_of_them(text: str) -> None:
+    """The delta of such an access stands before their sum."""
+    arrays = {"C": np.array([0.5, -1, 2, 0.1, -0.2, 1]), "D": np.array([0.5, -1, 2]), "ids": np.array([0, 2, 1, 1])}
+    sizes, given = {"i": 6} | ({"k": 3} if "k" in text else {}), {n: a for n, a in arrays.items() if f"{n}[" in text}
+    found = Judged(Sample(text, sizes, given, {"Y": np.arange(6.0)}, ["D"]))
+    found.check_rule()
+    found.check_differences()
+    found.check_kernels()
+
+
 LEAVING = """
 Y = log(1 + minimum(maximum(A, 0), logsumexp(m, where(m != m, B[m], -1e30)))**2)
 Y = sin(logsumexp(m, where(m != m, B[m], -1e30)))*A
