@@ -45,6 +45,7 @@ def reduce_early(
         parts: filled with an array for each running value, which has one for each of the thread's neighbours.
     """
     early = first_tasks(group)
+    scope.namer.reserve(inner.namer.taken)  # the indices of the loop are named already
     inner.share([*(t.body for t in early), *(t.statement.target for t in early if t.op is None)])
     for t in early:
         settle(scope, t.body, frozenset(group.inner))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from derive import emulator
 from derive.catalog import load
 from derive.emit import emit, sources
 from derive.emit.cuda import literal
@@ -20,6 +21,10 @@ from derive.plan import make_plan
 from derive.plan.names import Namer, clean
 from derive.run import compile
 from derive.validate.comparison import plan_of
+from derive.validate.data import Drawer
+from derive.validate.formula import read
+from derive.validate.kernels import kernels as judge
+from derive.validate.records import PASS
 from tests.emit.shadows import shadows
 
 
@@ -122,6 +127,28 @@ def test_no_name_hides_another() -> None:
     kernels = sorted(Path(__file__).parents[2].glob("generated/*/*.cu"))
     assert len(kernels) > 50
     assert not [f"{k.name}:{x}" for k in kernels for x in shadows(k.read_text(encoding="utf-8"))]
+
+
+CALLED_AS_LETTERS = """
+Y[j] = sum(i, A[i,j]*exp(I*J*A[i,j]))
+Y[i,j] = softmax(j, A[i,j]*I + J)*tanh(A[i,j]*I)
+Y[i,j] = A[i,j]*rsqrt(1 + mean(k, A[i,k]**2))*G[j]*J*K
+Y[i,k] = sum(j, A[i,j]*B[j,k]*J)*exp(K*I)
+Y[i] = max(j, A[i,j]*J)*I
+Y[i,j] = sum(k, A[i,j+k]*W[k]*K)*I*J
+L = mean(i, j, (A[i,j]*I - J)**2)*I
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("text", CALLED_AS_LETTERS)
+def test_a_scalar_called_as_a_letter_does_not_hide_its_index(text: str) -> None:
+    """`I` is `i` in a kernel, but for one that has an index i: there it is `i_`."""
+    op = parse(text, "op")
+    kernels = [t for name, t in sources("op", plan_of(op, "float32")).items() if name.endswith(".cu")]
+    assert kernels
+    assert not [x for k in kernels for x in shadows(k)]
+    drawer = Drawer(read(op.text), {}, {})
+    assert judge(op, drawer, "float32", emulator).status == PASS
 
 
 def test_the_contract_says_what_its_types_are() -> None:
