@@ -7,8 +7,9 @@ derivative `where(x > 0, dY/x, 0)`, while `where(x > 0, 1, 0) · dY / x` is NaN 
     where(c, a, 0) + where(c, b, 0)        ->  where(c, a + b, 0)
     where(c, a, 0) + where(not c, b, 0)    ->  where(c, a, b)
     where(c, where(e, a, 0), 0)            ->  where(c and e, a, 0)
+    p ≠ 0, an index of two places          ->  p = 1
 
-Each step leaves fewer `where` nodes or moves one outwards, so it ends.
+Each step leaves fewer `where` nodes or `≠`, or moves a `where` outwards, so it ends.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ def _step(x: Expr) -> Expr:
         return E.where(w.cond, E.power(w.then, x.exponent), E.power(w.other, x.exponent))
     if isinstance(x, Where):
         return _nested(x)
+    if isinstance(x, Cmp) and x.op == "!=":
+        return _other_place(x)
     return x
 
 
@@ -122,7 +125,15 @@ def _sum(x: Add) -> Expr:
     for c in sorted(sums, key=lambda c: c.key):
         if c not in sums:
             continue
-        opposite = E.negate(c)
+        opposite = _step(E.negate(c))
         a = sums.pop(c)
         out.append(E.where(c, a, sums.pop(opposite)) if opposite in sums else E.where(c, a, E.ZERO))
     return E.add(*rest, *out)
+
+
+def _other_place(c: Cmp) -> Expr:
+    """`p ≠ a` as `p = 1 − a` where p has two places."""
+    number, letter = sorted((c.left, c.right), key=lambda x: isinstance(x, Index))
+    if isinstance(letter, Index) and letter.extent == "=2" and number in (E.ZERO, E.ONE):
+        return E.compare("==", letter, E.sub(E.ONE, number))
+    return c

@@ -17,6 +17,7 @@ from derive.simplify.masks import drop_guards, mask_of
 from derive.simplify.names import ForwardNames
 from derive.simplify.rowterm import RowTerms
 from derive.simplify.share import share
+from derive.simplify.sift import sift
 from derive.simplify.sums import KnownSums
 
 Pass = tuple[str, Callable[[Expr], Expr]]
@@ -50,6 +51,7 @@ class Simplified:
 
 LAWS = {
     "guard": "a guard covers its whole term",
+    "sift": "a condition leaves one term of a sum",
     "mask": "P is 0 where the mask is",
     "known-sum": "a sum that the forward has",
     "factor": "common factor",
@@ -77,7 +79,8 @@ def _attempt(forward: Program, wrt: tuple[str, ...] | None, products: bool) -> S
     known = KnownSums(named)
     masks = mask_of(forward)
     steps: list[Step] = []
-    early: list[Pass] = [("guard", draw_guards), ("mask", lambda e: drop_guards(e, masks)), ("known-sum", known.fold)]
+    early: list[Pass] = [("guard", draw_guards), ("sift", sift), ("mask", lambda e: drop_guards(e, masks)),
+                         ("known-sum", known.fold)]
     late: list[Pass] = [("factor", factor), ("indicator", plain_indicators)]
 
     def run(s: Statement, passes: list[Pass]) -> Statement:
