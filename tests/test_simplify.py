@@ -7,6 +7,7 @@ from derive import expr as E
 from derive.expr import Get, Index
 from derive.guards import draw_guards
 from derive.simplify.factor import factor
+from derive.simplify.sift import sift
 
 i, j = Index("i", "i"), Index("j", "j")
 X, Y, Z = (Get(n, (i,)) for n in "XYZ")
@@ -56,6 +57,42 @@ def test_a_guard_covers_its_whole_term() -> None:
     assert draw_guards(E.mul(Y, E.where(c, Z, E.ZERO))) is E.where(c, E.mul(Y, Z), E.ZERO)
     two = E.add(E.where(c, Y, E.ZERO), E.where(E.negate(c), Z, E.ZERO))
     assert draw_guards(two) is E.where(c, Y, Z)
+
+
+def test_a_condition_picks_one_term_of_a_sum() -> None:
+    k = Index("k", "i")
+
+    def total(letter: Index, place: E.Expr) -> E.Expr:
+        return E.summation((letter,), E.where(E.compare("==", letter, place), Get("X", (letter,)), E.ZERO))
+
+    assert sift(total(k, i)) is X
+    assert sift(total(j, E.ZERO)) is E.where(E.compare("<", E.ZERO, E.Size("j")), Get("X", (E.ZERO,)), E.ZERO)
+    assert sift(total(j, i)) is E.where(E.compare("<", i, E.Size("j")), X, E.ZERO)
+    read = total(j, Get("ids", (i,)))
+    assert sift(read) is read  # an entry of ids may be no place of j
+
+
+def test_an_index_with_two_places_is_one_or_the_other() -> None:
+    p, q = Index("p", "=2"), Index("q", "=3")
+    assert draw_guards(E.compare("!=", p, E.ZERO)) is E.compare("==", p, E.ONE)
+    assert draw_guards(E.compare("!=", q, E.ZERO)) is E.compare("!=", q, E.ZERO)
+    text = "size p = 2\ninput X[p,i]\nY[p,i] = where(p == 0, -X[1,i], X[0,i])*S[i]"
+    assert derive.parse(text).gradients["X"].index == "dX[p,i] = where(0 == p, S[i]*dY[1,i], -S[i]*dY[0,i])"
+
+
+@pytest.mark.parametrize("scale", ["rsqrt(mean(e, X[n,e]**2) + 1e-6)", "r[n]"])
+def test_a_scale_may_have_a_name(scale: str) -> None:
+    """The rule of a normalisation is the same whether its inverse scale is a statement or stands in place."""
+    named = "r[n] = rsqrt(mean(d, X[n,d]**2) + 1e-6)\n" if scale == "r[n]" else ""
+    op = derive.parse(f"{named}Y[n,d] = X[n,d]*{scale}*w[d]")
+    r = "r" if named else "rstd"
+    assert op.gradients["X"].matrix == f"dX = diag({r}) (g − diag((g ∘ xhat) 1) xhat / |d|)"
+    assert op.gradients["w"].matrix == "dw = (dY ∘ xhat)ᵀ 1"
+
+
+def test_a_hat_stands_on_a_plain_name() -> None:
+    op = derive.parse("M_new[i] = 0.9*M[i] + 0.1*G[i]\nW[i] = w[i] - eta*M_new[i]/c/(sqrt(v[i]) + 1e-8)")
+    assert "mhat = M_new/c" in op.forward_numpy
 
 
 def test_factoring_keeps_what_it_cannot_make_smaller() -> None:

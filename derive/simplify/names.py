@@ -48,6 +48,7 @@ class ForwardNames:
     definitions: dict[str, Statement] = field(default_factory=dict)
     host: dict[str, int] = field(default_factory=dict)  # name -> the statement before which all it reads is there
     products: list[Product] = field(default_factory=list)
+    astray: dict[Expr, bool] = field(default_factory=dict)  # see `_strays`, which looks at each sub-term once
 
     def __post_init__(self) -> None:
         self.taken = self.program.names | {n for n, _ in self.program.letters}
@@ -83,13 +84,18 @@ class ForwardNames:
         for x in self._values(body, guarded):
             if not isinstance(x, Mul):
                 continue
-            scales = [f for f in x.args if isinstance(f, Pow) and isinstance(f.exponent, Num)
-                      and f.exponent.value < 0 and _reads(f)]
+            scales = [f for f in x.args if self._divides(f)]
             for r in scales:
                 parts = [f for f in x.args if isinstance(f, (Add, Get)) and f.free > r.free]
                 parts = [f for f in parts if isinstance(f, Add)] or parts
                 if len(parts) == 1:
                     self._product(x, parts[0], r, letters, host)
+
+    def _divides(self, f: Expr) -> bool:
+        """Whether a factor is an inverse power, in place or as the name of a statement."""
+        if isinstance(f, Get) and (made := self.program.statement(f.tensor)) is not None:
+            f = made.expr
+        return isinstance(f, Pow) and isinstance(f.exponent, Num) and f.exponent.value < 0 and _reads(f)
 
     def _values(self, e: Expr, within: bool) -> list[Expr]:
         """Sub-terms of `e` that are values, not conditions, subscripts or insides of reductions; largest first.
@@ -114,7 +120,10 @@ class ForwardNames:
 
     def _strays(self, e: Expr) -> bool:
         """Whether a guard may be all that keeps a read of `e` in range."""
-        return self.program.reads_a_part(e) or not steady(e)
+        if e not in self.astray:
+            self.astray[e] = any(self._strays(c) for c in e.children) or (
+                isinstance(e, Get) and (any(self.program.parts(e)) or not steady(e)))
+        return self.astray[e]
 
     def _product(self, whole: Mul, part: Expr, scale: Expr, letters: tuple[Index, ...], host: int) -> None:
         both = E.mul(part, scale)
@@ -122,8 +131,8 @@ class ForwardNames:
             return
         hit = self.names.find(both)
         if hit is None:
-            stem = next((t for t in E.tensors(part)), "x").lower() + "hat"
-            name = self._name(both, stem, letters)
+            stem = next((t for t in E.tensors(part)), "x").split("_")[0] or "x"  # of `Y_sum_2` too: yhat
+            name = self._name(both, stem.lower() + "hat", letters)
             if name is None:
                 return
         else:
