@@ -60,6 +60,8 @@ class AccessPrinter:
         """A subscript as a slice or a number, which leaves the other axes in place; None if it takes an array."""
         sub = e.subs[n]
         if isinstance(sub, Num):
+            if guarded and not self._held(e, n):
+                return f"min({sub.value}, {e.tensor}.shape[{n}] - 1)" if sub.value >= 0 else None
             return str(sub.value) if sub.value >= 0 else None
         if isinstance(sub, Index) and sub.extent == self.axes[e.tensor][n]:
             return ":"
@@ -94,10 +96,16 @@ class AccessPrinter:
     def _subscript(self, e: Get, n: int, scope: tuple[Index, ...], guarded: bool) -> Array:
         sub = e.subs[n]
         a = self.array(sub, scope, guarded)
-        plain = isinstance(sub, Num) or (isinstance(sub, Index) and sub.extent == self.axes[e.tensor][n])
-        if guarded and not plain:
+        if guarded and not self._held(e, n):
             return Array(f"np.clip({a.code}, 0, {e.tensor}.shape[{n}] - 1)", a.axes)
         return a
+
+    def _held(self, e: Get, n: int) -> bool:
+        """Whether a subscript is in range whatever the guards around it say."""
+        sub, extent = e.subs[n], self.axes[e.tensor][n]
+        if isinstance(sub, Num):
+            return sub.value == 0 or (extent.startswith("=") and 0 <= sub.value < int(extent[1:]))
+        return isinstance(sub, Index) and sub.extent == extent
 
     # ---------------------------------------------------------------------------------------------- writing
 

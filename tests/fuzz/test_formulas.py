@@ -96,6 +96,23 @@ def test_a_condition_of_several_letters_keeps_a_named_reduction_in_range(text: s
     found.check_kernels()
 
 
+TOO_SHORT = """
+Y[l,i] = where(l == 3, D[i], A[l,i])
+Y[l,i] = where(size(l) > 3, A[3,i]*D[i], A[1,i])*A[l,i]
+Y[l,i] = A[l,i] + sum(k, where(k == 4 and l > 0, D[k]*B[k,i], 0))
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("text", TOO_SHORT)
+def test_an_axis_may_be_too_short_for_a_place_that_a_guard_names(text: str) -> None:
+    arrays = {"A": np.array([[0.5, -1, 2], [1.5, 0.1, -2]]), "B": np.ones((3, 3)), "D": np.array([0.5, -1, 2])}
+    arrays = {n: a for n, a in arrays.items() if f"{n}[" in text}
+    sizes = {"l": 2, "i": 3} | ({"k": 3} if "k" in text else {})
+    found = Judged(Sample(text, sizes, arrays, {"Y": np.arange(6.0).reshape(2, 3)}, list(arrays)))
+    found.check_rule()
+    found.check_kernels()
+
+
 READ_TWICE = """
 Y[i] = where(i < 4 and C[i] > 0, D[ids[3 - i]], 0) + where(i < 4 and C[i] < 0.5, exp(D[ids[3 - i]]), 0.5)
 Y[i] = where(i < 2, D[ids[3 - i]], 0) + where(i >= 4, C[i], tanh(D[ids[3 - i]]))
