@@ -1,5 +1,9 @@
 """The catalogue: every operation reads, derives, and has a rule that differences of its own formula confirm."""
 
+import math
+from typing import Any
+
+import numpy as np
 import pytest
 
 from derive import catalog
@@ -48,3 +52,34 @@ def test_did_you_mean(wrong: str, meant: str) -> None:
 def test_comments_of_an_entry_are_optional() -> None:
     e = catalog.entry("mine", "Y[i] = X[i]")
     assert (e.title, e.sentence, e.source, e.text) == ("mine", "", "", "Y[i] = X[i]")
+
+
+# Numbers that NumPy makes float64 beside an array, where no short spelling prevents it.
+PROMOTED = {"attention_alibi": "S dslope", "cross_entropy_ignore": "L g1", "cross_entropy_smoothing": "dX"}
+
+
+@pytest.mark.parametrize("name", catalog.names())
+def test_the_numpy_rule_keeps_float32(name: str) -> None:
+    """Each line alone, on float32: what one promotes is narrowed again before the next."""
+    op = find(name).op
+    drawer = Drawer(read(op.text), find(name).data, {})
+    sample = drawer.sample(drawer.medium(1000))
+    data = op.json()
+
+    def narrow(x: Any) -> Any:
+        return np.asarray(x, np.float32)[()] if np.asarray(x).dtype == np.float64 else x
+
+    space: dict[str, Any] = {"np": np, "erf": np.vectorize(math.erf, otypes=[np.float32]), **data["params"]}
+    space |= {f"size_{x}": n for x, n in sample.extents.items()}
+    space |= {n: narrow(a) for n, a in sample.arrays.items()}
+    promoted = []
+    for line in [*data["program"]["forward"], None, *data["program"]["backward"]]:
+        if line is None:
+            space |= {f"d{o}": narrow(np.ones(np.shape(space[o]))) for o in data["outputs"]}
+            continue
+        exec(line, space)
+        made = line.split(" = ")[0]
+        if made.isidentifier() and getattr(space[made], "dtype", None) == np.float64:
+            promoted.append(made)
+            space[made] = narrow(space[made])
+    assert " ".join(promoted) == PROMOTED.get(name, "")

@@ -27,7 +27,7 @@ def rules(text: str) -> dict[str, str]:
         ("Y[b,s,o] = sum(i, X[b,s,i]*W[o,i]) + c[o]", {"X": "dX = dY W", "W": "dW = dYᵀ X", "c": "dc = dYᵀ 1"}),
         ("Y[b,h,t,s] = sum(d, Q[b,h,t,d]*K[b,h,s,d])", {"Q": "dQ = dY K", "K": "dK = dYᵀ Q"}),
         ("P[i,j] = softmax(j, S[i,j])", {"S": "dS = P ∘ (dP − (P ∘ dP) 1 1ᵀ)"}),
-        ("Y[i] = relu(X[i])", {"X": "dX = dY ∘ [0 < X]"}),
+        ("Y[i] = relu(X[i])", {"X": "dX = dY ∘ [X > 0]"}),
         ("Y[i] = tanh(X[i])", {"X": "dX = dY ∘ (1 − Y²)"}),
         ("y = sum(i, a[i]*b[i])", {"a": "da = dy b", "b": "db = dy a"}),
         ("Y[i] = X[i]**2 + X[i]", {"X": "dX = dY ∘ (2 X + 1)"}),
@@ -77,7 +77,7 @@ def test_an_index_with_two_places_is_one_or_the_other() -> None:
     assert draw_guards(E.compare("!=", p, E.ZERO)) is E.compare("==", p, E.ONE)
     assert draw_guards(E.compare("!=", q, E.ZERO)) is E.compare("!=", q, E.ZERO)
     text = "size p = 2\ninput X[p,i]\nY[p,i] = where(p == 0, -X[1,i], X[0,i])*S[i]"
-    assert derive.parse(text).gradients["X"].index == "dX[p,i] = where(0 == p, S[i]*dY[1,i], -S[i]*dY[0,i])"
+    assert derive.parse(text).gradients["X"].index == "dX[p,i] = where(p == 0, S[i]*dY[1,i], -S[i]*dY[0,i])"
 
 
 @pytest.mark.parametrize("scale", ["rsqrt(mean(e, X[n,e]**2) + 1e-6)", "r[n]"])

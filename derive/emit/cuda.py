@@ -18,7 +18,7 @@ WIDEN = {"float16": "__half2float", "bfloat16": "__bfloat162float"}
 NARROW = {"float16": "__float2half", "bfloat16": "__float2bfloat16"}
 #: Functions whose float version ends in f; the others are ours or the same for both types.
 LIBM = frozenset("exp log log1p expm1 tanh sqrt rsqrt erf sin cos pow fmax ceil".split())
-_LEVEL = {"||": 1, "&&": 2, "==": 3, "!=": 3, "<": 4, "<=": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
+_LEVEL = {"||": 1, "&&": 2, "==": 3, "!=": 3, "<": 4, "<=": 4, ">": 4, ">=": 4, "+": 5, "-": 5, "*": 6, "/": 6, "%": 6}
 _UNARY, _ATOM = 7, 8
 
 

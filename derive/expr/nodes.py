@@ -191,6 +191,17 @@ class Cmp(Expr):
     def children(self) -> tuple[Expr, ...]:
         return (self.left, self.right)
 
+    @property
+    def sides(self) -> tuple[Expr, str, Expr]:
+        """Left side, sign and right side as people write them, a constant last: `x > 0` for `0 < x`."""
+        if _constant(self.left) and not _constant(self.right):
+            return self.right, {"<": ">", "<=": ">="}.get(self.op, self.op), self.left
+        return self.left, self.op, self.right
+
+
+def _constant(e: Expr) -> bool:
+    return all(map(_constant, e.children)) if e.children else isinstance(e, (Num, Param, Const, Size))
+
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Logic(Expr):

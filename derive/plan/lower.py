@@ -260,7 +260,8 @@ class Scope:
             case Cmp():
                 whole = is_integer(e.left, self.frame.memory) and is_integer(e.right, self.frame.memory)
                 read = self.integer if whole else self.real
-                return Binary(BOOL, e.op, read(e.left), read(e.right))
+                left, op, right = e.sides
+                return Binary(BOOL, op, read(left), read(right))
         raise PlanError(f"{type(e).__name__} is no condition", value=repr(e)[:200])
 
     def _chain(self, e: Logic) -> Scalar:

@@ -77,7 +77,8 @@ def _spell(e: Expr, names: dict[Index, str], letters: Letters) -> tuple[str, int
         case E.Truth():
             return str(e.value), POWER + 1
         case E.Cmp():
-            return f"{sub(e.left, SUM)} {e.op} {sub(e.right, SUM)}", COMPARE
+            left, op, right = e.sides
+            return f"{sub(left, SUM)} {op} {sub(right, SUM)}", COMPARE
         case E.Logic(op="not"):
             return f"not ({sub(e.args[0])})", NOT
         case E.Logic():

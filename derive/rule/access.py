@@ -22,6 +22,7 @@ class AccessPrinter:
         self.moved = moved  # tensor, as extents name it -> what it is called here
         self.given: tuple[Tensor, ...] = ()  # inputs of the formula, read or not
         self.axes = {t.name: t.axes for t in program.inputs}
+        self.integers = {t.name for t in program.inputs if t.integer}
         self.axes |= {s.name: tuple(i.extent for i in s.indices) for s in program.statements}
 
     @abstractmethod
@@ -116,7 +117,7 @@ class AccessPrinter:
     def scatter(self, s: Statement, terms: list[Expr]) -> list[str]:
         """`dX = rest`, then one `np.add.at` for each scattered term."""
         rest = E.add(*(t for t in E.terms(s.expr) if t not in terms))
-        start = self.zeros(s)
+        start = self.zeros(s, E.add(*terms))
         lines = [f"{s.name} = {start}"]
         if rest is not E.ZERO:
             a = self.array(rest, s.indices)
@@ -128,12 +129,18 @@ class AccessPrinter:
             lines.append(line)
         return lines
 
-    def zeros(self, s: Statement) -> str:
-        """Zeros of the shape of `s`: of an input's shape and type for its gradient."""
+    def zeros(self, s: Statement, holds: Expr = E.ZERO) -> str:
+        """Zeros of the shape of `s`: of an input's shape and type for its gradient, else of the type of what it holds.
+        """
         axes = tuple(i.extent for i in s.indices)
         if any(s.name == f"d{t.name}" and t.axes == axes for t in self.given):
             return f"np.zeros_like({s.name[1:]})"
-        return f"np.zeros({self.shape(axes)})"
+        return f"np.zeros({self.shape(axes)}{self.dtype(holds)})"
+
+    def dtype(self, e: Expr) -> str:
+        """The type of the first array of reals that `e` reads, as an argument: NumPy's own choice is float64."""
+        read = [t for t in E.tensors(e) if self.axes[t] and t not in self.integers]
+        return f", dtype={read[0]}.dtype" if read else ""
 
     def shape(self, axes: Iterable[str]) -> str:
         """Code for the shape of an array with these extents."""
@@ -192,7 +199,8 @@ class AccessPrinter:
             first = arrays[0]
             where = ", ".join([f"{aligned(first, want).at(MUL)} + {zero.code}",
                                *(aligned(a, want).code for a in arrays[1:])])
-        return f"np.add.at({s.name}, ({where},), {_spread(aligned(v, want), s, len(want))})"
+        where += "," if len(arrays) == 1 else ""
+        return f"np.add.at({s.name}, ({where}), {_spread(aligned(v, want), s, len(want))})"
 
     def _place(self, s: Statement, sub: Expr, n: int, scope: tuple[Index, ...], guarded: bool) -> Array:
         a = self.array(sub, scope, guarded)

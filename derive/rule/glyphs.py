@@ -101,7 +101,7 @@ class TextGlyphs(Glyphs):
         return f"where({condition}, {then}, {other})"
 
     def relation(self, op: str) -> str:
-        return {"<": "<", "<=": "≤", "==": "=", "!=": "≠"}[op]
+        return {"<=": "≤", ">=": "≥", "==": "=", "!=": "≠"}.get(op, op)
 
     def logic(self, op: str) -> str:
         return f" {op} "

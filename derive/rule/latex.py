@@ -37,7 +37,7 @@ FUNCTIONS = {"exp": r"\exp", "log": r"\log", "tanh": r"\tanh", "sin": r"\sin", "
              "maximum": r"\max", "minimum": r"\min"}
 CONSTANTS = {"eps": r"\varepsilon"}
 SHORT = (2, 3, 4, 8)  # denominators that a reader knows better than their decimals
-RELATIONS = {"<": "<", "<=": r"\le", "==": "=", "!=": r"\ne"}
+RELATIONS = {"<": "<", "<=": r"\le", ">": ">", ">=": r"\ge", "==": "=", "!=": r"\ne"}
 
 
 def name_latex(name: str) -> str:
@@ -228,7 +228,8 @@ class LatexPrinter:
             case Truth():
                 return r"\text{true}" if e.value else r"\text{false}"
             case Cmp():
-                return f"{self.latex(e.left, scope)} {RELATIONS[e.op]} {self.latex(e.right, scope)}"
+                left, op, right = e.sides
+                return f"{self.latex(left, scope)} {RELATIONS[op]} {self.latex(right, scope)}"
             case Logic(op="not"):
                 return rf"\lnot\left({self.condition(e.args[0], scope)}\right)"
             case Logic():

@@ -216,11 +216,12 @@ class _MatrixPrinter:
 
     def _condition(self, e: Expr, rows: Index | None, columns: Index | None) -> str:
         if isinstance(e, Cmp):
-            if any(isinstance(x, Index) and not x.name.isidentifier() for x in (e.left, e.right)):
+            before, op, after = e.sides
+            if any(isinstance(x, Index) and not x.name.isidentifier() for x in (before, after)):
                 raise NoMatrixError  # the value of a bound index has no sign in matrix notation
             left, right = (x.name if isinstance(x, Index) else self.at(self.block(x, rows, columns), SUM)
-                           for x in (e.left, e.right))
-            return f"{left} {self.g.relation(e.op)} {right}"
+                           for x in (before, after))
+            return f"{left} {self.g.relation(op)} {right}"
         if isinstance(e, Logic) and e.op in ("and", "or"):
             return self.g.logic(e.op).join(self._condition(a, rows, columns) for a in e.args)
         raise NoMatrixError

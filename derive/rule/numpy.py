@@ -121,6 +121,9 @@ class NumPyPrinter(AccessPrinter):
         return total
 
     def _product(self, e: Mul, scope: tuple[Index, ...], guarded: bool) -> Array:
+        chosen = _chosen(e)
+        if chosen is not None:
+            return self._where(chosen, scope, guarded)
         value, rest = E.coefficient(e)
         parts = list(E.factors(rest))
         means, parts = visible_means(parts)
@@ -224,9 +227,10 @@ class NumPyPrinter(AccessPrinter):
             case Truth():
                 return Array(str(e.value), ())
             case Cmp():
-                a, b = self.array(e.left, scope, guarded), self.array(e.right, scope, guarded)
+                left, op, right = e.sides
+                a, b = self.array(left, scope, guarded), self.array(right, scope, guarded)
                 want = union(scope, a, b)
-                return Array(f"{aligned(a, want).at(ADD)} {e.op} {aligned(b, want).at(ADD)}", want, COMPARE)
+                return Array(f"{aligned(a, want).at(ADD)} {op} {aligned(b, want).at(ADD)}", want, COMPARE)
             case Logic(op="not"):
                 a = self._condition(e.args[0], scope, guarded)
                 if not a.axes:  # ~ of Python's own True is -2, which is true
@@ -250,17 +254,19 @@ class NumPyPrinter(AccessPrinter):
             product = contraction(operands, inner, scope)
             if product is not None:
                 return product
-        return self._reduced(function, self.array(body, order, guarded), inner)
+        a = self.array(body, order, guarded)
+        return self._reduced(function, a, inner, self.dtype(body) if a.boolean else "")
 
-    def _reduced(self, function: str, a: Array, inner: tuple[Index, ...]) -> Array:
+    def _reduced(self, function: str, a: Array, inner: tuple[Index, ...], dtype: str = "") -> Array:
         places = [n for n, i in enumerate(a.axes) if i in inner]
         rest = tuple(i for i in a.axes if i not in inner)
         if not rest:
-            return Array(f"{function}({a.code})", ())
+            return Array(f"{function}({a.code}{dtype})", ())
         axis = (f"{places[0] if places[0] != len(a.axes) - 1 else -1}" if len(places) == 1
                 else "(" + ", ".join(map(str, places)) + ")")
-        kept = (f"{function}({a.code}, axis={axis}, keepdims=True)", tuple(None if i in inner else i for i in a.axes))
-        return Array(f"{function}({a.code}, axis={axis})", rest, ATOM, kept)
+        slots = tuple(None if i in inner else i for i in a.axes)
+        kept = (f"{function}({a.code}, axis={axis}, keepdims=True{dtype})", slots)
+        return Array(f"{function}({a.code}, axis={axis}{dtype})", rest, ATOM, kept)
 
     def order(self, body: Expr, scope: tuple[Index, ...], inner: tuple[Index, ...]) -> tuple[Index, ...]:
         """An order of axes for the body of a reduction that spares transposes: that of its widest operand."""
@@ -374,6 +380,15 @@ def _logsumexp(p: NumPyPrinter, s: Statement, e: Reduce) -> list[str]:
     axes = tuple(len(s.indices) + n for n in range(len(inner)))
     axis = str(axes[0]) if len(axes) == 1 else str(axes)
     return [*lines, f"{s.name} = np.log(np.sum(np.exp({u} - {m}), axis={axis})) + np.squeeze({m}, axis={axis})"]
+
+
+def _chosen(e: Mul) -> Where | None:
+    """`dY·where(c, 1, a)` as `where(c, dY, a·dY)`: two numbers alone would make NumPy's `where` float64."""
+    for f, g in (e.args, e.args[::-1]) if len(e.args) == 2 else ():
+        if isinstance(f, Where) and isinstance(g, Get) and E.ONE in (f.then, f.other) and (
+                _steady(f.then) and _steady(f.other)):
+            return Where(f.cond, E.mul(g, f.then), E.mul(g, f.other))
+    return None
 
 
 def _steady(e: Expr) -> bool:

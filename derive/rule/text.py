@@ -81,7 +81,8 @@ class TextPrinter:
             case Truth():
                 return ("0 == 0" if e.value else "0 == 1"), CMP
             case Cmp():
-                return f"{self.text(e.left, scope, ADD)} {e.op} {self.text(e.right, scope, ADD)}", CMP
+                left, op, right = e.sides
+                return f"{self.text(left, scope, ADD)} {op} {self.text(right, scope, ADD)}", CMP
             case Logic(op="not"):
                 return f"not {self.text(e.args[0], scope, NOT)}", NOT
             case Logic():

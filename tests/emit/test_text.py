@@ -123,6 +123,8 @@ def test_comments_name_every_index(name: str) -> None:
 def test_no_name_hides_another() -> None:
     text = "void f() { float c = 1; for (int i = 0; i < 9; ++i) { const float c = 2; } }"
     assert shadows(text) == ["1: c"]
+    assert shadows("struct S {\n  template <bool wide>\n  void f(int n) { int wide; }\n};") == ["3: wide"]
+    assert not shadows("struct S {\n  template <bool wide> void f() {}\n  template <bool wide> void g() {}\n};")
     assert not shadows("void f() { { int c = 1; } { float c = 2; } }\nvoid g(int c) { { int d = c; } }")
     kernels = sorted(Path(__file__).parents[2].glob("generated/*/*.cu"))
     assert len(kernels) > 50
