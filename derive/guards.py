@@ -7,6 +7,8 @@ derivative `where(x > 0, dY/x, 0)`, while `where(x > 0, 1, 0) · dY / x` is NaN 
     where(c, a, 0) + where(c, b, 0)        ->  where(c, a + b, 0)
     where(c, a, 0) + where(not c, b, 0)    ->  where(c, a, b)
     where(c, where(e, a, 0), 0)            ->  where(c and e, a, 0)
+    Σ where(c, a, 0) + Σ where(c, b, 0)    ->  Σ where(c, a + b, 0)
+    s = t and not s < t                    ->  s = t
     p ≠ 0, an index of two places          ->  p = 1
 
 Each step leaves fewer `where` nodes or `≠`, or moves a `where` outwards, so it ends.
@@ -15,7 +17,7 @@ Each step leaves fewer `where` nodes or `≠`, or moves a `where` outwards, so i
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Add, Cmp, Expr, Get, Index, Logic, Mul, Num, Pow, Where
+from derive.expr import Add, Cmp, Expr, Get, Index, Logic, Mul, Num, Pow, Reduce, Where
 
 
 def draw_guards(e: Expr) -> Expr:
@@ -35,6 +37,8 @@ def _step(x: Expr) -> Expr:
         return _nested(x)
     if isinstance(x, Cmp) and x.op == "!=":
         return _other_place(x)
+    if isinstance(x, Logic) and x.op == "and":
+        return _implied(x)
     return x
 
 
@@ -110,6 +114,9 @@ def _nested(x: Where) -> Expr:
 
 
 def _sum(x: Add) -> Expr:
+    joined = _joined(x)
+    if joined is not x:
+        return _step(joined)
     by_guard: dict[Expr, list[Expr]] = {}
     rest: list[Expr] = []
     for t in x.args:
@@ -129,6 +136,33 @@ def _sum(x: Add) -> Expr:
         a = sums.pop(c)
         out.append(E.where(c, a, sums.pop(opposite)) if opposite in sums else E.where(c, a, E.ZERO))
     return E.add(*rest, *out)
+
+
+def _joined(x: Add) -> Expr:
+    """Sums over the same indices under the same condition as one; equal bound indices have equal names."""
+    alike: dict[tuple[tuple[Index, ...], Expr], list[Reduce]] = {}
+    for t in x.args:
+        if isinstance(t, Reduce) and t.op == "sum" and isinstance(t.body, Where) and t.body.other is E.ZERO:
+            alike.setdefault((t.indices, t.body.cond), []).append(t)
+    for (indices, cond), sums in alike.items():
+        if len(sums) > 1:
+            both = E.add(*(t.body.then for t in sums if isinstance(t.body, Where)))
+            x_rest = [t for t in x.args if t not in sums]
+            return E.add(*x_rest, E.summation(indices, E.where(cond, both, E.ZERO)))
+    return x
+
+
+def _implied(x: Logic) -> Expr:
+    """A conjunction without what its equations of places make true; false if they make a part of it false."""
+    kept = list(x.args)
+    for c in x.args:
+        if isinstance(c, Cmp) and c.op == "==" and isinstance(c.left, Index) and isinstance(c.right, Index):
+            there: dict[Expr, Expr] = {c.left: c.right}
+            told = {o: E.decide(E.substitute(o, there)) for o in kept if o is not c}
+            if E.FALSE in told.values():
+                return E.FALSE
+            kept = [o for o in kept if told.get(o) is not E.TRUE]
+    return E.logic("and", *kept)
 
 
 def _other_place(c: Cmp) -> Expr:

@@ -147,6 +147,7 @@ class _MatrixPrinter:
         whole: list[Block] = []
         left: list[Block] = []
         right: list[Block] = []
+        upright: list[Block] = []  # those on the right as columns
         if number is not None and abs(number) != 1:
             scalars.append(self.g.scalar(E.num(abs(number)), self.letters))
         for f in rest:
@@ -161,9 +162,12 @@ class _MatrixPrinter:
                 scalars.append(self.at(b, FACTOR))
             elif b.rows and b.columns:
                 whole.append(b)
+            elif b.rows:
+                left.append(b)
             else:
-                (left if b.rows else right).append(b)
-        core = self._core(whole, left, right)
+                right.append(b)
+                upright.append(replace(self.block(f, columns, None), below=()))
+        core = self._core(whole, left, right, upright)
         code = " ".join([*scalars, core.code if not scalars else self.at(core, PRODUCT)] if core else scalars)
         code = code or "1"
         if number is not None and number < 0:
@@ -172,7 +176,7 @@ class _MatrixPrinter:
         level = core.level if core and not scalars else PRODUCT
         return Block(code, *has, min(level, PRODUCT) if number is not None and number < 0 else level, tuple(below))
 
-    def _core(self, whole: list[Block], left: list[Block], right: list[Block]) -> Block | None:
+    def _core(self, whole: list[Block], left: list[Block], right: list[Block], upright: list[Block]) -> Block | None:
         """Hadamard product of the matrices, scaled by the vectors on either side."""
         if not whole and left and right:
             a = self._hadamard(left)
@@ -184,8 +188,7 @@ class _MatrixPrinter:
         if left:
             core = Block(f"{self.g.diag(self._hadamard(left).code)} {self.at(core, FACTOR)}", True, True, PRODUCT)
         if right:
-            vectors = self._hadamard([Block(self.g.transpose(self.at(b, UNIT)), True, False) for b in right])
-            core = Block(f"{self.at(core, PRODUCT)} {self.g.diag(vectors.code)}", True, True, PRODUCT)
+            core = Block(f"{self.at(core, PRODUCT)} {self.g.diag(self._hadamard(upright).code)}", True, True, PRODUCT)
         return core
 
     def _hadamard(self, blocks: list[Block]) -> Block:
@@ -329,6 +332,6 @@ def _einsum(s: Statement, glyphs: Glyphs) -> str | None:
             x for x in "abcdefghijklmnopqrstuvwxyz" if x not in names.values())
     specs = ["".join(names[i] for i in f.subs if isinstance(i, Index)) for f in parts if isinstance(f, Get)]
     code = glyphs.einsum(specs, "".join(names[i] for i in s.indices), [f.tensor for f in parts if isinstance(f, Get)])
-    front = "" if c == 1 else glyphs.scalar(E.num(c), None) + " "
+    front = glyphs.minus*(c < 0) + ("" if abs(c) == 1 else glyphs.scalar(E.num(abs(c)), None) + " ")
     return f"{glyphs.name(s.name)} = {front}{code}"
 

@@ -1,16 +1,16 @@
 """Sums that a condition leaves one term of: `Σ_l where(l = a, f(l), 0) = f(a)`.
 
-    Σ_l where(l = a and c(l), f(l), 0)   ->  where(0 ≤ a < size(l) and c(a), f(a), 0)
+    Σ_l where(l = a and c(l), f(l), 0)   ->  where(c(a), f(a), 0)
 
-`a` is computed from numbers and indices, not read from a tensor: an entry of one can lie out of range, and the sum
-over `v = labels[s]` says what is then meant.  What is known of its range is dropped.  Each step removes one summed
-index, so it ends.
+`a` is a place of l wherever it stands: another index of the same extent, or a number below an extent that the formula
+states.  Elsewhere the sum says what is meant where there is no such place.  Each step removes one summed index, so it
+ends.
 """
 
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Add, Cmp, Expr, Index, Mul, Num, Reduce, Size, Where
+from derive.expr import Cmp, Expr, Index, Num, Reduce, Where
 
 
 def sift(e: Expr) -> Expr:
@@ -26,31 +26,21 @@ def _step(x: Expr) -> Expr:
             for c in conditions:
                 found = _place(c, indices)
                 if found is not None:
-                    rest = [o for o in conditions if o is not c]
-                    return _picked(indices, *found, E.where(E.logic("and", *rest), body.then, E.ZERO))
+                    rest = E.where(E.logic("and", *(o for o in conditions if o is not c)), body.then, E.ZERO)
+                    return E.summation((i for i in indices if i not in found), E.substitute(rest, found))
     return x
 
 
-def _place(c: Expr, summed: tuple[Index, ...]) -> tuple[Index, Expr] | None:
+def _place(c: Expr, summed: tuple[Index, ...]) -> dict[Expr, Expr] | None:
     """The summed index that a condition fixes, and at what."""
     if isinstance(c, Cmp) and c.op == "==":
         for letter, a in ((c.left, c.right), (c.right, c.left)):
-            if letter in summed and letter not in a.free and all(map(_whole, E.subterms(a))):
-                assert isinstance(letter, Index)
-                return letter, a
+            if isinstance(letter, Index) and letter in summed and a is not letter and _is_place(a, letter.extent):
+                return {letter: a}
     return None
 
 
-def _whole(x: Expr) -> bool:
-    return isinstance(x, (Index, Size, Add, Mul)) or (isinstance(x, Num) and x.value.denominator == 1)
-
-
-def _picked(summed: tuple[Index, ...], letter: Index, a: Expr, body: Expr) -> Expr:
-    """The term of the sum at `letter = a`, 0 where there is no such place."""
-    stated = letter.extent.startswith("=")
-    size = E.num(int(letter.extent[1:])) if stated else Size(letter.extent)
-    inside = [] if isinstance(a, Index) and a.extent == letter.extent else [
-        E.compare("<=", E.ZERO, a), E.compare("<", a, size)]
-    guard = E.decide(E.logic("and", *inside))
-    rest = tuple(i for i in summed if i is not letter)
-    return E.summation(rest, E.where(guard, E.substitute(body, {letter: a}), E.ZERO))
+def _is_place(a: Expr, extent: str) -> bool:
+    if isinstance(a, Num):
+        return extent.startswith("=") and a.value.denominator == 1 and 0 <= a.value < int(extent[1:])
+    return isinstance(a, Index) and a.extent == extent
