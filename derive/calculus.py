@@ -18,6 +18,7 @@ from sympy.core.parameters import distribute
 from derive import expr as E
 from derive.errors import DerivationError
 from derive.expr import Add, Call, Const, Expr, Get, Index, Mul, Num, Param, Pow, Reduce, Size, Softmax, Where
+from derive.reads import keepers
 
 #: SymPy's own functions.  They are differentiated at a plain symbol and kept unevaluated elsewhere: SymPy's rules
 #: for signs inside an argument do not end on sums that it must not distribute over.
@@ -57,8 +58,10 @@ def _twins(e: Any, u: Any, x: Any) -> Any:
 _STEP = _function("step", lambda n, self, a, b: sympy.S.Zero)  # 1 where a > b, 1/2 where a = b, 0 where a < b
 _POSITIVE = _function("positive", lambda n, self, x: sympy.S.Zero)  # 1 where x > 0, else 0
 _SIGN = _function("sign", lambda n, self, x: sympy.S.Zero)
-# where(c, a, b) with c opaque: the derivative chooses the branch's
-_WHERE: Any = _function("where", lambda n, self, c, a, b: _WHERE(c, int(n == 2), int(n == 3)))
+# where(c, a, b) with c opaque: the derivative chooses the branch's, known by p and q that stand for c and for not c
+# together with what they need: a product of slopes has no order in which one could guard the other
+_HOLDS = _function("holds", lambda n, self, c: sympy.S.Zero)
+_WHERE = _function("where", lambda n, self, c, a, b, p, q: _HOLDS(p if n == 2 else q))
 
 _LOG = _function("log", lambda n, self, x: 1/x)  # log x, but 0 at x = 0
 # x**y with y > 0 a variable: by y it changes as x**y·log x, which is 0 at x = 0
@@ -93,24 +96,28 @@ class Translation:
             self.symbols[e], self.atoms[s] = s, e
         return self.symbols[e]
 
-    def there(self, e: Expr) -> Any:
-        """The SymPy expression of a scalar term."""
+    def there(self, e: Expr, around: tuple[Expr, ...] = ()) -> Any:
+        """The SymPy expression of a scalar term, under the conditions `around` it."""
         match e:
             case Num():
                 return sympy.Rational(e.value.numerator, e.value.denominator)
             case Const(name="pi"):
                 return sympy.pi
             case Add():
-                return sympy.Add(*(self.there(a) for a in e.args))
+                return sympy.Add(*(self.there(a, around) for a in e.args))
             case Mul():
-                return sympy.Mul(*(self.there(a) for a in e.args))
+                return sympy.Mul(*(self.there(a, around) for a in e.args))
             case Pow():
                 power = _POWER if _varies(e.exponent) and not _is_positive(e.base) else sympy.Pow
-                return power(self.there(e.base), self.there(e.exponent))
+                return power(self.there(e.base, around), self.there(e.exponent, around))
             case Call() if e.fn in _FUNCTIONS:
-                return _FUNCTIONS[e.fn](*(self.there(a) for a in e.args))
+                return _FUNCTIONS[e.fn](*(self.there(a, around) for a in e.args))
             case Where():
-                return _WHERE(self.symbol(e.cond), self.there(e.then), self.there(e.other))
+                sides = [(*around, *E.conjuncts(c)) for c in (e.cond, E.negate(e.cond))]
+                then, other = (self.there(x, side) for x, side in zip((e.then, e.other), sides, strict=True))
+                kept = keepers(around, e.cond)
+                holds, fails = (E.logic("and", *kept, c) for c in (e.cond, E.negate(e.cond)))
+                return _WHERE(self.symbol(e.cond), then, other, self.symbol(holds), self.symbol(fails))
             case Get() | Reduce() | Softmax() | Index() | Size() | Param() | Call():
                 return self.symbol(e)
         raise DerivationError(f"no scalar calculus for {type(e).__name__}", value=repr(e))
@@ -136,6 +143,8 @@ class Translation:
     def _function(self, s: Any) -> Expr:
         if s.func == _WHERE:
             return E.where(self.atoms[s.args[0]], self.back(s.args[1]), self.back(s.args[2]))
+        if s.func == _HOLDS:
+            return E.indicator(self.atoms[s.args[0]])
         args = [self.back(a) for a in s.args]
         if s.func == _POSITIVE:
             return E.indicator(E.compare("<", E.ZERO, args[0]))

@@ -19,6 +19,8 @@ from fractions import Fraction
 from derive import expr as E
 from derive.errors import DerivationError
 from derive.expr import Add, Call, Expr, Index, Mul, Num, Size
+from derive.guards import draw_guards
+from derive.reads import in_order, steady
 
 
 @dataclass(frozen=True)
@@ -34,14 +36,24 @@ class Delta:
 
 @dataclass(frozen=True)
 class Sifted:
-    """What is left of `Σ_summed Π deltas · body`: fewer letters, and the guards the solutions need."""
+    """What is left of `Σ_summed Π deltas · body`: fewer letters, the guards that the solutions need, and the deltas
+    that have none, as tests."""
 
     summed: tuple[Index, ...]
     guards: tuple[Expr, ...]
+    tests: tuple[Expr, ...]
     body: Expr
 
     def expr(self) -> Expr:
-        return E.summation(self.summed, E.where(E.logic("and", *self.guards), self.body, E.ZERO))
+        """The sum; what reads at computed places comes after those guards of the body that keep it in range."""
+        conditions = (*self.guards, *self.tests)
+        conditions = tuple(sorted(conditions, key=lambda c: bool(E.tensors(c))))  # ranges first
+        body = draw_guards(self.body)
+        if not all(map(steady, conditions)) and isinstance(body, E.Where) and body.other is E.ZERO:
+            late = in_order(E.conjuncts(body.cond), (g for g in self.guards if not steady(g)))
+            conditions = (*filter(steady, conditions), *late, *(t for t in self.tests if not steady(t)))
+            body = body.then
+        return E.summation(self.summed, E.where(E.logic("and", *conditions), body, E.ZERO))
 
 
 def eliminate(summed: tuple[Index, ...], deltas: tuple[Delta, ...], body: Expr,
@@ -60,23 +72,25 @@ def eliminate(summed: tuple[Index, ...], deltas: tuple[Delta, ...], body: Expr,
     for d in deltas:
         if d.left in summed:
             raise DerivationError(f"index {d.left.name} is free in the result and summed over", value=d.left.name)
-    left, todo, guards = list(summed), list(deltas), []
+    left, todo = list(summed), list(deltas)
+    guards: list[Expr] = []
+    tests: list[Expr] = []
     while todo:
         todo.sort(key=lambda d: not isinstance(d.right, Index))  # bare letters first
         delta = todo.pop(0)
         solution = _solve(delta, left, prefer)
         if solution is None:
-            guards.append(E.compare("==", delta.left, delta.right))
+            tests.append(E.compare("==", delta.left, delta.right))
             continue
         letter, value, conditions, new = solution
         values: dict[Expr, Expr] = {letter: value}
         left = [i for i in left if i is not letter] + new
         guards = [E.substitute(g, values) for g in guards] + conditions
+        tests = [E.substitute(t, values) for t in tests]
         todo = [d.substitute(values) for d in todo]
         body = E.substitute(body, values)
-    body, guards = E.decide(body), [E.decide(g) for g in guards]
-    guards.sort(key=lambda g: bool(E.tensors(g)))  # ranges before what is read under them
-    return Sifted(tuple(left), tuple(g for g in guards if g is not E.TRUE), body)
+    ranges, equal = (tuple(c for c in map(E.decide, found) if c is not E.TRUE) for found in (guards, tests))
+    return Sifted(tuple(left), ranges, equal, E.decide(body))
 
 
 Solution = tuple[Index, Expr, list[Expr], list[Index]]

@@ -17,12 +17,22 @@ Each step leaves fewer `where` nodes or `≠`, or moves a `where` outwards, so i
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Add, Cmp, Expr, Get, Index, Logic, Mul, Num, Pow, Reduce, Where
+from derive.expr import Add, Cmp, Expr, Index, Logic, Mul, Num, Pow, Reduce, Where
+from derive.reads import steady
 
 
 def draw_guards(e: Expr) -> Expr:
     """Apply the rules above everywhere in `e`."""
     return E.transform(e, _step)
+
+
+def within(outer: Expr, inner: Expr) -> Expr:
+    """`outer · inner`, the guards of `outer` before those of `inner`, which may need them."""
+    outer, inner = draw_guards(outer), draw_guards(inner)
+    for half, rest in ((_half(outer), inner), (_half(inner), outer)):
+        if half is not None:
+            return _nested(Where(half[0], within(half[1], rest), E.ZERO))
+    return E.mul(outer, inner)
 
 
 def _step(x: Expr) -> Expr:
@@ -55,42 +65,6 @@ def _product(x: Mul) -> Expr:
         return x
     guards.sort(key=lambda c: not steady(c))  # what keeps a read in range comes before it: a product has no order
     return E.where(E.logic("and", *guards), _step(E.mul(*rest)), E.ZERO)
-
-
-def steady(e: Expr) -> bool:
-    """Whether every access in `e` is in range wherever its indices run: subscripts are bare indices."""
-    return all(isinstance(s, Index) for x in E.subterms(e) if isinstance(x, Get) for s in x.subs)
-
-
-def presence(e: Expr, atom: Expr) -> Expr:
-    """A condition that holds wherever the value of `e` reads `atom`, and bounds what the subscripts in `atom` run over.
-
-    An atom that several terms read, each under a guard of its own, has a slope that is a sum of guarded terms: what
-    depends on its subscripts alone, as the delta `i = ids[3 - l]`, stands outside of all of them.
-    """
-    letters = frozenset[Index]().union(*(s.free for x in E.subterms(atom) if isinstance(x, Get) for s in x.subs))
-
-    def bounds(c: Expr) -> bool:
-        return steady(c) and bool(c.free & letters)
-
-    ways: dict[Expr, None] = {}
-
-    def walk(x: Expr, around: tuple[Expr, ...]) -> None:
-        if x is atom:
-            ways.setdefault(E.logic("and", *around))
-        elif isinstance(x, Where):
-            held = [c for c in E.conjuncts(x.cond) if bounds(c)]
-            walk(x.then, (*around, *held))
-            fails = E.negate(x.cond)
-            walk(x.other, (*around, fails) if bounds(fails) else around)
-        elif not isinstance(x, (Cmp, Logic)):
-            for part in x.children:
-                walk(part, around)
-
-    walk(e, ())
-    shared = [c for c in E.conjuncts(next(iter(ways))) if all(c in E.conjuncts(w) for w in ways)]
-    rests = [E.logic("and", *(c for c in E.conjuncts(w) if c not in shared)) for w in ways]
-    return E.logic("and", *shared, E.logic("or", *rests))
 
 
 def _half(f: Expr) -> tuple[Expr, Expr] | None:

@@ -22,8 +22,9 @@ from dataclasses import dataclass
 from derive import expr as E
 from derive.calculus import differentiate, softmax_slopes
 from derive.expr import Expr, Get, Index, Reduce, Softmax
-from derive.guards import presence, steady
+from derive.guards import within
 from derive.program import Program, Statement
+from derive.reads import presence, steady
 
 
 @dataclass(frozen=True)
@@ -93,9 +94,9 @@ class _Pull:
         for atom, slope in zip(atoms, differentiate(e, atoms), strict=True):
             if slope is E.ZERO:
                 continue
-            inward = E.mul(bar, slope)
             if not steady(atom):
-                inward = E.where(presence(e, atom), inward, E.ZERO)
+                slope = E.where(presence(e, atom), slope, E.ZERO)
+            inward = within(bar, slope)
             if isinstance(atom, Get):
                 self.found.append(Partial(s, atom, bound, inward))
             elif isinstance(atom, Reduce) and atom.op == "sum":

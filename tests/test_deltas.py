@@ -82,7 +82,7 @@ def test_one_letter_on_two_axes() -> None:
     x, y = Index("x", "t"), Index("y", "t")
     left = eliminate((t,), (Delta(x, t), Delta(y, t)), Get("H", (t,)))
     assert left.summed == ()
-    assert left.guards == (E.compare("==", x, y),)
+    assert left.tests == (E.compare("==", x, y),)
 
 
 def test_the_output_letter_is_solved_for_first() -> None:

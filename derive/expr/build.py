@@ -57,8 +57,10 @@ def terms(e: Expr) -> tuple[Expr, ...]:
 
 
 def conjuncts(c: Expr) -> tuple[Expr, ...]:
-    """The conditions that hold where `c` does."""
-    return c.args if isinstance(c, Logic) and c.op == "and" else (c,)
+    """The conditions that hold where `c` does; of `not (a or b)` they are `not a` and `not b`."""
+    if isinstance(c, Logic) and c.op == "not" and isinstance(c.args[0], Logic) and c.args[0].op == "or":
+        return tuple(x for a in c.args[0].args for x in conjuncts(negate(a)))
+    return tuple(x for a in c.args for x in conjuncts(a)) if isinstance(c, Logic) and c.op == "and" else (c,)
 
 
 def split_power(e: Expr) -> tuple[Expr, Expr]:

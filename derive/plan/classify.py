@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Reduce
-from derive.guards import steady
 from derive.plan.group import Group, Task, opened
 from derive.plan.scatter.keys import scattered
 from derive.plan.terms import peel
 from derive.program import Statement
+from derive.reads import steady
 
 
 def classify(s: Statement, menu: tuple[str, ...]) -> Group:

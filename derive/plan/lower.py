@@ -14,12 +14,12 @@ from fractions import Fraction
 from derive import expr as E
 from derive.errors import PlanError
 from derive.expr import Add, Call, Cmp, Expr, Get, Index, Logic, Mul, Num, Pow, Reduce, Size, Truth, Where
-from derive.guards import steady
 from derive.plan import ir
 from derive.plan.ir import BOOL, INT, REAL, Apply, Binary, Choose, Literal, Local, Scalar, Stmt, Unary
 from derive.plan.names import Namer
 from derive.plan.terms import Memory, is_integer, letter, local_name, natural
 from derive.program import Statement
+from derive.reads import steady
 
 
 @dataclass(frozen=True)

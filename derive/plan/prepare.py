@@ -18,8 +18,8 @@ from fractions import Fraction
 
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Mul, Reduce, Softmax, Where
-from derive.guards import steady
 from derive.program import Program, Statement
+from derive.reads import steady
 
 MOST_TERMS = 4  # of a sum that is written out inside a map
 

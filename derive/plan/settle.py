@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from derive import expr as E
 from derive.expr import Add, Const, Expr, Get, Index, Mul, Num, Pow, Reduce, Size, Where
-from derive.guards import steady
 from derive.plan.ir import Literal, Local
 from derive.plan.lower import Scope
 from derive.plan.terms import is_integer, local_name
+from derive.reads import steady
 
 
 def settle(scope: Scope, e: Expr, bound: frozenset[Index], wish: str = "value") -> None:

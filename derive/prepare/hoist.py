@@ -14,8 +14,8 @@ from __future__ import annotations
 
 from derive import expr as E
 from derive.expr import Add, Call, Expr, Get, Index, Logic, Mul, Pow, Reduce, Softmax, Where
-from derive.guards import steady
 from derive.program import Program, Statement
+from derive.reads import steady
 from derive.simplify.inline import multiplies
 from derive.simplify.names import presentable
 

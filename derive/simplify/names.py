@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 
 from derive import expr as E
 from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Pow, Reduce, Softmax, Where
-from derive.guards import steady
 from derive.patterns import Names
 from derive.program import Program, Statement
+from derive.reads import steady
 
 WORTH_NAMING = {"exp": "e", "log": "l", "tanh": "t", "erf": "e", "sin": "s", "cos": "c", "sigmoid": "s",
                 "softplus": "s", "log1p": "l", "expm1": "e"}

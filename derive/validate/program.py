@@ -39,14 +39,23 @@ TURNING = {"sin", "cos"}  # of a mask they are some number, which one its last d
 
 
 class _Plain(ast.NodeTransformer):
-    """`A[np.clip(k, 0, A.shape[0] - 1)]` becomes `guarded(A, ...)`: an axis of length zero has no place to clip to."""
+    """`A[np.clip(k, 0, A.shape[0] - 1)]` becomes `guarded(A, ...)`: an axis of length zero has no place to clip to. So
+    do `A[min(1, A.shape[0] - 1)]` and `A[0]`, for which nothing is clipped: unguarded, it has been refused before."""
 
     def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
         self.generic_visit(node)
-        if any(isinstance(x, ast.Attribute) and x.attr == "clip" for x in ast.walk(node.slice)):
+        slots = getattr(node.slice, "elts", [node.slice])
+        first = any(isinstance(x, ast.Constant) and x.value == 0 for x in slots) and isinstance(node.value, ast.Name)
+        if first or {"clip", "min"} & {_called(x) for x in ast.walk(node.slice)}:
             places = ast.Subscript(ast.parse("np.s_", mode="eval").body, node.slice, ast.Load())
             return _call(GUARDED, node.value, places)
         return node
+
+
+def _called(node: ast.AST) -> str:
+    """`f` of `f(x)` and of `np.f(x)`."""
+    f = node.func if isinstance(node, ast.Call) else node
+    return f.attr if isinstance(f, ast.Attribute) else getattr(f, "id", "")
 
 
 class _Noisy(_Plain):
@@ -72,7 +81,7 @@ class _Noisy(_Plain):
 
     def visit_Call(self, node: ast.Call) -> ast.AST:
         self.generic_visit(node)
-        name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+        name = _called(node)
         if name in SUMS:
             return ast.Call(ast.Name(SUMMED, ast.Load()), [node.func, *node.args], node.keywords)
         if name in TURNING:

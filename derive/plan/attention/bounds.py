@@ -12,11 +12,11 @@ from fractions import Fraction
 
 from derive import expr as E
 from derive.expr import Call, Cmp, Expr, Get, Index, Logic, Num
-from derive.guards import steady
 from derive.plan import ir
 from derive.plan.ir import INT, REAL, Local
 from derive.plan.lower import Scope
 from derive.plan.terms import is_integer
+from derive.reads import steady
 
 ZERO = ir.Literal(REAL, Fraction(0))
 

@@ -1,0 +1,115 @@
+"""The same access, guard or reduction in several places of a formula: what one of them needs must not go missing.
+
+Each was wrong, or read out of range, in its rule or in the rule of its gradient, and is judged in both.
+"""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from derive import expr as E
+from derive.expr import Expr, Get, Index
+from derive.reads import in_order, keepers, presence
+from tests.fuzz.formulas import Sample
+from tests.fuzz.judge import Judged
+
+SIZES = {"i": 4, "j": 3, "k": 2}
+REAL = {"A": (4, 3), "B": (3,), "C": (4,), "D": (3,), "V": (2,)}
+WHOLE = {"ids": (4, 0, 3), "lab": (4, -1, 3), "next": (3, 0, 3)}  # length, least, top
+
+
+def judged(text: str, sizes: dict[str, int] | None = None) -> Judged:
+    """The formula with entries of fixed arrays, of shapes that `sizes` changes."""
+    rng = np.random.default_rng(0)
+    sizes = SIZES | (sizes or {})
+    arrays: dict[str, Any] = {n: rng.standard_normal([sizes["ijk"[(4, 3, 2).index(x)]] for x in shape])
+                              for n, shape in REAL.items()}
+    whole = {n: rng.integers(least, top, length) for n, (length, least, top) in WHOLE.items()}
+    mine = {n: a for n, a in (arrays | whole).items() if f"{n}[" in text}
+    return Judged(Sample(text, sizes, mine, {"Y": rng.standard_normal(sizes["i"])}, [n for n in mine if n in REAL]))
+
+
+GUARDED = """
+Y[i] = where(i < 3, where(C[i] > 0, D[ids[2 - i]], sin(D[ids[2 - i]])), D[0])
+Y[i] = where(i < 3, D[next[next[2 - i]]], 0)*where(i < 3, D[next[2 - i]], 1)
+Y[i] = where(lab[i] >= 0 and next[lab[i]] > 0, D[next[lab[i]] - 1], 0) + where(lab[i] >= 0, D[next[lab[i]]], 0)
+Y[i] = where(lab[i] >= 0, D[next[lab[i]]], 0) + where(lab[i] >= 0 and C[i] > 0, D[next[lab[i]]]**2, 0)
+Y[i] = where(i < 3 and lab[2 - i] >= 0, D[next[lab[2 - i]]], 0) + where(i < 3 and lab[2 - i] >= 0, C[i], D[0])
+Y[i] = where(i > 0, logsumexp(j, A[i-1,j]), 0) + where(i > 0 and C[i] > 0, logsumexp(j, A[i-1,j])**2, C[i])
+Y[i] = where(i >= 2 or not D[ids[i+1]] > 0, C[i], D[ids[i+1]]) + where(i >= 2 or D[ids[i+1]] > 0, 0, D[ids[i+1]]**2)
+Y[i] = sum(k, where(V[k] > 0 and i < 3 and ids[2 - i] + k < 3, D[ids[2 - i] + k]*V[k], 0))
+Y[i] = sum(k, where(lab[i] >= 0 and next[lab[i]] + k < 3 and D[next[lab[i]] + k] > 0, D[next[lab[i]] + k]*V[k], C[i]))
+Y[i] = where(size(i) > 4, D[ids[4]]*C[i], 0) + where(size(i) > 4 and C[i] > 0, D[ids[4]]**2, C[i])
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("text", GUARDED)
+def test_a_condition_stays_behind_what_it_needs(text: str) -> None:
+    found = judged(text)
+    assert found.sound
+    found.check_rule()
+    found.check_differences()
+    for n, name in enumerate(found.sample.wrt):
+        found.sample.wrt = [name, *found.sample.wrt[:n]]
+        found.check_second()
+
+
+def test_kernels_keep_conditions_in_order() -> None:
+    for text in (GUARDED[4], GUARDED[8]):
+        found = judged(text)
+        found.check_kernels()
+        found.check_single()
+
+
+EMPTY = {
+    "Y[i] = where(lab[i] >= 0, D[lab[i]], C[i])*where(lab[i] >= 0 and C[i] > 0, D[lab[i]], 1)": {"j": 0},
+    "Y[i] = where(size(j) > 0, B[0]*C[i], C[i]) + sum(j, B[j])": {"j": 0},
+    "Y[i] = where(size(j) > 1, B[1]*C[i], C[i]) + sum(j, B[j])": {"j": 0},
+}
+
+
+@pytest.mark.parametrize("text", EMPTY)
+def test_nothing_is_read_of_an_empty_axis(text: str) -> None:
+    found = judged(text, EMPTY[text])
+    if "lab" in found.sample.arrays:
+        found.sample.arrays["lab"][:] = -1
+    found = Judged(found.sample)
+    found.check_rule()
+    found.check_single()
+
+
+i, j = Index("i", "i"), Index("j", "j")
+
+
+def at(name: str, place: Expr) -> Get:
+    return Get(name, (place,))
+
+
+SMALL = E.compare("<", i, E.num(3))
+INNER = at("ids", E.sub(E.num(2), i))
+KNOWN = E.compare("<=", E.ZERO, INNER)
+ASIDE = E.compare("<", E.ZERO, at("V", j))
+READS = E.compare("<", E.ZERO, at("next", INNER))
+
+
+def test_conditions_that_keep_reads_in_range() -> None:
+    assert keepers((SMALL, ASIDE, KNOWN), READS) == (SMALL, KNOWN)
+    assert keepers((ASIDE, SMALL), KNOWN) == (SMALL,)
+    assert keepers((SMALL, KNOWN), ASIDE) == ()
+
+
+def test_the_presence_of_an_atom_keeps_conditions_that_read_behind_what_they_need() -> None:
+    atom = at("D", at("next", INNER))
+    once = E.where(E.logic("and", SMALL, KNOWN), atom, E.ZERO)
+    twice = E.where(E.logic("and", SMALL, ASIDE, KNOWN), E.call("sin", atom), E.ZERO)
+    assert presence(E.add(once, twice), atom) is E.logic("and", SMALL, KNOWN)
+    assert presence(E.add(once, atom), atom) is E.TRUE
+
+
+def test_more_conditions_take_their_place() -> None:
+    gap = E.sub(j, INNER)
+    bound, stands = E.compare("<=", E.ZERO, gap), E.compare("<", E.ZERO, at("B", gap))
+    assert in_order([SMALL, stands], [bound]) == [SMALL, bound, stands]
+    assert in_order([stands, SMALL], [bound]) == [SMALL, bound, stands]
+    assert in_order([ASIDE, SMALL], [bound]) == [ASIDE, SMALL, bound]
