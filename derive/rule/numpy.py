@@ -129,6 +129,7 @@ class NumPyPrinter(AccessPrinter):
         means, parts = visible_means(parts)
         up: list[Array] = []
         down: list[Array] = []
+        denominator: list[Array] = []
         sign = "-" if value < 0 else ""
         value = abs(value)
         if value != 1:
@@ -136,7 +137,7 @@ class NumPyPrinter(AccessPrinter):
             if short.startswith("("):  # no exact short decimal: multiply and divide
                 if value.numerator != 1:
                     up.append(Array(str(value.numerator), ()))
-                down.append(Array(str(value.denominator), ()))
+                denominator = [Array(str(value.denominator), ())]
             else:
                 up.append(Array(short, ()))
         for f in parts:
@@ -153,18 +154,21 @@ class NumPyPrinter(AccessPrinter):
         for a in by_rank[1:]:
             total = self._binary(total, "*", a, scope, MUL)
         if len(down) > 1 and all(not a.axes for a in down):
-            total = self._binary(total, "/", self._joint_size(e) or Array("*".join(a.at(MUL) for a in down), (), MUL),
-                                 scope, MUL)
+            joint = self._joint_size(parts)
+            down = down if joint is None else [joint]
+        down = denominator + down
+        if len(down) > 1 and all(not a.axes for a in down):
+            total = self._binary(total, "/", Array("*".join(a.at(MUL) for a in down), (), MUL), scope, MUL)
         else:
             for a in down:
                 total = self._binary(total, "/", a, scope, MUL)
         total = total.real if sign else total
         return Array(f"-{total.at(MUL)}", total.axes, UNARY if total.level > MUL else MUL) if sign else total
 
-    def _joint_size(self, e: Mul) -> Array | None:
-        """`X.size` for the product of the sizes that divide `e`, if a tensor has exactly those axes."""
-        below = [f for f in e.args if isinstance(f, Pow) and isinstance(f.exponent, Num) and f.exponent.value < 0]
-        if any(isinstance(f, Call) and f.fn == "sigmoid" for f in e.args):
+    def _joint_size(self, factors: list[Expr]) -> Array | None:
+        """`X.size` for the product of the sizes that divide, if a tensor has exactly those axes."""
+        below = [f for f in factors if isinstance(f, Pow) and isinstance(f.exponent, Num) and f.exponent.value < 0]
+        if any(isinstance(f, Call) and f.fn == "sigmoid" for f in factors):
             return None
         if not all(isinstance(f.base, Size) and f.exponent is E.MINUS_ONE for f in below):
             return None
