@@ -566,4 +566,4 @@ add("factors_of_one_base", "Y[i] = (2*X[i] + sqrt(2)*X[i]*exp(X[i])*sqrt(2))**3*
 add("product_beside_an_extremum", "Y = sum(i, A[i]*B[i])/(2 + sin(max(k, softmax(k, X[k]) + 0.25*k)))", "i=5 k=3; i=1 k=1")
 add("kink_under_a_guard", "Y[k] = where(ids[k] + 1 < 2, relu(C[ids[k] + 1] - A[k]), 0)", "k=4 n=2; k=1 n=2", ints={"ids": (0, "n")}, axes={"C": "n"})
 add("weight_among_equals", "Y[p] = exp(A[ids[p]] - logsumexp(n, A[ids[p]]))*B[p]", "p=4 n=2 v=9; p=1 n=1 v=5", ints={"ids": (0, "v")}, axes={"A": "v"}, give="n")
-add("third_beside_a_size", "Y[j] = (sum(l, mean(k, A[k]) + C[l])*B[j])**4/3", "j=3 k=5 l=2; j=1 k=1 l=1")
+add("third_beside_a_size", "Y[j] = (sum(l, m, mean(k, A[k]) + 0.25*l + 0.25*m)/(2 + B[j]))**4/3", "j=3 k=5 l=2 m=3; j=1 k=3 l=1 m=2", kinds={"B": "positive"}, give="l m")
