@@ -164,7 +164,7 @@ def _namespace(seen: str, position: int) -> str | None:
 
 _IGNORED_GUARD = re.compile(r"#\s*ifndef\s+DYN_SHARED\b.*?#\s*endif", re.DOTALL)
 _CONDITIONAL = re.compile(
-    r"^\s*#\s*(?:if|ifdef|ifndef)\b|^\s*#\s*define\b[^\n]*__global__|\b__launch_bounds__\s*\([^)]*[A-Za-z_]",
+    r"^\s*#\s*(?:if|ifdef|ifndef)\b|^\s*#\s*define\b(?:[^\n]|\\\n)*__global__|\b__launch_bounds__\s*\([^)]*[A-Za-z_]",
     re.MULTILINE,
 )
 
