@@ -16,6 +16,8 @@ from pathlib import Path
 from derive.emulator import arena, compiler, signature
 from derive.emulator.errors import EmulatorError, LaunchError
 
+_GRACE = 2.0  # seconds
+_LATE = "the kernel ran for more than {:g} s and was stopped (DERIVE_EMULATOR_TIMEOUT)"
 OK, LAUNCH_ERROR, CRASH, FINDINGS, PROTOCOL_ERROR, LAST_FINDINGS = range(6)
 
 
@@ -71,11 +73,11 @@ class Worker:
         try:
             try:
                 _write(self._request, struct.pack("=I", len(request)) + request)
-                if limit is not None and not select.select([self._reply], [], [], limit)[0]:
-                    self.stop()
-                    raise LaunchError(
-                        f"the kernel ran for more than {limit:g} s and was stopped (DERIVE_EMULATOR_TIMEOUT)"
-                    )
+                late = limit is not None and not self._answers(limit)
+                if late:
+                    self._process.terminate()  # it may yet tell what check mode has found
+                if late and not self._answers(_GRACE):
+                    raise LaunchError(_LATE.format(limit))
                 size, status, printed = struct.unpack("=III", _read(self._reply, 12))
                 body = _read(self._reply, size - 8)
             except (EOFError, BrokenPipeError):
@@ -84,10 +86,16 @@ class Worker:
         except BaseException:
             self.stop()  # the answer of an interrupted launch must not be taken for the next one's
             raise
+        if late and status != LAST_FINDINGS:
+            self.stop()
+            raise LaunchError(_LATE.format(limit))
         if status in (CRASH, LAST_FINDINGS):  # it ends; whoever asks next must not ask it
             self.stop()
             status = FINDINGS if status == LAST_FINDINGS else status
         return Answer(status, body[:printed].decode(errors="replace"), body[printed:].decode(errors="replace"))
+
+    def _answers(self, limit: float) -> bool:
+        return bool(select.select([self._reply], [], [], limit)[0])
 
     @property
     def alive(self) -> bool:

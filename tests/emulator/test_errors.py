@@ -168,6 +168,29 @@ def test_endless_loop_meets_its_timeout(monkeypatch: pytest.MonkeyPatch) -> None
     works()
 
 
+LOST = """
+extern "C" __global__ void lost(const float* x, float* y, unsigned n, int far)
+{
+    float sum = x[16];  // BUG
+    for (unsigned i = 0; i < n; ++i) sum += x[far ? 16 + i % 16 : i % 16];  // FAR
+    y[0] = sum;
+}
+"""
+
+
+@pytest.mark.parametrize("far", [0, 1])
+def test_findings_outlive_a_loop_without_end(far: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not far:  # accesses out of bounds end the launch by themselves
+        monkeypatch.setenv("DERIVE_EMULATOR_TIMEOUT", "1")
+    lost = em.RawModule(code=LOST, check=True).get_function("lost")
+    with pytest.raises(em.CheckError) as caught:
+        lost(1, 1, (np.zeros(16, np.float32), np.zeros(1, np.float32), np.uint32(4_000_000_000), np.int32(far)))
+    lines = {n for n, text in enumerate(LOST.splitlines(), 1) if "BUG" in text or (far and "FAR" in text)}
+    assert {(r.kind, r.line) for r in caught.value.reports} == {("out-of-bounds", line) for line in lines}
+    monkeypatch.delenv("DERIVE_EMULATOR_TIMEOUT", raising=False)
+    works()
+
+
 def test_printf_goes_to_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
     kernel("say")((2,), (4,), (np.int32(7),))
     assert capsys.readouterr().out == "n is 7, pi 3.14\n" * 2

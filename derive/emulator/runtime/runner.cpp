@@ -184,7 +184,7 @@ static void handle_launch(Reader reader) {
   reply(status);
 }
 
-// The launch died of a signal: say which one and where, then end. The parent starts another runner.
+// The launch died of a signal, or its time is over: say which one and where, then end. The parent starts another runner.
 static void on_signal(int number, siginfo_t* info, void*) {
   const Launch* launch = current_launch();
   if (checking && has_findings()) {  // they tell why
@@ -214,7 +214,7 @@ static void catch_signals() {
   struct sigaction action{};
   action.sa_sigaction = on_signal;
   action.sa_flags = SA_SIGINFO | SA_ONSTACK | SA_RESETHAND;
-  static const int caught[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP};
+  static const int caught[] = {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT, SIGTRAP, SIGTERM};
   for (int number : caught) sigaction(number, &action, nullptr);
   signal(SIGINT, SIG_IGN);  // the parent decides what Ctrl-C means
   signal(SIGPIPE, SIG_IGN);
