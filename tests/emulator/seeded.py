@@ -35,6 +35,7 @@ class Case:
         kernel: its name, or name expression.
         args: made afresh for each launch.
         holds: whether the arguments after a correct launch are right.
+        waits: in a loop for a thread of its block, which only check mode lets have its turn.
     """
 
     name: str
@@ -48,6 +49,7 @@ class Case:
     block: Any = 64
     shared: int = 0
     uninitialized: tuple[str, ...] = ()
+    waits: bool = False
 
     @property
     def broken(self) -> str:

@@ -10,6 +10,8 @@
 namespace derive {
 
 static const unsigned long GUARD = 64 * 1024;  // around each buffer; must equal the launcher's
+static const unsigned long STRAYS = 1ul << 20;  // accesses out of bounds after which a launch has told enough
+static unsigned long strays;
 
 // A place in the code nearly always touches one region: remember it.
 struct Cached {
@@ -50,6 +52,7 @@ static inline void settle() {
 void reset_access() {
   for (Cached& c : cache) c = {0, &nowhere, 0};
   doubt.open = false;
+  strays = 0;
   reset_flags();
 }
 
@@ -89,7 +92,7 @@ static void out_of_bounds(const char* address, unsigned long size, bool is_write
     report_access("out-of-bounds", site, nullptr, "%s %lu bytes at address %p, which belongs to no argument", verb, size,
                   static_cast<const void*>(address));
   bool harmless = in_library(address) || (in_arena(address) && (known || !is_write));
-  if (!harmless) stop_with_findings();
+  if (!harmless || ++strays > STRAYS) stop_with_findings();  // a bound that was read there may be any number
 }
 
 static void check_misaligned(Tracked* region, unsigned long offset, unsigned size, bool is_write, unsigned site) {
@@ -97,12 +100,21 @@ static void check_misaligned(Tracked* region, unsigned long offset, unsigned siz
                 is_write ? "writes" : "reads", size, offset, size);
 }
 
+// Whether an atomic operation has nothing but atomic ones to be ordered with.
+static bool all_atomic(const Record& write) {
+  if (!(write.who & ATOMIC)) return false;
+  if (write.time < block_time) return !(write.who & BLOCK_WROTE);
+  return !(write.who & WARP_WROTE) || (write.who & THREAD) / DERIVE_WARP == current / DERIVE_WARP;
+}
+
 static void before_write(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site,
                          bool atomic, bool is_flag = false) {
   unsigned floor = region.shared ? block_time : 1;
-  const Record write = region.writes.get(cell);
-  if (write.time >= floor && !surely_ordered(write) && !(atomic && write.who & ATOMIC) && !ordered(region, write)) {
+  Record write = region.writes.get(cell);
+  if (write.time >= floor && !surely_ordered(write) && !(atomic && all_atomic(write)) && !ordered(region, write)) {
     bool same_block = write.time >= block_time;
+    bool neighbours = atomic && write.who & ATOMIC;  // a plain write that came before it
+    if (neighbours) write.who &= static_cast<unsigned short>(~ATOMIC), write.site = first_of(write.site);
     if (same_block && !atomic && size <= sizeof doubt.before && !(write.who & ATOMIC)) {
       if (!doubt.open) {
         doubt = {true, region.base + offset, size, {}, site, &region, offset, write, {current_block(), current_thread()}};
@@ -110,7 +122,8 @@ static void before_write(Tracked& region, unsigned long cell, unsigned long offs
       }
     } else {
       report_race(site, &region, offset, atomic ? "atomically changes" : "writes", write,
-                  write.who & ATOMIC ? "has atomically changed" : "has written", {current_block(), current_thread()});
+                  neighbours ? "or a neighbour has written" : write.who & ATOMIC ? "has atomically changed" : "has written",
+                  {current_block(), current_thread()});
     }
   }
   if (region.reads.none()) return;
@@ -120,6 +133,8 @@ static void before_write(Tracked& region, unsigned long cell, unsigned long offs
   if (read.time >= floor && !watched && (!ordered(region, read) || !readers_ordered(region, read)))
     report_race(site, &region, offset, atomic ? "atomically changes" : "writes", read,
                 ordered(region, read) ? "or a neighbour has read" : "has read", {current_block(), current_thread()});
+  bool own = (read.who & ~VOLATILE) == current;  // and of no other thread
+  if (atomic && own && unreleased(read.time)) return;  // the next atomic operation must come after it too
   region.reads.set(cell, {0, 0, 0});
 }
 
@@ -176,6 +191,7 @@ static void touch(Tracked& region, unsigned long offset, unsigned long size, boo
   }
   if (region.input) return;
   writes += is_write;
+  if (is_write && !region.shared) note_write();
   unsigned long step = 1ul << region.shift;
   if (size < step || (offset | size) & (step - 1)) {
     unsigned shift = __builtin_ctzl(offset | size | step);
@@ -317,7 +333,7 @@ extern "C" void derive_rt_atomic(const volatile void* address, unsigned size, in
       report_access("uninitialized", site, region, "atomically changes %u bytes at byte %lu, which nothing has written",
                     size, offset);
     before_write(*region, cell, offset, size, site, true);
-    region->writes.set(cell, {now, static_cast<unsigned short>(site), static_cast<unsigned short>(current | ATOMIC)});
+    region->writes.set(cell, atomic_record(*region, region->writes.get(cell), static_cast<unsigned short>(site)));
   }
 }
 

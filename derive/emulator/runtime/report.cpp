@@ -59,17 +59,21 @@ Site site_at(unsigned short number) { return sites[number]; }
 
 static const unsigned long PAIR = 1ul << 63;  // in place of an address: two numbers of sites
 
+unsigned short first_of(unsigned short pair) {
+  return sites[pair].pc & PAIR ? static_cast<unsigned short>(sites[pair].pc >> 16) : pair;
+}
+
 unsigned short site_pair(unsigned short first, unsigned short other) {
-  if (sites[first].pc & PAIR) first = static_cast<unsigned short>(sites[first].pc >> 16);
+  first = first_of(first);
   return first == other ? first : intern({PAIR | static_cast<unsigned long>(first) << 16 | other, 0});
 }
 
-// Of a pair: the first reader's site, unless that is the thread which writes now.
+// Of a pair: the first reader's site, unless that is the thread which writes now; of writes the atomic one.
 static Site earlier_site(const Record& before) {
-  Site site = sites[before.site];
-  if (!(site.pc & PAIR)) return site;
   bool own = before.time >= block_time && (before.who & THREAD) == current;
-  return sites[static_cast<unsigned short>(own ? site.pc : site.pc >> 16)];
+  bool last = own || before.who & ATOMIC;
+  return sites[last && sites[before.site].pc & PAIR ? static_cast<unsigned short>(sites[before.site].pc)
+                                                    : first_of(before.site)];
 }
 
 bool has_findings() { return finding_count > 0; }

@@ -16,6 +16,9 @@ inline constexpr unsigned THREAD = (1 << 10) - 1;
 inline constexpr unsigned ATOMIC = 1 << 10;
 // Of reads: since the last barrier, another lane of the same warp, another warp, or another block read it too.
 inline constexpr unsigned OTHER_LANE = 1 << 11, OTHER_WARP = 1 << 12, OTHER_BLOCK = 1 << 13;
+// Of an atomic write: a plain one of its block, or since the last barrier of its warp, came before. It was ordered before
+// this one, but need not be before what others do.
+inline constexpr unsigned BLOCK_WROTE = 1 << 11, WARP_WROTE = 1 << 12;
 // Of a write: `volatile` and the thread's first after a fence, as a flag is set. Of reads: all of them volatile.
 inline constexpr unsigned VOLATILE = 1 << 14;
 
@@ -70,9 +73,10 @@ struct Site {
 // Sites (report.cpp)
 unsigned short site_of_pc(unsigned long pc);
 unsigned short site_of_line(int line);
-// Where the first of several threads read, and where the last of the others did.
+// Where the first of several threads read, and where the last of the others did; or of a plain write and an atomic one.
 unsigned short site_pair(unsigned short first, unsigned short other);
 Site site_at(unsigned short number);
+unsigned short first_of(unsigned short pair);  // or the site itself
 void report_access(const char* kind, unsigned site, const Tracked* region, const char* format, ...)
     __attribute__((format(printf, 4, 5)));
 void reset_reports(unsigned long text_base);
@@ -100,6 +104,11 @@ inline bool surely_ordered(const Record& before) {
 // Whether all readers that the flags of `before` stand for came before this thread.
 bool readers_ordered(const Tracked& region, const Record& before);
 void atomic_order(const void* address);
+void note_write();  // of the running thread, to global memory
+// Whether no other thread can know what the running one did since this time: no barrier, no fence, no __syncwarp.
+bool unreleased(unsigned time);
+// The record of the running thread's atomic operation, after this one; it may have to stand for both.
+Record atomic_record(const Tracked& region, const Record& before, unsigned short site);
 // Whether the running thread has fenced for the others since it was last asked; a flag set then makes known what it did.
 bool take_fence();
 void publish(const void* address);
