@@ -9,6 +9,7 @@ from derive.errors import NotationError, ShapeError
 from derive.expr import Get, Index, Param
 from derive.extents import solve
 from derive.notation import parse
+from derive.notation.words import SPELLED
 from derive.validate.formula import read
 
 
@@ -183,3 +184,12 @@ def test_a_size_in_a_subscript_is_an_unknown_too() -> None:
     with pytest.raises(ShapeError, match="no array fixes the extents of"):
         solve(program, {"A": (4,)})
     assert solve(program, {}, {}, default=3)
+
+
+@pytest.mark.parametrize("spelled", sorted(set(SPELLED.values())))
+def test_what_an_error_suggests_can_be_read(spelled: str) -> None:
+    """x, y, low and high are scalars of some statement; mask and X are tensors."""
+    value, _, other = spelled.partition(", M[i] = ")
+    value = value.removesuffix(", mask an input")
+    left = "Y[i,j]" if "softmax" in value else "Y[t]" if "X[s]" in value else "Y[i]" if "[i" in value else "Y"
+    parse((f"M[i] = {other}; " if other else "") + f"{left} = {value}")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+from copy import deepcopy
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from string import ascii_lowercase
 
 from derive import expr as E
 from derive.errors import NotationError
@@ -12,7 +14,7 @@ from derive.expr import Expr, Index
 from derive.notation.constants import NoNumberError, check_constant, value
 from derive.notation.letters import Letters
 from derive.notation.source import Line
-from derive.notation.words import foreign
+from derive.notation.words import SPELLED, foreign
 from derive.program import FUNCTIONS, REDUCTIONS
 
 COMPARISONS = {ast.Lt: "<", ast.LtE: "<=", ast.Gt: ">", ast.GtE: ">=", ast.Eq: "==", ast.NotEq: "!="}
@@ -252,7 +254,8 @@ def _call_error(node: ast.Call, scope: Scope) -> NotationError:
     if not isinstance(node.func, ast.Name):
         return _foreign(node.func, scope, node)
     known = sorted({*FUNCTIONS, *REDUCTIONS, "softmax", "where", "size"})
-    return scope.line.error(f"unknown function {name}", node.func, value=name, hint="known: " + ", ".join(known))
+    hint = f"write {SPELLED[name]}" if name in SPELLED else "known: " + ", ".join(known)
+    return scope.line.error(f"unknown function {name}", node.func, value=name, hint=hint)
 
 
 def _call(node: ast.Call, scope: Scope) -> Expr:
@@ -282,6 +285,15 @@ def _call(node: ast.Call, scope: Scope) -> Expr:
     return E.call(name, *values)
 
 
+def _renamed(node: ast.Call, name: str, other: str) -> str:
+    """The text of `node` with `other` for `name`."""
+    copy = deepcopy(node)
+    for x in ast.walk(copy):
+        if isinstance(x, ast.Name) and x.id == name:
+            x.id = other
+    return ast.unparse(copy)
+
+
 def _reduce(name: str, node: ast.Call, scope: Scope) -> Expr:
     *binders, body = node.args or [node]
     example = f"{name}(k, X[i,k])"
@@ -297,8 +309,11 @@ def _reduce(name: str, node: ast.Call, scope: Scope) -> Expr:
         if names.count(n) > 1:
             raise scope.line.error(f"index {n} is bound twice", node, value=n)
         if name != "softmax" and n in scope.bound:
+            taken = {x.id for x in ast.walk(node) if isinstance(x, ast.Name)} | {
+                *scope.bound, *scope.params, *scope.letters.order, *scope.letters.rank}
+            respelled = _renamed(node, n, next(x for x in (*ascii_lowercase, n + "_") if x not in taken))
             raise scope.line.error(f"index {n} is already bound, {name} cannot bind it again", b, value=n,
-                                   hint=f"give {name} a letter of its own")
+                                   hint=f"give {name} a letter of its own: {respelled}")
         if name == "softmax" and n not in scope.bound:
             raise scope.line.error(f"index {n} of softmax is not bound here", b, value=n,
                                    hint="softmax keeps its index free: P[i,j] = softmax(j, S[i,j])")

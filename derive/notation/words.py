@@ -35,6 +35,18 @@ FOREIGN: dict[type[ast.AST], tuple[str, str]] = {  # node -> what an error calls
     ast.BoolOp: ("`and` or `or`", "write & or |"),
 }
 
+# Functions that other libraries have, in the notation.
+SPELLED = {
+    "softplus": "log(1 + exp(x))", "silu": "x*sigmoid(x)", "swish": "x*sigmoid(x)", "logit": "log(x/(1 - x))",
+    "gelu": "0.5*x*(1 + erf(x/sqrt(2)))", "elu": "where(x > 0, x, expm1(x))", "square": "x**2", "pow": "x**y",
+    "log_softmax": "log(softmax(j, X[i,j]))", "log_sigmoid": "log(sigmoid(x))", "logsigmoid": "log(sigmoid(x))",
+    "clamp": "minimum(maximum(x, low), high)", "clip": "minimum(maximum(x, low), high)", "log2": "log(x)/log(2)",
+    "sign": "where(x > 0, 1, where(x < 0, -1, 0))", "var": "mean(j, (X[i,j] - M[i])**2), M[i] = mean(j, X[i,j])",
+    "norm": "sqrt(sum(j, X[i,j]**2))", "sinh": "(exp(x) - exp(-x))/2", "cosh": "(exp(x) + exp(-x))/2",
+    "tan": "sin(x)/cos(x)", "cumsum": "sum(s, where(s <= t, X[s], 0))",
+    "dropout": "X[i]*mask[i]/(1 - p), mask an input",
+}  # fmt: skip
+
 
 def foreign(node: ast.AST) -> tuple[str, str | None]:
     """What an error calls syntax that is not in the notation, and what to write instead, if that is known."""

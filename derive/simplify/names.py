@@ -3,6 +3,7 @@
     (V + eps)^(-3/2)       ->  rstd³              when the formula computes rstd = (V + eps)^(-1/2)
     1 − tanh(u)²           ->  1 − t²             when it computes t = tanh(u)
     (X − M)                ->  xhat / rstd        when it computes the product xhat = (X − M)·rstd
+    A/B²                   ->  Y/B                when it computes the quotient Y = A/B, which overflows less, too
 
 Names are introduced where a partial derivative is formed, in the letters of its statement; those that the finished
 gradient does not use disappear again.
@@ -11,6 +12,7 @@ gradient does not use disappear again.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from fractions import Fraction
 
 from derive import expr as E
 from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Pow, Reduce, Softmax, Where
@@ -169,7 +171,7 @@ class ForwardNames:
 
     def rewrite(self, statement: Statement, e: Expr) -> Expr:
         """`e`, a coefficient in the letters of `statement`, with everything named that has a name."""
-        e = self.replace(e)
+        e = self.replace(_quotient_named(statement, e))
         for p in self.products:
             if statement.name in p.within:
                 e = self._with_product(e, p)
@@ -275,6 +277,29 @@ def _written(e: Expr, chosen: Names, names: ForwardNames, needed: set[str], skip
         return memo[x]
 
     return walk(e)
+
+
+def _quotient_named(s: Statement, e: Expr) -> Expr:
+    """`e` with `Y/B` for `A/B²`, where the statement is Y = A/B: the slope of a quotient by what it is divided by."""
+    if not isinstance(s.expr, Mul) or s.expr._height:
+        return e
+    wanted = [E.split_power(f) for f in s.expr.args]
+    below = {b for b, x in wanted if isinstance(x, Num) and x.value < 0 and x.value.denominator == 1 and _reads(b)}
+
+    def step(x: Expr) -> Expr:
+        if not isinstance(x, Mul):
+            return x
+        have = dict(map(E.split_power, x.args))
+        whole = all(b in have and (have[b] is p or b in below) for b, p in wanted if not isinstance(b, Num))
+        more = whole and {_more(have[b], p) for b, p in wanted if b in below}
+        return E.mul(s.target, E.div(x, s.expr)) if more and max(more) > 0 <= min(more) else x
+
+    return E.transform(e, step) if below else e
+
+
+def _more(x: Expr, than: Expr) -> Fraction:
+    """How much further down a power stands than another; -1 where that is not known."""
+    return than.value - x.value if isinstance(x, Num) and isinstance(than, Num) else Fraction(-1)
 
 
 def presentable(indices: tuple[Index, ...], beside: tuple[Index, ...] = ()) -> tuple[Index, ...]:

@@ -103,7 +103,7 @@ def _attempt(forward: Program, wrt: tuple[str, ...] | None, products: bool) -> S
     statements = [tidy(s) for s in (*derived.counts, *(a.statement for a in derived.adjoints))]
     statements = _inline(alive(statements, outputs), outputs, tidy, steps)
     statements = _multiples([run(s, late) for s in statements], steps)
-    statements = _row_terms(statements, forward, steps)
+    statements = _row_terms(_sums_of_sums(statements, KnownSums(named), steps), forward, steps)
     statements = _plain_names(statements, names, tidy, steps)
     kept = {s.name for s in statements}
     shared = share(statements, names.taken | kept, {n for n, _ in forward.letters})
@@ -132,6 +132,18 @@ def _inline(statements: list[Statement], outputs: tuple[str, ...], tidy: Callabl
         else:
             n += 1
     return statements
+
+
+def _sums_of_sums(statements: list[Statement], known: KnownSums, steps: list[Step]) -> list[Statement]:
+    """`Σ_ts B Σ_e dO·V` as `Σ_ts B·dA`, where dA is that inner sum and comes before; `known` learns as it goes."""
+    out: list[Statement] = []
+    for s in statements:
+        e = known.fold(s.expr)
+        if e is not s.expr:
+            steps.append(Step("known-sum", s.target, s.expr, e))
+        out.append(Statement(s.name, s.indices, e, s.line))
+        known.learn(out[-1])
+    return out
 
 
 def _row_terms(statements: list[Statement], forward: Program, steps: list[Step]) -> list[Statement]:

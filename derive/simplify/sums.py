@@ -4,7 +4,8 @@ With them `Σ_d (X − M) = 0`, the identity behind the gradients of the normali
 pointwise values replaced by their definitions), split over its terms, and each part looked up.
 
     Σ_k (a + b)  ->  Σ_k a + Σ_k b       when that makes the term smaller
-    Σ_k u_k      ->  c⁻¹ · T             when a statement says T = c · Σ_k u_k, c free of indices
+    Σ_k u_k      ->  c⁻¹ · T             when a statement says T = c · Σ_k u_k, c a number or what T is divided by
+    Σ_jk u_j v_k w_jk  ->  Σ_k v_k T_k   when one says T_k = Σ_j u_j w_jk
     Σ_j P_j      ->  1                   when P = softmax(j, ...) without a mask
     Σ_jk u_j v_k ->  0                   when Σ_j u_j is 0
 """
@@ -24,24 +25,34 @@ class KnownSums:
 
     def __init__(self, forward: Program):
         self.names = Names()
-        self.scale: dict[str, Expr] = {}
+        self.scale: dict[str, tuple[tuple[Index, ...], Expr]] = {}
         self.pointwise: dict[str, Statement] = {}
         self.ones: dict[str, tuple[int, ...]] = {}
         masked = mask_of(forward)
         for s in forward.statements:
-            c, sums = _linear_sum(s.expr)
-            if sums is not None and self.names.define(sums, s.name, s.indices):
-                self.scale[s.name] = c
-            elif isinstance(s.expr, Softmax) and s.name not in masked and not _may_mask(s.expr):
+            if self.learn(s):
+                continue
+            if isinstance(s.expr, Softmax) and s.name not in masked and not _may_mask(s.expr):
                 self.ones[s.name] = tuple(s.indices.index(a) for a in s.expr.at if isinstance(a, Index))
             elif s.expr._height == 0:
                 self.pointwise[s.name] = s
+
+    def learn(self, s: Statement) -> bool:
+        """Know the sum of a statement from here on, if it is one."""
+        c, sums = _linear_sum(s.expr)
+        found = sums is not None and self.names.define(sums, s.name, s.indices)
+        if found:
+            self.scale[s.name] = (s.indices, c)
+        return found
 
     def fold(self, e: Expr) -> Expr:
         """Rewrite every sum in `e` by what is known, where that makes it smaller."""
         def step(x: Expr) -> Expr:
             if not (isinstance(x, Reduce) and x.op == "sum"):
                 return x
+            found = self._lookup(x)
+            if found is not x:
+                return found
             inner, body = E.open_binder(x)
             found = self._value(inner, self._opened(body))
             return found if found is E.ZERO or cost(found) < cost(x) else x
@@ -69,7 +80,8 @@ class KnownSums:
             return x
         hit = self.names.find(x)
         if hit is not None:
-            return E.div(hit, self.scale[hit.tensor])
+            indices, scale = self.scale[hit.tensor]
+            return E.div(hit, E.substitute(scale, dict(zip(indices, hit.subs, strict=True))))
         ix, body = E.open_binder(x)
         if isinstance(body, Get) and body.tensor in self.ones:
             places = {body.subs[n] for n in self.ones[body.tensor]}
@@ -79,6 +91,13 @@ class KnownSums:
             parts = [self._lookup(E.summation(ix, t)) for t in body.args]
             if E.add(*parts) is E.ZERO:
                 return E.ZERO
+        for i in ix:
+            own, others = [f for f in E.factors(body) if i in f.free], [f for f in E.factors(body) if i not in f.free]
+            if len(own) > 1 and others:
+                within = E.summation((i,), E.mul(*own))
+                part = self._lookup(within)
+                if part is not within:
+                    return E.summation((j for j in ix if j is not i), E.mul(part, *others))
         return x
 
     def _opened(self, body: Expr) -> Expr:
@@ -93,12 +112,17 @@ class KnownSums:
 
 
 def _linear_sum(e: Expr) -> tuple[Expr, Reduce | None]:
-    """(c, Σ) of `c · Σ` with `c` free of indices and tensors."""
+    """(c, Σ) of `c · Σ`, `c` free of indices and tensors, but for what the sum is divided by: that is not 0."""
     sums = [f for f in E.factors(e) if isinstance(f, Reduce) and f.op == "sum"]
     rest = [f for f in E.factors(e) if f not in sums]
-    if len(sums) == 1 and isinstance(sums[0], Reduce) and all(not f.free and not E.tensors(f) for f in rest):
+    if len(sums) == 1 and isinstance(sums[0], Reduce) and all(
+            _divides(f) or (not f.free and not E.tensors(f)) for f in rest):
         return E.mul(*rest), sums[0]
     return E.ONE, None
+
+
+def _divides(f: Expr) -> bool:
+    return isinstance(f, E.Pow) and isinstance(f.exponent, E.Num) and f.exponent.value < 0
 
 
 def _may_mask(e: Softmax) -> bool:
