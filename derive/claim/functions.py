@@ -8,7 +8,7 @@ from abc import abstractmethod
 from derive import expr as E
 from derive.claim.shaped import Algebra, Axis, Misfit, Shaped, condition, place_in
 from derive.claim.source import Claim
-from derive.expr import Size
+from derive.expr import Expr, Size
 
 
 class Functions:
@@ -55,6 +55,8 @@ class Functions:
         return self._reduction("max", node, args, options)
 
     def _do_min(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
+        if len(args) == 2 and not options and not (x := self.read(args[0])).axes:  # Python's, of two numbers
+            return self.algebra.pointwise(_least, x, self.read(args[1]))
         return self._reduction("min", node, args, options)
 
     def _do_logsumexp(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
@@ -247,11 +249,15 @@ class Functions:
     def _do_clip(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         a, low, high = (self.read(x) for x in args)
         above = self.algebra.pointwise(lambda x, y: E.where(E.compare("<", x, y), y, x), a, low)
-        return self.algebra.pointwise(lambda x, y: E.where(E.compare("<", y, x), y, x), above, high)
+        return self.algebra.pointwise(_least, above, high)
 
     def _do_broadcast_to(self, node: ast.Call, args: list[ast.expr], options: dict[str, ast.expr]) -> Shaped:
         ones = self._do_ones(node, args[1:], options)
         return self.algebra.pointwise(E.mul, ones, self.read(args[0]))
+
+
+def _least(x: Expr, y: Expr) -> Expr:
+    return E.where(E.compare("<", y, x), y, x)
 
 
 def is_none(node: ast.expr) -> bool:
