@@ -127,7 +127,8 @@ def _joined(x: Add) -> Expr:
 
 
 def _implied(x: Logic) -> Expr:
-    """A conjunction without what its equations of places make true; false if they make a part of it false."""
+    """A conjunction without what its equations of places make true; false if they make a part of it false. The equation
+    comes where the first of these stood, which what follows may need."""
     kept = list(x.args)
     for c in x.args:
         if isinstance(c, Cmp) and c.op == "==" and isinstance(c.left, Index) and isinstance(c.right, Index):
@@ -135,7 +136,8 @@ def _implied(x: Logic) -> Expr:
             told = {o: E.decide(E.substitute(o, there)) for o in kept if o is not c}
             if E.FALSE in told.values():
                 return E.FALSE
-            kept = [o for o in kept if told.get(o) is not E.TRUE]
+            first = next((o for o in kept if o is c or told[o] is E.TRUE), c)
+            kept = [c if o is first else o for o in kept if o is first or (o is not c and told[o] is not E.TRUE)]
     return E.logic("and", *kept)
 
 

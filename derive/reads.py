@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from derive import expr as E
-from derive.expr import Cmp, Expr, Get, Index, Logic, Where
+from derive.expr import Cmp, Expr, Get, Index, Logic, Reduce, Softmax, Where
 
 
 def computed(e: Expr) -> dict[Expr, None]:
@@ -54,7 +54,7 @@ def presence(e: Expr, atom: Expr) -> Expr:
         elif isinstance(x, Where):
             walk(x.then, (*around, *E.conjuncts(x.cond)))
             walk(x.other, (*around, *E.conjuncts(E.negate(x.cond))))
-        elif not isinstance(x, (Cmp, Logic)):
+        elif not isinstance(x, (Cmp, Logic, Reduce, Softmax)):  # what a reduction reads has a slope of its own
             for part in x.children:
                 walk(part, around)
 

@@ -62,9 +62,9 @@ def split(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -> tu
             tests[1].append(c)
         else:
             return None
-    for side, others in ((first, tests[1]), (second, tests[0])):
-        if others and not steady(side):  # its reads may need the guard that went to the other side
-            return None
+    for n, side in enumerate((first, second)):
+        if tests[1 - n] and not all(map(steady, (side, *tests[n]))):
+            return None  # what is read here may need a guard that went to the other side
     return (_guarded(tests[0], first), _guarded(tests[1], second))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from derive import expr as E
 from derive.expr import Add, Expr, Get, Index, Mul, Num, Pow, Reduce, Size, Softmax, Where
 from derive.program import Program
+from derive.reads import steady
 
 
 def mask_of(program: Program) -> dict[str, tuple[tuple[Index, ...], Expr]]:
@@ -47,9 +48,10 @@ def drop_guards(e: Expr, masks: dict[str, tuple[tuple[Index, ...], Expr]]) -> Ex
                 indices, cond = masks[f.tensor]
                 cond = E.substitute(cond, dict(zip(indices, f.subs, strict=True)))
                 implied |= set(E.conjuncts(cond))
-        if not implied or not _finite(x.then):
+        rest = [c for c in E.conjuncts(x.cond) if c not in implied]
+        if not implied or not _finite(x.then) or not all(map(steady, rest)):  # the rest may need what P implies
             return x
-        return E.where(E.logic("and", *(c for c in E.conjuncts(x.cond) if c not in implied)), x.then, E.ZERO)
+        return E.where(E.logic("and", *rest), x.then, E.ZERO)
 
     return E.transform(e, step)
 

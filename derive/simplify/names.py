@@ -223,8 +223,8 @@ class ForwardNames:
         return walk(e)
 
     def _power(self, x: Pow) -> Expr | None:
-        """(V + eps)^q as a whole power of a named (V + eps)^p."""
-        if not isinstance(x.exponent, Num):
+        """(V + eps)^q as a whole power of a named (V + eps)^p; q not whole: that exists of V + eps < 0 too."""
+        if not isinstance(x.exponent, Num) or x.exponent.value.denominator == 1:
             return None
         for p in (-1, 1):
             root = self.names.find(E.power(x.base, E.num(E.HALF.value * p)))

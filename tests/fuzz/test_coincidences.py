@@ -14,8 +14,8 @@ from derive.reads import in_order, keepers, presence
 from tests.fuzz.formulas import Sample
 from tests.fuzz.judge import Judged
 
-SIZES = {"i": 4, "j": 3, "k": 2}
-REAL = {"A": (4, 3), "B": (3,), "C": (4,), "D": (3,), "V": (2,)}
+SIZES = {"i": 4, "j": 3, "k": 2, "h": 4}
+REAL = {"A": (4, 3), "B": (3,), "C": (4,), "D": (3,), "V": (2,), "F": (3, 2)}
 WHOLE = {"ids": (4, 0, 3), "lab": (4, -1, 3), "next": (3, 0, 3)}  # length, least, top
 
 
@@ -40,6 +40,8 @@ Y[i] = where(i > 0, logsumexp(j, A[i-1,j]), 0) + where(i > 0 and C[i] > 0, logsu
 Y[i] = where(i >= 2 or not D[ids[i+1]] > 0, C[i], D[ids[i+1]]) + where(i >= 2 or D[ids[i+1]] > 0, 0, D[ids[i+1]]**2)
 Y[i] = sum(k, where(V[k] > 0 and i < 3 and ids[2 - i] + k < 3, D[ids[2 - i] + k]*V[k], 0))
 Y[i] = sum(k, where(lab[i] >= 0 and next[lab[i]] + k < 3 and D[next[lab[i]] + k] > 0, D[next[lab[i]] + k]*V[k], C[i]))
+Y[i] = sum(h, where(h <= i and C[i - h] > 0 and i == h, C[h], 0))
+Y[i] = where(C[i] > 0, sqrt(C[i]), where(C[i] < 0, log(-C[i]), 0))
 Y[i] = where(size(i) > 4, D[ids[4]]*C[i], 0) + where(size(i) > 4 and C[i] > 0, D[ids[4]]**2, C[i])
 """.split("\n")[1:-1]
 
@@ -55,11 +57,21 @@ def test_a_condition_stays_behind_what_it_needs(text: str) -> None:
         found.check_second()
 
 
-def test_kernels_keep_conditions_in_order() -> None:
-    for text in (GUARDED[4], GUARDED[8]):
-        found = judged(text)
-        found.check_kernels()
-        found.check_single()
+APART = """
+P[i,j] = softmax(j, where(i + j < 3, A[i,j], -1e30)); Y[i] = sum(j, where(i + j < 3 and B[i+j] > 0, P[i,j]*A[i,j], 0))
+Y[i] = sum(k, where(i + k < 3 and C[2 - i] > 0, D[ids[i]]*V[k], 0))
+Y[i] = sum(k, where(i > k and C[i - 1] > 0, D[ids[i - 1]]*V[k], 0)) + where(i > 0, D[ids[i - 1]], 0)
+Y[i] = sum(j, k, where(j + k < 2 and C[1 - j] > 0, A[i,j]*F[j,k], 0))
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("text", [GUARDED[4], GUARDED[8], *APART])
+def test_kernels_keep_conditions_in_order(text: str) -> None:
+    """Those that a mask implies, that choose a row, or that belong to one side of a product, among others."""
+    found = judged(text)
+    found.check_rule()
+    found.check_kernels()
+    found.check_single()
 
 
 EMPTY = {

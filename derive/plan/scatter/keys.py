@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from derive import expr as E
 from derive.expr import Cmp, Expr, Get, Index, Size, Where
+from derive.reads import keepers
 
 
 @dataclass(frozen=True)
@@ -59,8 +60,13 @@ def scattered(domain: tuple[Index, ...], inner: tuple[Index, ...], body: Expr) -
         return None
     places = tuple(i for i in (*domain, *inner) if i in chosen)
     rows = tuple(i for i in domain if i in targets or i in chosen)
-    own = [c for c in conds if c in keys or c.free <= chosen]
-    rest = [c for c in conds if c not in own]
+    own: list[Expr] = []
+    rest: list[Expr] = []
+    for c in conds:  # in their order: what needs a condition that asks for more than the place comes after it
+        apart = not keepers(rest, c)
+        if c in keys and not apart:
+            return None
+        (own if apart and (c in keys or c.free <= chosen) else rest).append(c)
     return Keys(
         places,
         rows,
