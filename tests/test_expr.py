@@ -2,6 +2,7 @@
 
 import pytest
 
+import derive
 from derive import expr as E
 from derive.expr import Get, Index
 
@@ -98,3 +99,13 @@ def test_a_condition_that_always_or_never_holds_is_decided(left: E.Expr, op: str
     """With an index at least 0 and less than its extent, and nothing known of values."""
     found = E.decide(E.compare(op, left, right))
     assert (found.value if isinstance(found, E.Truth) else None) == holds
+
+
+def test_a_root_of_a_positive_power_is_one_power() -> None:
+    """√(2/π) is one term however it is made, so that tanh in GELU's gradient is the forward's own."""
+    pi = E.Const("pi")
+    assert E.power(E.power(pi, E.MINUS_ONE), E.HALF) is E.power(pi, E.neg(E.HALF))
+    x = Get("X", ())
+    assert E.power(E.power(x, E.num(2)), E.HALF) is not x  # √x² is |x|
+    text = "Y[i] = 0.5*X[i]*(1 + tanh(sqrt(2/pi)*(X[i] + 0.044715*X[i]**3)))"
+    assert derive.parse(text).derivation.saved == ("t",)

@@ -124,6 +124,8 @@ def power(base: Expr, exponent: Expr) -> Expr:
             return mul(*(power(f, exponent) for f in base.args))
         if isinstance(base, Pow):
             return power(base.base, mul(base.exponent, exponent))
+    elif isinstance(base, Pow) and _is_positive(base):  # √(1/π) = 1/√π
+        return power(base.base, mul(base.exponent, exponent))
     elif isinstance(exponent, Num) and isinstance(base, Mul):  # √(2/π) = √2/√π, for factors that are positive
         positive = [f for f in base.args if _is_positive(f)]
         if (positive and len(positive) < len(base.args)) or len(positive) > 1:
