@@ -119,3 +119,21 @@ def test_an_access_past_large_dynamic_shared_memory_is_found(tmp_path: Path) -> 
     assert done.exit_code == 1
     assert "out-of-bounds" in {r["kind"] for r in reports}
     assert {r["line"] for r in reports} <= {5, 8}
+
+
+OPTIONAL = """\
+template <typename T> __global__ void add(const T* x, const T* bias, T* y) {
+    y[threadIdx.x] = x[threadIdx.x] + (bias != nullptr ? bias[threadIdx.x] : T(0));
+}
+"""
+
+
+@pytest.mark.parametrize(("bias", "status"), [("null", 0), ("float32[8]", 0), ("float32[7]", 1)])
+def test_a_pointer_to_nothing(tmp_path: Path, bias: str, status: int) -> None:
+    path = tmp_path / "add.cu"
+    path.write_text(OPTIONAL)
+    launch = ["--grid", "1", "--block", "8", "--arg", "x=float32[8]", "--arg", f"bias={bias}", "--arg", "y=float32[8]"]
+    assert command("sanitize", path, "--kernel", "add<float>", *launch).exit_code == status
+    unnamed = command("sanitize", path, "--kernel", "add", *launch)
+    assert unnamed.exit_code == 2
+    assert "as in add<float>" in unnamed.output

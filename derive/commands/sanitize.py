@@ -26,7 +26,7 @@ TYPES = ("float16", "bfloat16", "float32", "float64", "int8", "int16", "int32", 
 @click.option("--block", required=True, metavar="X[,Y[,Z]]", help="Threads of a block.")
 @click.option("--arg", "args", multiple=True, metavar="NAME=VALUE",
               help="A parameter: x=float32[1000] (normal), ids=int32[64]:0..9, y=float32[8]:uninitialized (or zeros, "
-                   "ones, arange), x=data.npy, n=1000, eps=1e-5.")
+                   "ones, arange), x=data.npy, x=null (no array), n=1000, eps=1e-5.")
 @click.option("--shared", default=0, metavar="BYTES",
               help="Dynamic shared memory; above 48 KiB as with max_dynamic_shared_size_bytes.")
 @click.option("--option", "options", multiple=True, metavar="-DNAME=VALUE", help="A compiler option.")
@@ -107,6 +107,8 @@ def _values(given: dict[str, str], parameters: tuple[Any, ...], signature: str, 
 def _array(name: str, text: str, rng: Any) -> Any:
     import numpy as np
 
+    if text == "null":
+        return None
     if text.endswith(".npy"):
         try:
             return np.ascontiguousarray(np.load(text))
@@ -115,7 +117,7 @@ def _array(name: str, text: str, rng: Any) -> Any:
     found = ARRAY.fullmatch(text)
     if found is None or found["dtype"] not in TYPES:
         raise RunError(f"{name} is a pointer: it needs an array", value=text,
-                       hint="as in float32[1000]; types: " + ", ".join(TYPES))
+                       hint="as in float32[1000], or null; types: " + ", ".join(TYPES))
     shape = tuple(int(n) for n in found["shape"].split(",") if n.strip())
     return np.ascontiguousarray(_filled(name, found["fill"], shape, _dtype(found["dtype"]), rng))
 

@@ -94,7 +94,7 @@ class RawModule:
             known = ", ".join(kernels) or "none"
             raise EmulatorError(
                 f"no kernel '{name}' in this source (kernels: {known}). "
-                "A template kernel must stand in name_expressions."
+                f"A template is named with its arguments, as in {name.partition('<')[0]}<float>, in name_expressions."
             )
         return Kernel(self, name)
 

@@ -567,6 +567,24 @@ def test_launches_after_a_crash_that_findings_explain() -> None:
     assert (y == 1).all()
 
 
+ASTRAY = """
+__device__ __noinline__ float twice(float x) { return 2 * x; }
+extern "C" __global__ void astray(float* y)
+{
+    float (*function)(float) = twice;
+    y[0] = function(1);
+    *(float*)(void*)function = y[0];  // BUG
+}
+"""
+
+
+def test_a_write_over_code_is_found_with_its_line() -> None:
+    with pytest.raises(em.CheckError) as found:
+        em.RawKernel(ASTRAY, "astray", check=True)(1, 1, (np.zeros(1, F32),))
+    line = 1 + ASTRAY[: ASTRAY.index("// BUG")].count("\n")
+    assert [(r.kind, r.line) for r in found.value.reports] == [("out-of-bounds", line)]
+
+
 STRUCTS = """
 struct Pair { float a, b; };
 struct Item { float4 v; int k; };

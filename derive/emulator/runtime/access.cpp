@@ -95,6 +95,11 @@ static void out_of_bounds(const char* address, unsigned long size, bool is_write
   if (!harmless || ++strays > STRAYS) stop_with_findings();  // a bound that was read there may be any number
 }
 
+void report_crash(const void* address, unsigned long pc) {
+  if (in_library(reinterpret_cast<const char*>(pc)))
+    report_access("out-of-bounds", site_of_pc(pc), nullptr, "uses address %p, which belongs to no argument", address);
+}
+
 static void check_misaligned(Tracked* region, unsigned long offset, unsigned size, bool is_write, unsigned site) {
   report_access("misaligned", site, region, "%s %u bytes at byte %lu, which is no multiple of %u",
                 is_write ? "writes" : "reads", size, offset, size);

@@ -31,6 +31,9 @@ void check_fence();
 void settle_doubt();  // the launch ends: what waits for one more look is decided now
 void settle_reads();  // the block ends: no fence will come any more after its volatile reads
 
+// An access through a pointer gone astray that no check foresaw, if it is the kernel's own.
+void report_crash(const void* address, unsigned long pc);
+
 // A finding at a source line, with the text after the place; `other_line` is 0 if there is none.
 void report_line(const char* kind, int line, int other_line, const char* format, ...)
     __attribute__((format(printf, 4, 5)));

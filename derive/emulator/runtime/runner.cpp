@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 #include "check.h"
@@ -184,9 +185,23 @@ static void handle_launch(Reader reader) {
   reply(status);
 }
 
+// Where a signal met the code; 0 on a processor of which that is not known.
+static unsigned long place_in_code(void* context) {
+  const ucontext_t* at = static_cast<ucontext_t*>(context);
+#if defined(__x86_64__)
+  return static_cast<unsigned long>(at->uc_mcontext.gregs[REG_RIP]);
+#elif defined(__aarch64__)
+  return at->uc_mcontext.pc;
+#else
+  return at == nullptr;
+#endif
+}
+
 // The launch died of a signal, or its time is over: say which one and where, then end. The parent starts another runner.
-static void on_signal(int number, siginfo_t* info, void*) {
+static void on_signal(int number, siginfo_t* info, void* context) {
   const Launch* launch = current_launch();
+  if (checking && !has_findings() && number == SIGSEGV && !in_stack_guard(info->si_addr))
+    report_crash(info->si_addr, place_in_code(context));
   if (checking && has_findings()) {  // they tell why
     finish_check();
     reply(LAST_FINDINGS);
