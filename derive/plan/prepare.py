@@ -14,6 +14,7 @@ import itertools
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal, localcontext
 from fractions import Fraction
 
 from derive import expr as E
@@ -21,6 +22,7 @@ from derive.expr import Expr, Get, Index, Mul, Reduce, Softmax, Where
 from derive.program import Program, Statement
 from derive.reads import steady
 
+PI = "3.14159265358979323846264338327950288419717"
 MOST_TERMS = 4  # of a sum that is written out inside a map
 
 
@@ -44,8 +46,42 @@ def ready(program: Program, fresh: Callable[[str], str], apart: Collection[str] 
 
 
 def numbers(e: Expr, params: Mapping[str, Fraction]) -> Expr:
-    """`e` with every parameter replaced by its value."""
-    return E.transform(e, lambda x: E.num(params[x.name]) if isinstance(x, E.Param) else x)
+    """`e` with every parameter replaced by its value, and √2/√π by one number: kernels compute no constants."""
+    memo: dict[Expr, Expr] = {}
+
+    def walk(x: Expr) -> Expr:  # products before their factors: a number is rounded once
+        if x not in memo:
+            found = _one_number(x)
+            memo[x] = E.rebuild(found, tuple(map(walk, found.children))) if found.children else found
+        return memo[x]
+
+    return walk(E.transform(e, lambda x: E.num(params[x.name]) if isinstance(x, E.Param) else x))
+
+
+def _one_number(x: Expr) -> Expr:
+    """`x` with the numbers, roots and π among its factors as one number, the nearest double."""
+    values = {f: v for f in E.factors(x) if (v := _decimal(f)) is not None}
+    if all(isinstance(f, E.Num) for f in values):
+        return x
+    with localcontext() as exact:
+        exact.prec = 40
+        value = math.prod(values.values(), start=Decimal(1))
+    return E.mul(E.num(Fraction(repr(float(value)))), *(f for f in E.factors(x) if f not in values))
+
+
+def _decimal(f: Expr) -> Decimal | None:
+    """A number, π, or a half power up to the second of one that is positive, to 40 digits."""
+    base, exponent = E.split_power(f)
+    if not isinstance(base, (E.Num, E.Const)) or not isinstance(exponent, E.Num):
+        return None
+    with localcontext() as exact:
+        exact.prec = 40
+        plain = Decimal(base.value.numerator)/base.value.denominator if isinstance(base, E.Num) else Decimal(PI)
+        if exponent is E.ONE:
+            return plain
+        if plain <= 0 or abs(exponent.value) > 2 or exponent.value.denominator > 2:
+            return None
+        return plain**(Decimal(exponent.value.numerator)/exponent.value.denominator)
 
 
 def expand(e: Expr) -> Expr:

@@ -25,8 +25,8 @@ def number(v: Fraction) -> str:
     if v.denominator == 1:
         n = int(v)
         return f"{float(v):g}" if abs(n) >= 10**7 and Fraction(f"{float(v):g}") == v else str(n)
-    short = f"{float(v):.12g}"
-    return short if Fraction(short) == v else f"{v.numerator}/{v.denominator}"
+    decimals = (f"{float(v):.12g}", repr(float(v)))
+    return next((d for d in decimals if Fraction(d) == v), f"{v.numerator}/{v.denominator}")
 
 
 def term(

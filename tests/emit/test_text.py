@@ -160,3 +160,13 @@ def test_the_contract_says_what_its_types_are() -> None:
     assert {b["dtype"] for b in buffers} == set(contract["types"])
     assert {"T": "bfloat16", "compute": "float32", "ids": "int32 or int64"}.items() <= contract["types"].items()
     assert "4*size_t*size_c + 4*size_t*size_c" not in contract["bytes_backward"]
+
+
+def test_a_constant_is_one_number() -> None:
+    """√(2/π) is a number in a kernel, rounded once from its exact value, and no two roots to take in each thread."""
+    op = parse("Y[i] = 0.5*X[i]*(1 + tanh(sqrt(2/pi)*(X[i] + 0.044715*X[i]**3)))", "op")
+    for dtype, factor in (("float32", "0.7978846f"), ("float64", "0.7978845608028654")):
+        text = sources("op", plan_of(op, dtype))["op.cu"]
+        assert text.count(f"tanh{'f' if factor[-1] == 'f' else ''}({factor}*(x + ") == 2
+        assert "sqrt(" not in text.split('extern "C"', 1)[1]
+        assert "sqrtf(" not in text
