@@ -50,6 +50,34 @@ def test_memory(name: str, kind: Any) -> None:
     assert (peak() - before) / x.nbytes < MOST
 
 
+LOCKS = """
+extern "C" __global__ void add(int* lock, float* row, const int* id, int n)
+{
+    const int i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= n) return;
+    while (atomicCAS(&lock[id[i]], 0, 1) != 0) {}
+    __threadfence();
+    row[id[i]] += 1;
+    __threadfence();
+    atomicExch(&lock[id[i]], 0);
+}
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+def test_memory_of_many_locks() -> None:
+    """What blocks make known to each other grows with what they do, not with the blocks times the locks."""
+    n = 20_000
+    ids = (np.arange(n, dtype=np.int32) * 7919) % n // 2
+    kernel, row = em.RawKernel(LOCKS, "add", check=True), np.zeros(n, np.float32)
+    worker.current().stop()
+    kernel(1, 64, (np.zeros(n, np.int32), np.zeros(n, np.float32), ids, np.int32(64)))
+    before = peak()
+    kernel(-(-n // 64), 64, (np.zeros(n, np.int32), row, ids, np.int32(n)))
+    assert (row == np.bincount(ids, minlength=n)).all()
+    assert peak() - before < 16 << 20
+
+
 BYTES = """
 extern "C" __global__ void bytes(unsigned char* x, int n)
 {

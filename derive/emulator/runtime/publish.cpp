@@ -6,14 +6,22 @@
 
 namespace derive {
 
+// What one block has made known through one address; blocks are counted from 1.
+struct OfBlock {
+  unsigned long block;
+  Publication known;
+};
+
 struct SyncObject {
   const void* address;
-  Publication* by_block;
-  unsigned long capacity;
-  unsigned long heard_by;  // the block, counted from 1, that last did an atomic here
+  OfBlock* parts;  // in the order of execution
+  unsigned long count, capacity;
+  unsigned long heard_by;  // the block that last did an atomic here
 };
 static SyncObject* objects = nullptr;
 static unsigned object_count, object_capacity;
+static unsigned* table = nullptr;  // open addressing: 1 + the number of an object; at most half of it is full
+static unsigned long table_size;
 
 // Which objects each block has heard of: its part of one list.
 struct Heard {
@@ -32,15 +40,38 @@ static Publication told[TOLD];  // the last ones of the running block
 static unsigned told_count;
 
 void reset_publications() {
-  for (unsigned i = 0; i < object_count; ++i) free(objects[i].by_block);
+  for (unsigned i = 0; i < object_count; ++i) free(objects[i].parts);
   object_count = told_count = 0;
   heard_count = reach_block = 0;
+  if (table != nullptr) memset(table, 0, table_size * sizeof *table);
+}
+
+static unsigned& slot_of(const void* address) {
+  unsigned long at = reinterpret_cast<unsigned long>(address) * 0x9e3779b97f4a7c15ul >> 32;
+  for (;; ++at) {
+    unsigned& slot = table[at % table_size];
+    if (slot == 0 || objects[slot - 1].address == address) return slot;
+  }
 }
 
 static SyncObject* find_object(const void* address) {
-  for (unsigned i = 0; i < object_count; ++i)
-    if (objects[i].address == address) return &objects[i];
-  return nullptr;
+  if (object_count == 0) return nullptr;
+  unsigned slot = slot_of(address);
+  return slot == 0 ? nullptr : &objects[slot - 1];
+}
+
+static SyncObject* add_object(const void* address) {
+  if (object_count == object_capacity) {
+    object_capacity = object_capacity * 2 + 8;
+    objects = static_cast<SyncObject*>(realloc(objects, object_capacity * sizeof *objects));
+    free(table);
+    table_size = 2ul * object_capacity;
+    table = static_cast<unsigned*>(calloc(table_size, sizeof *table));
+    for (unsigned i = 0; i < object_count; ++i) slot_of(objects[i].address) = i + 1;
+  }
+  objects[object_count] = {address, nullptr, 0, 0, 0};
+  slot_of(address) = object_count + 1;
+  return &objects[object_count++];
 }
 
 bool hear(const void* address) {
@@ -60,38 +91,43 @@ bool heard_any() { return heard_count > 0 && heard[heard_count - 1].block == blo
 
 void publish(const void* address) {
   SyncObject* object = find_object(address);
-  if (object == nullptr) {
-    if (object_count == object_capacity) {
-      object_capacity = object_capacity * 2 + 8;
-      objects = static_cast<SyncObject*>(realloc(objects, object_capacity * sizeof *objects));
-    }
-    object = &objects[object_count++];
-    *object = {address, nullptr, 0, 0};
-  }
-  if (block_count > object->capacity) {
-    unsigned long wanted = block_count * 2 + 64;
-    object->by_block = static_cast<Publication*>(realloc(object->by_block, wanted * sizeof(Publication)));
-    memset(object->by_block + object->capacity, 0, (wanted - object->capacity) * sizeof(Publication));
-    object->capacity = wanted;
-  }
-  Publication& p = object->by_block[block_count - 1];
+  if (object == nullptr) object = add_object(address);
   const Publication mine = publication();
   told[told_count++ % TOLD] = mine;
-  unsigned before = p.fence == 0 ? mine.thread : p.thread, warp = p.warp;
-  p = mine;
-  if (before != mine.thread) p.thread = THREAD + 1;
-  if (warp > p.warp) p.warp = warp;
+  if (object->count > 0 && object->parts[object->count - 1].block == block_count) {
+    Publication& p = object->parts[object->count - 1].known;
+    unsigned thread = p.thread == mine.thread ? p.thread : THREAD + 1, warp = p.warp > mine.warp ? p.warp : mine.warp;
+    p = mine;
+    p.thread = thread, p.warp = warp;
+  } else {
+    if (object->count == object->capacity) {
+      object->capacity = object->capacity * 2 + 1;
+      object->parts = static_cast<OfBlock*>(realloc(object->parts, object->capacity * sizeof(OfBlock)));
+    }
+    object->parts[object->count++] = {block_count, mine};
+  }
   hear(address);
 }
 
 static bool covers(const Publication& p, const Record& before) {
-  if (p.fence == 0) return false;
   unsigned thread = before.who & THREAD;
   if (before.who & ATOMIC && before.time <= p.atomic) return true;
   if (before.time < p.barrier) return true;
   bool several = p.thread > THREAD;
   if ((several || p.thread == thread) && before.time < p.fence) return true;
   return (several || p.thread / DERIVE_WARP == thread / DERIVE_WARP) && before.time < p.warp;
+}
+
+static bool covers(const SyncObject& object, unsigned long block, const Record& before) {
+  unsigned long low = 0, high = object.count;
+  while (low < high) {
+    unsigned long middle = (low + high) / 2;
+    if (object.parts[middle].block < block)
+      low = middle + 1;
+    else
+      high = middle;
+  }
+  return low < object.count && object.parts[low].block == block && covers(object.parts[low].known, before);
 }
 
 // Where the objects stand that a block has heard of.
@@ -110,9 +146,8 @@ static unsigned long first_heard(unsigned long block) {
 static void reach(unsigned long block) {
   for (unsigned long i = first_heard(block); i < heard_count && heard[i].block == block; ++i) {
     const SyncObject& object = objects[heard[i].object];
-    unsigned long earlier = block - 1 < object.capacity ? block - 1 : object.capacity;
-    for (unsigned long b = 0; b < earlier; ++b)
-      if (object.by_block[b].fence != 0) reached[b] = reach_mark;
+    for (unsigned long k = 0; k < object.count && object.parts[k].block < block; ++k)
+      reached[object.parts[k].block] = reach_mark;
   }
 }
 
@@ -120,7 +155,7 @@ static void reach(unsigned long block) {
 static void reach_all() {
   if (reach_block == block_count && reach_heard == heard_count) return;
   reach_block = block_count, reach_heard = heard_count;
-  if (reached_capacity < block_count) {
+  if (reached_capacity <= block_count) {
     unsigned long wanted = block_count * 2 + 64;
     reached = static_cast<unsigned long*>(realloc(reached, wanted * sizeof *reached));
     memset(reached + reached_capacity, 0, (wanted - reached_capacity) * sizeof *reached);
@@ -128,21 +163,19 @@ static void reach_all() {
   }
   ++reach_mark;
   reach(block_count);
-  for (unsigned long b = block_count - 1; b-- > 0;)
-    if (reached[b] == reach_mark) reach(b + 1);
+  for (unsigned long b = block_count - 1; b > 0; --b)
+    if (reached[b] == reach_mark) reach(b);
 }
 
 bool published(const Record& before) {
-  unsigned long block = block_index(before.time);
-  for (unsigned long i = heard_count; i-- > 0 && heard[i].block == block_count;) {
-    const SyncObject& object = objects[heard[i].object];
-    if (block < object.capacity && covers(object.by_block[block], before)) return true;
-  }
+  unsigned long block = block_index(before.time) + 1;
+  for (unsigned long i = heard_count; i-- > 0 && heard[i].block == block_count;)
+    if (covers(objects[heard[i].object], block, before)) return true;
   if (!heard_any()) return false;
   reach_all();
   if (reached[block] != reach_mark) return false;
   for (unsigned i = 0; i < object_count; ++i)
-    if (block < objects[i].capacity && covers(objects[i].by_block[block], before)) return true;
+    if (covers(objects[i], block, before)) return true;
   return false;
 }
 

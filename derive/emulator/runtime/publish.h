@@ -6,7 +6,7 @@
 namespace derive {
 
 // What is known to whoever sees one address, of the block that wrote it: what its thread did before its fence, its warp
-// before they last met, and all threads before a barrier. All zero if nothing.
+// before they last met, and all threads before a barrier.
 struct Publication {
   unsigned fence, barrier, warp, atomic;  // times
   unsigned thread;                        // THREAD + 1 if several did
