@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from derive import expr as E
 from derive.expr import Add, Cmp, Expr, Index, Logic, Mul, Num, Pow, Reduce, Where
-from derive.reads import steady
+from derive.reads import needs
 
 
 def draw_guards(e: Expr) -> Expr:
@@ -63,7 +63,7 @@ def _product(x: Mul) -> Expr:
             rest.append(half[1])
     if not guards:
         return x
-    guards.sort(key=lambda c: not steady(c))  # what keeps a read in range comes before it: a product has no order
+    guards.sort(key=needs)  # what keeps a read in range comes before it
     return E.where(E.logic("and", *guards), _step(E.mul(*rest)), E.ZERO)
 
 

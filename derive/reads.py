@@ -71,14 +71,21 @@ def in_order(conditions: Iterable[Expr], more: Iterable[Expr]) -> list[Expr]:
     what bounds its own reads, as it is computed from less, is drawn before it.
     """
     out = list(conditions)
-    for m in sorted(more, key=_depth):
+    for m in sorted(more, key=depth):
         own = {x for x in E.subterms(m) if isinstance(x, Get)}
         at = next((n for n, c in enumerate(out) if any(x in own for p in computed(c) for x in E.subterms(p))), len(out))
-        late = [c for c in keepers(out[at:], m) if _depth(c) < _depth(m)]
+        late = [c for c in keepers(out[at:], m) if depth(c) < depth(m)]
         out = [*out[:at], *late, m, *(c for c in out[at:] if c not in late)]
     return out
 
 
-def _depth(e: Expr) -> int:
+def needs(c: Expr) -> tuple[bool, int, int]:
+    """An order for the conditions of a product, which has none. Each brings with it what it needs, but for those that
+    a kink in a branch adds: such a one reads as deep as what stands in the branch, and is no conjunction."""
+    parts = E.conjuncts(c)
+    return not steady(c), depth(parts[0]), -len(parts)
+
+
+def depth(e: Expr) -> int:
     """How many reads at computed places stand in one another."""
-    return max((1 + _depth(p) for p in computed(e)), default=0)
+    return max((1 + depth(p) for p in computed(e)), default=0)

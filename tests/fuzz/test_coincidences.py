@@ -42,6 +42,8 @@ Y[i] = sum(k, where(V[k] > 0 and i < 3 and ids[2 - i] + k < 3, D[ids[2 - i] + k]
 Y[i] = sum(k, where(lab[i] >= 0 and next[lab[i]] + k < 3 and D[next[lab[i]] + k] > 0, D[next[lab[i]] + k]*V[k], C[i]))
 Y[i] = sum(h, where(h <= i and C[i - h] > 0 and i == h, C[h], 0))
 Y[i] = where(C[i] > 0, sqrt(C[i]), where(C[i] < 0, log(-C[i]), 0))
+Y[i] = where(i > 0 and C[i - 1] < 2, relu(where(C[i - 1] > 0, sin(C[i]), B[0]) - C[i - 1]), 0)
+Y[i] = where(i > 0 and C[i - 1] < 2, maximum(where(lab[i - 1] >= 0, D[lab[i - 1]], B[0]), C[i - 1])*C[i - 1], 0)
 Y[i] = where(size(i) > 4, D[ids[4]]*C[i], 0) + where(size(i) > 4 and C[i] > 0, D[ids[4]]**2, C[i])
 """.split("\n")[1:-1]
 
