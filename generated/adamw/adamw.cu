@@ -13,7 +13,7 @@
 //     dG = (1 − beta1) dM_new_total + 2 (1 − beta2) (G ∘ dV_new_total)
 //     dV = beta2 dV_new_total
 //     dW = (1 − decay eta) dW_new
-//     deta = −(dW_newᵀ (decay W + g ∘ m_newhat))
+//     deta = −(dW_newᵀ (decay W + g ∘ mhat))
 //     dc1 = g5 (gᵀ g2)
 //     dc2 = −0.5 eta sum(g7) / c2
 //     where
@@ -22,13 +22,13 @@
 //     g[i] = 1/g4[i]
 //     g5 = eta/c1
 //     dM_new_total[i] = dM_new[i] - dW_new[i]*g[i]*g5
-//     m_newhat[i] = M_new[i]/c1
+//     mhat[i] = M_new[i]/c1
 //     g1[i] = 1/g4[i]**2
-//     g2[i] = dW_new[i]*m_newhat[i]
+//     g2[i] = dW_new[i]*mhat[i]
 //     g7[i] = g1[i]*g2[i]*root[i]
 //     dV_new_total[i] = dV_new[i] + 0.5*eta*g7[i]/V_new[i]
 //
-// Saved for the backward: nothing beyond inputs and outputs.  Computed again: m_newhat, root.
+// Saved for the backward: nothing beyond inputs and outputs.  Computed again: mhat, root.
 // Sums are kept in float32; the same bits at every run.
 
 #ifndef INDEX
@@ -85,10 +85,10 @@ __device__ inline float row_sum(float x, float* part) {
 }
 
 // M_new[i] = 0.1*G[i] + 0.9*M[i]
-// m_newhat[i] = M_new[i]/c1
+// mhat[i] = M_new[i]/c1
 // V_new[i] = 0.001*G[i]**2 + 0.999*V[i]
 // root[i] = sqrt(V_new[i]/c2)
-// W_new[i] = W[i] - eta*(0.01*W[i] + m_newhat[i]/(1e-08 + root[i]))
+// W_new[i] = W[i] - eta*(0.01*W[i] + mhat[i]/(1e-08 + root[i]))
 extern "C" __global__ void forward_M_new_V_new_W_new(
     const float* __restrict__ M,  // [i]
     const float* __restrict__ G,  // [i]
@@ -117,12 +117,12 @@ extern "C" __global__ void forward_M_new_V_new_W_new(
             const float g = G_pack.lane[lane];
             const float m_new = 0.1f*g + 0.9f*M_pack.lane[lane];
             M_new_pack.lane[lane] = m_new;
-            const float m_newhat = m_new / c1[0];
+            const float mhat = m_new / c1[0];
             const float v_new = 0.001f*square(g) + 0.999f*V_pack.lane[lane];
             V_new_pack.lane[lane] = v_new;
             const float root = sqrtf(v_new / c2[0]);
             const float w = W_pack.lane[lane];
-            W_new_pack.lane[lane] = w - eta[0]*(0.01f*w + m_newhat / (1e-8f + root));
+            W_new_pack.lane[lane] = w - eta[0]*(0.01f*w + mhat / (1e-8f + root));
         }
         store(W_new, first, count, W_new_pack);
         store(M_new, first, count, M_new_pack);
@@ -130,13 +130,13 @@ extern "C" __global__ void forward_M_new_V_new_W_new(
     }
 }
 
-// m_newhat[i] = M_new[i]/c1
+// mhat[i] = M_new[i]/c1
 // root[i] = sqrt(V_new[i]/c2)
 // g4[i] = 1e-08 + root[i]
 // g1[i] = g4[i]**(-2)
 // g[i] = 1/g4[i]
-// deta_sum = sum(i, dW_new[i]*(0.01*W[i] + g[i]*m_newhat[i])), of each block
-// g2[i] = dW_new[i]*m_newhat[i]
+// deta_sum = sum(i, dW_new[i]*(0.01*W[i] + g[i]*mhat[i])), of each block
+// g2[i] = dW_new[i]*mhat[i]
 // g7[i] = g1[i]*g2[i]*root[i]
 // dV_new_total[i] = dV_new[i] + 0.5*eta*g7[i]/V_new[i]
 // dM_new_total[i] = dM_new[i] - dW_new[i]*eta*g[i]/c1
@@ -198,15 +198,15 @@ extern "C" __global__ void backward_deta_dM_dG(
         for (int lane = 0; lane < 4; ++lane) {
             const INDEX i = first + lane;
             if (i < count) {
-                const float m_newhat = M_new_pack.lane[lane] / c1_value;
+                const float mhat = M_new_pack.lane[lane] / c1_value;
                 const float v_new = V_new_pack.lane[lane];
                 const float root = sqrtf(v_new / c2_value);
                 const float g4 = 1e-8f + root;
                 const float g1 = 1.0f / square(g4);
                 const float g = 1.0f / g4;
                 const float dw_new = dW_new_pack.lane[lane];
-                deta_sum += dw_new*(0.01f*W_pack.lane[lane] + g*m_newhat);
-                const float g2 = dw_new*m_newhat;
+                deta_sum += dw_new*(0.01f*W_pack.lane[lane] + g*mhat);
+                const float g2 = dw_new*mhat;
                 const float g7 = g1*g2*root;
                 const float dv_new_total = dV_new_pack.lane[lane] + 0.5f*eta_value*g7 / v_new;
                 const float dm_new_total = dM_new_pack.lane[lane] - scale*(dw_new*g);
@@ -238,7 +238,7 @@ extern "C" __global__ void backward_deta_dM_dG(
     }
 }
 
-// deta_sum = sum(i, dW_new[i]*(0.01*W[i] + g[i]*m_newhat[i]))
+// deta_sum = sum(i, dW_new[i]*(0.01*W[i] + g[i]*mhat[i]))
 // deta = -deta_sum
 // dc1_sum = sum(i, g[i]*g2[i])
 // dc1 = dc1_sum*eta/c1

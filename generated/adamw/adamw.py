@@ -13,7 +13,7 @@
     dG = (1 − beta1) dM_new_total + 2 (1 − beta2) (G ∘ dV_new_total)
     dV = beta2 dV_new_total
     dW = (1 − decay eta) dW_new
-    deta = −(dW_newᵀ (decay W + g ∘ m_newhat))
+    deta = −(dW_newᵀ (decay W + g ∘ mhat))
     dc1 = g5 (gᵀ g2)
     dc2 = −0.5 eta sum(g7) / c2
     where
@@ -22,13 +22,13 @@
     g[i] = 1/g4[i]
     g5 = eta/c1
     dM_new_total[i] = dM_new[i] - dW_new[i]*g[i]*g5
-    m_newhat[i] = M_new[i]/c1
+    mhat[i] = M_new[i]/c1
     g1[i] = 1/g4[i]**2
-    g2[i] = dW_new[i]*m_newhat[i]
+    g2[i] = dW_new[i]*mhat[i]
     g7[i] = g1[i]*g2[i]*root[i]
     dV_new_total[i] = dV_new[i] + 0.5*eta*g7[i]/V_new[i]
 
-Saved for the backward: nothing beyond inputs and outputs.  Computed again: m_newhat, root.
+Saved for the backward: nothing beyond inputs and outputs.  Computed again: mhat, root.
 Sums are kept in float32; the same bits at every run.
 
 Made by `derive emit adamw -o DIR`; do not edit.

@@ -23,10 +23,10 @@ def forward(M, G, V, W, eta, c1, c2):
     eps = 1e-08
     decay = 0.01
     M_new = beta1*M + (1 - beta1)*G
-    m_newhat = M_new/c1
+    mhat = M_new/c1
     V_new = beta2*V + (1 - beta2)*G**2
     root = np.sqrt(V_new/c2)
-    W_new = W - eta*(decay*W + m_newhat/(eps + root))
+    W_new = W - eta*(decay*W + mhat/(eps + root))
     return (W_new, M_new, V_new)
 
 

@@ -4,7 +4,7 @@
 //     size q = 2
 //     Y[b,c,y,x] = mean(p, q, X[b,c,2*y+p,2*x+q])
 //
-//     dX[b,c,i,j] = sum(p, q, where(0 == (i - p)%2 and 0 <= i - p and (i - p)//2 < size(y) and 0 == (j - q)%2 and 0 <= j - q and (j - q)//2 < size(x), dY[b,c,(i - p)//2,(j - q)//2]/2**2, 0))
+//     dX[b,c,i,j] = sum(p, q, where((i - p)%2 == 0 and i - p >= 0 and (i - p)//2 < size(y) and (j - q)%2 == 0 and j - q >= 0 and (j - q)//2 < size(x), dY[b,c,(i - p)//2,(j - q)//2]/2**2, 0))
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
@@ -84,7 +84,7 @@ extern "C" __global__ void forward_Y(
     }
 }
 
-// dX[b,c,i,j] = sum(r, q, where(0 == (i - r) % 2 and 0 <= i - r and (i - r) // 2 < size(y) and 0 == (j - q) % 2 and 0 <= j - q and (j - q) // 2 < size(x), dY[b,c,(i - r) // 2,(j - q) // 2]/2**2, 0))
+// dX[b,c,i,j] = sum(r, q, where((i - r) % 2 == 0 and i - r >= 0 and (i - r) // 2 < size(y) and (j - q) % 2 == 0 and j - q >= 0 and (j - q) // 2 < size(x), dY[b,c,(i - r) // 2,(j - q) // 2]/2**2, 0))
 extern "C" __global__ void backward_dX(
     const float* __restrict__ dY,  // [b, c, y, x]
     float* __restrict__ dX,  // [b, c, X_2, X_3]
@@ -104,7 +104,7 @@ extern "C" __global__ void backward_dX(
         Sum total;
         for (INDEX n2 = 0; n2 < 2; ++n2) {
             for (INDEX n2_ = 0; n2_ < 2; ++n2_) {
-                if (0 == mod(i - n2, 2) && 0 <= i - n2 && floordiv(i - n2, 2) < size_y && 0 == mod(j - n2_, 2) && 0 <= j - n2_ && floordiv(j - n2_, 2) < size_x) {
+                if (mod(i - n2, 2) == 0 && i - n2 >= 0 && floordiv(i - n2, 2) < size_y && mod(j - n2_, 2) == 0 && j - n2_ >= 0 && floordiv(j - n2_, 2) < size_x) {
                     total.add(dY[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)] / square((float)2));
                 }
             }

@@ -4,7 +4,7 @@
     size q = 2
     Y[b,c,y,x] = mean(p, q, X[b,c,2*y+p,2*x+q])
 
-    dX[b,c,i,j] = sum(p, q, where(0 == (i - p)%2 and 0 <= i - p and (i - p)//2 < size(y) and 0 == (j - q)%2 and 0 <= j - q and (j - q)//2 < size(x), dY[b,c,(i - p)//2,(j - q)//2]/2**2, 0))
+    dX[b,c,i,j] = sum(p, q, where((i - p)%2 == 0 and i - p >= 0 and (i - p)//2 < size(y) and (j - q)%2 == 0 and j - q >= 0 and (j - q)//2 < size(x), dY[b,c,(i - p)//2,(j - q)//2]/2**2, 0))
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.

@@ -4,7 +4,7 @@
 //     Y[b,c,t] = sum(r, where(t - r >= 0, X[b,c,t-r], 0)*W[c,r]) + k[c]
 //
 //     dX[b,c,t] = sum(r, where(r + t < size(t), W[c,r]*dY[b,c,r + t], 0))
-//     dW[c,r] = sum(b, t, where(0 <= t - r, X[b,c,t - r]*dY[b,c,t], 0))
+//     dW[c,r] = sum(b, t, where(t - r >= 0, X[b,c,t - r]*dY[b,c,t], 0))
 //     dk = einsum(bct->c; dY)
 //
 // Saved for the backward: nothing beyond inputs and outputs.
@@ -48,7 +48,7 @@ __device__ inline float row_sum(float x, float* part) {
     return x;
 }
 
-// Y_sum[b,c,t] = sum(r, W[c,r]*where(0 <= t - r, X[b,c,t - r], 0))
+// Y_sum[b,c,t] = sum(r, W[c,r]*where(t - r >= 0, X[b,c,t - r], 0))
 // Y[b,c,t] = Y_sum[b,c,t] + k[c]
 extern "C" __global__ void forward_Y(
     const float* __restrict__ X,  // [b, c, t]
@@ -67,7 +67,7 @@ extern "C" __global__ void forward_Y(
         const INDEX c = element/size_t%size_c;
         Sum total;
         for (INDEX r = 0; r < size_r; ++r) {
-            total.add(W[c*size_r + r]*(0 <= t - r ? X[element/size_t*size_t + t - r] : 0.0f));
+            total.add(W[c*size_r + r]*(t - r >= 0 ? X[element/size_t*size_t + t - r] : 0.0f));
         }
         const float y_sum = total.value();
         Y[element] = y_sum + k[c];
@@ -101,7 +101,7 @@ extern "C" __global__ void backward_dX(
     }
 }
 
-// dW[c,r] = sum(b, t, where(0 <= t - r, X[b,c,t - r]*dY[b,c,t], 0))
+// dW[c,r] = sum(b, t, where(t - r >= 0, X[b,c,t - r]*dY[b,c,t], 0))
 extern "C" __global__ void backward_dW(
     const float* __restrict__ X,  // [b, c, t]
     const float* __restrict__ dY,  // [b, c, t]
@@ -120,7 +120,7 @@ extern "C" __global__ void backward_dW(
         Sum total;
         for (INDEX b = 0; b < size_b; ++b) {
             for (INDEX t = 0; t < size_t; ++t) {
-                if (0 <= t - r) {
+                if (t - r >= 0) {
                     total.add(X[(b*size_c + c)*size_t + t - r]*dY[(b*size_c + c)*size_t + t]);
                 }
             }

@@ -4,7 +4,7 @@
     Y[b,c,t] = sum(r, where(t - r >= 0, X[b,c,t-r], 0)*W[c,r]) + k[c]
 
     dX[b,c,t] = sum(r, where(r + t < size(t), W[c,r]*dY[b,c,r + t], 0))
-    dW[c,r] = sum(b, t, where(0 <= t - r, X[b,c,t - r]*dY[b,c,t], 0))
+    dW[c,r] = sum(b, t, where(t - r >= 0, X[b,c,t - r]*dY[b,c,t], 0))
     dk = einsum(bct->c; dY)
 
 Saved for the backward: nothing beyond inputs and outputs.

@@ -20,7 +20,7 @@ def forward(X, W, k):
     """The formula in NumPy; the outputs in order."""
     size_t = 4
     size_r = 7
-    Y = k[:, None] + np.einsum('cr,btcr->bct', W, np.where((0 <= np.arange(size_t)[:, None] - np.arange(size_r))[:, None, :], X[:, :, np.clip(np.arange(size_t)[:, None] - np.arange(size_r), 0, X.shape[2] - 1)].swapaxes(1, 2), 0))
+    Y = k[:, None] + np.einsum('cr,btcr->bct', W, np.where((np.arange(size_t)[:, None] - np.arange(size_r) >= 0)[:, None, :], X[:, :, np.clip(np.arange(size_t)[:, None] - np.arange(size_r), 0, X.shape[2] - 1)].swapaxes(1, 2), 0))
     return (Y,)
 
 

@@ -2,7 +2,7 @@
 //
 //     Y[b,o,t] = sum(c, r, X[b,c,t+r]*W[o,c,r]) + k[o]
 //
-//     dX[b,c,i] = sum(o, r, where(0 <= i - r and i - r < size(t), W[o,c,r]*dY[b,o,i - r], 0))
+//     dX[b,c,i] = sum(o, r, where(i - r >= 0 and i - r < size(t), W[o,c,r]*dY[b,o,i - r], 0))
 //     dW[o,c,r] = sum(b, t, X[b,c,r + t]*dY[b,o,t])
 //     dk = einsum(bot->o; dY)
 //
@@ -203,7 +203,7 @@ extern "C" __global__ void forward_Y_chunks(
     }
 }
 
-// dX[b,c,i] = sum(o, r, where(0 <= i - r and i - r < size(t), W[o,c,r]*dY[b,o,i - r], 0))
+// dX[b,c,i] = sum(o, r, where(i - r >= 0 and i - r < size(t), W[o,c,r]*dY[b,o,i - r], 0))
 extern "C" __global__ void backward_dX(
     const float* __restrict__ W,  // [o, c, r]
     const float* __restrict__ dY,  // [b, o, t]
@@ -249,7 +249,7 @@ extern "C" __global__ void backward_dX(
                 const INDEX b = n/size_X_2;
                 const INDEX r = k_%size_r;
                 const INDEX o = k_/size_r;
-                value = 0 <= i - r && i - r < size_t ? dY[(b*size_o + o)*size_t + i - r] : 0.0f;
+                value = i - r >= 0 && i - r < size_t ? dY[(b*size_o + o)*size_t + i - r] : 0.0f;
             }
             Bs[step][at ^ step/4*8] = value;
         }
@@ -287,7 +287,7 @@ extern "C" __global__ void backward_dX(
     }
 }
 
-// dX[b,c,i] = sum(o, r, where(0 <= i - r and i - r < size(t), W[o,c,r]*dY[b,o,i - r], 0)), from chunks of the sum
+// dX[b,c,i] = sum(o, r, where(i - r >= 0 and i - r < size(t), W[o,c,r]*dY[b,o,i - r], 0)), from chunks of the sum
 // Launched only where the sum was split.
 extern "C" __global__ void backward_dX_chunks(
     const float* __restrict__ dX_partial,  // [chunks, c, b*X_2]

@@ -2,7 +2,7 @@
 
     Y[b,o,t] = sum(c, r, X[b,c,t+r]*W[o,c,r]) + k[o]
 
-    dX[b,c,i] = sum(o, r, where(0 <= i - r and i - r < size(t), W[o,c,r]*dY[b,o,i - r], 0))
+    dX[b,c,i] = sum(o, r, where(i - r >= 0 and i - r < size(t), W[o,c,r]*dY[b,o,i - r], 0))
     dW[o,c,r] = sum(b, t, X[b,c,r + t]*dY[b,o,t])
     dk = einsum(bot->o; dY)
 

@@ -2,7 +2,7 @@
 //
 //     Y[b,o,y,x] = sum(c, p, q, X[b,c,y+p,x+q]*W[o,c,p,q]) + k[o]
 //
-//     dX[b,c,i,j] = sum(o, p, q, where(0 <= i - p and i - p < size(y) and 0 <= j - q and j - q < size(x), W[o,c,p,q]*dY[b,o,i - p,j - q], 0))
+//     dX[b,c,i,j] = sum(o, p, q, where(i - p >= 0 and i - p < size(y) and j - q >= 0 and j - q < size(x), W[o,c,p,q]*dY[b,o,i - p,j - q], 0))
 //     dW[o,c,p,q] = sum(b, y, x, X[b,c,p + y,q + x]*dY[b,o,y,x])
 //     dk = einsum(boyx->o; dY)
 //
@@ -207,7 +207,7 @@ extern "C" __global__ void forward_Y_chunks(
     }
 }
 
-// dX[b,c,i,j] = sum(o, p, q, where(0 <= i - p and i - p < size(y) and 0 <= j - q and j - q < size(x), W[o,c,p,q]*dY[b,o,i - p,j - q], 0))
+// dX[b,c,i,j] = sum(o, p, q, where(i - p >= 0 and i - p < size(y) and j - q >= 0 and j - q < size(x), W[o,c,p,q]*dY[b,o,i - p,j - q], 0))
 extern "C" __global__ void backward_dX(
     const float* __restrict__ W,  // [o, c, p, q]
     const float* __restrict__ dY,  // [b, o, y, x]
@@ -257,7 +257,7 @@ extern "C" __global__ void backward_dX(
                 const INDEX q = k_%size_q;
                 const INDEX p = k_/size_q%size_p;
                 const INDEX o = k_/size_q/size_p;
-                value = 0 <= i - p && i - p < size_y && 0 <= j - q && j - q < size_x ? dY[((b*size_o + o)*size_y + i - p)*size_x + j - q] : 0.0f;
+                value = i - p >= 0 && i - p < size_y && j - q >= 0 && j - q < size_x ? dY[((b*size_o + o)*size_y + i - p)*size_x + j - q] : 0.0f;
             }
             Bs[step][at ^ step/4*8] = value;
         }
@@ -294,7 +294,7 @@ extern "C" __global__ void backward_dX(
     }
 }
 
-// dX[b,c,i,j] = sum(o, p, q, where(0 <= i - p and i - p < size(y) and 0 <= j - q and j - q < size(x), W[o,c,p,q]*dY[b,o,i - p,j - q], 0)), from chunks of the sum
+// dX[b,c,i,j] = sum(o, p, q, where(i - p >= 0 and i - p < size(y) and j - q >= 0 and j - q < size(x), W[o,c,p,q]*dY[b,o,i - p,j - q], 0)), from chunks of the sum
 // Launched only where the sum was split.
 extern "C" __global__ void backward_dX_chunks(
     const float* __restrict__ dX_partial,  // [chunks, c, b*X_2*X_3]

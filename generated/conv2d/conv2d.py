@@ -2,7 +2,7 @@
 
     Y[b,o,y,x] = sum(c, p, q, X[b,c,y+p,x+q]*W[o,c,p,q]) + k[o]
 
-    dX[b,c,i,j] = sum(o, p, q, where(0 <= i - p and i - p < size(y) and 0 <= j - q and j - q < size(x), W[o,c,p,q]*dY[b,o,i - p,j - q], 0))
+    dX[b,c,i,j] = sum(o, p, q, where(i - p >= 0 and i - p < size(y) and j - q >= 0 and j - q < size(x), W[o,c,p,q]*dY[b,o,i - p,j - q], 0))
     dW[o,c,p,q] = sum(b, y, x, X[b,c,p + y,q + x]*dY[b,o,y,x])
     dk = einsum(boyx->o; dY)
 

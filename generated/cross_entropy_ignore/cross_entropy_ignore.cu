@@ -3,7 +3,7 @@
 //     N = sum(b, s, where(labels[b,s] >= 0, 1, 0))
 //     L = sum(b, s, where(labels[b,s] >= 0, logsumexp(v, X[b,s,v]) - X[b,s,labels[b,s]], 0))/maximum(N, 1)
 //
-//     dX = g1 softmax(X) ∘ [0 ≤ labels] − g1 [v = labels and 0 ≤ labels]
+//     dX = g1 softmax(X) ∘ [labels ≥ 0] − g1 [v = labels and labels ≥ 0]
 //     where
 //     g1 = dL/maximum(1, N)
 //
@@ -153,8 +153,8 @@ extern "C" __global__ void forward_L_lse(
     if (writer) L_lse[row] = l_lse;
 }
 
-// N = sum(b, s, where(0 <= labels[b,s], 1, 0)), of each block
-// L_sum = sum(b, s, where(0 <= labels[b,s], L_lse[b,s] - X[b,s,labels[b,s]], 0)), of each block
+// N = sum(b, s, where(labels[b,s] >= 0, 1, 0)), of each block
+// L_sum = sum(b, s, where(labels[b,s] >= 0, L_lse[b,s] - X[b,s,labels[b,s]], 0)), of each block
 extern "C" __global__ void forward_N_L_partial(
     const labels_t* __restrict__ labels,  // [b, s]
     const float* __restrict__ X,  // [b, s, v]
@@ -172,8 +172,8 @@ extern "C" __global__ void forward_N_L_partial(
     float l_sum = 0;
     for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
         const INDEX labels_value = labels[element];
-        if (0 <= labels_value) n += 1.0f;
-        if (0 <= labels_value) l_sum += L_lse[element] - X[element*size_v + labels_value];
+        if (labels_value >= 0) n += 1.0f;
+        if (labels_value >= 0) l_sum += L_lse[element] - X[element*size_v + labels_value];
     }
     __shared__ float part[2][32];
     n = row_sum(n, part[0]);
@@ -184,8 +184,8 @@ extern "C" __global__ void forward_N_L_partial(
     }
 }
 
-// N = sum(b, s, where(0 <= labels[b,s], 1, 0))
-// L_sum = sum(b, s, where(0 <= labels[b,s], L_lse[b,s] - X[b,s,labels[b,s]], 0))
+// N = sum(b, s, where(labels[b,s] >= 0, 1, 0))
+// L_sum = sum(b, s, where(labels[b,s] >= 0, L_lse[b,s] - X[b,s,labels[b,s]], 0))
 // L = L_sum/maximum(1, N)
 extern "C" __global__ void forward_N_L(
     const float* __restrict__ N_partial,  // [chunks]
@@ -212,7 +212,7 @@ extern "C" __global__ void forward_N_L(
     }
 }
 
-// dX[b,s,v] = where(0 <= labels[b,s], dL*exp(X[b,s,v] - L_lse[b,s])/maximum(1, N), 0) + where(v == labels[b,s] and 0 <= labels[b,s], -dL/maximum(1, N), 0)
+// dX[b,s,v] = where(labels[b,s] >= 0, dL*exp(X[b,s,v] - L_lse[b,s])/maximum(1, N), 0) + where(v == labels[b,s] and labels[b,s] >= 0, -dL/maximum(1, N), 0)
 extern "C" __global__ void backward_dX(
     const labels_t* __restrict__ labels,  // [b, s]
     const float* X,  // [b, s, v]
@@ -237,7 +237,7 @@ extern "C" __global__ void backward_dX(
             if (element < count) {
                 const INDEX v = element%size_v;
                 const INDEX labels_value = labels[element/size_v];
-                const float dx = (0 <= labels_value ? dL[0]*expf(X_pack.lane[lane] - L_lse[element/size_v]) / greater(1.0f, N[0]) : 0.0f) + (v == labels_value && 0 <= labels_value ? -(dL[0] / greater(1.0f, N[0])) : 0.0f);
+                const float dx = (labels_value >= 0 ? dL[0]*expf(X_pack.lane[lane] - L_lse[element/size_v]) / greater(1.0f, N[0]) : 0.0f) + (v == labels_value && labels_value >= 0 ? -(dL[0] / greater(1.0f, N[0])) : 0.0f);
                 dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
             }
         }

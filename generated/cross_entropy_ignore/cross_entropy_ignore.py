@@ -3,7 +3,7 @@
     N = sum(b, s, where(labels[b,s] >= 0, 1, 0))
     L = sum(b, s, where(labels[b,s] >= 0, logsumexp(v, X[b,s,v]) - X[b,s,labels[b,s]], 0))/maximum(N, 1)
 
-    dX = g1 softmax(X) ∘ [0 ≤ labels] − g1 [v = labels and 0 ≤ labels]
+    dX = g1 softmax(X) ∘ [labels ≥ 0] − g1 [v = labels and labels ≥ 0]
     where
     g1 = dL/maximum(1, N)
 

@@ -20,10 +20,10 @@ def forward(labels, X):
     """The formula in NumPy; the outputs in order."""
     size_b = 3
     size_s = 5
-    N = np.sum(0 <= labels)
+    N = np.sum(labels >= 0)
     _t1 = np.max(X, axis=2, keepdims=True)
     L_lse = np.log(np.sum(np.exp(X - _t1), axis=2)) + np.squeeze(_t1, axis=2)
-    L = np.sum(np.where(0 <= labels, L_lse - X[np.arange(size_b)[:, None], np.arange(size_s), np.clip(labels, 0, X.shape[2] - 1)], 0))/np.maximum(1, N)
+    L = np.sum(np.where(labels >= 0, L_lse - X[np.arange(size_b)[:, None], np.arange(size_s), np.clip(labels, 0, X.shape[2] - 1)], 0))/np.maximum(1, N)
     return (L,)
 
 

@@ -10,11 +10,11 @@
 //     dW2 = Gᵀ dY
 //     db2 = dYᵀ 1
 //     where
+//     t[n,h] = tanh(sqrt(2)*(U[n,h] + 0.044715*U[n,h]**3)/sqrt(pi))
 //     dG[n,h] = sum(o, W2[h,o]*dY[n,o])
-//     g[n,h] = tanh(sqrt(2)*(U[n,h] + 0.044715*U[n,h]**3)/sqrt(pi))
-//     dU[n,h] = 0.5*dG[n,h]*(g[n,h] + U[n,h]*sqrt(2)*(1 - g[n,h]**2)*(0.134145*U[n,h]**2 + 1)/sqrt(pi) + 1)
+//     dU[n,h] = 0.5*dG[n,h]*(t[n,h] + U[n,h]*sqrt(2)*(1 - t[n,h]**2)*(0.134145*U[n,h]**2 + 1)/sqrt(pi) + 1)
 //
-// Saved for the backward: U.  Computed again: G.
+// Saved for the backward: U.  Computed again: t, G.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dW1 over W1, dW2 over W2.
 // A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
@@ -88,7 +88,8 @@ template <class T> __device__ inline Pack<T> read(const T* from, bool whole, IND
 
 // U_sum[n,h] = sum(i, W1[i,h]*X[n,i])
 // U[n,h] = U_sum[n,h] + b1[h]
-// G[n,h] = 0.5*U[n,h]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(U[n,h] + 0.044715*U[n,h]**3)))
+// t[n,h] = tanh(0.7978845608028654*(U[n,h] + 0.044715*U[n,h]**3))
+// G[n,h] = 0.5*U[n,h]*(1 + t[n,h])
 extern "C" __global__ void forward_U_G(
     const float* __restrict__ X,  // [n, i]
     const float* __restrict__ W1,  // [i, h]
@@ -163,7 +164,8 @@ extern "C" __global__ void forward_U_G(
                 const float u_sum = results[over].lane[lane];
                 const float u = u_sum + b1_pack.lane[lane];
                 U_pack.lane[lane] = u;
-                G_pack.lane[lane] = 0.5f*u*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(u + 0.044715f*cube(u))));
+                const float t = tanhf(0.7978846f*(u + 0.044715f*cube(u)));
+                G_pack.lane[lane] = 0.5f*u*(1.0f + t);
             }
         }
         store(U + n*size_h, first, columns, U_pack);
@@ -173,7 +175,8 @@ extern "C" __global__ void forward_U_G(
 
 // U_sum[n,h] = sum(i, W1[i,h]*X[n,i]), from chunks of the sum
 // U[n,h] = U_sum[n,h] + b1[h]
-// G[n,h] = 0.5*U[n,h]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(U[n,h] + 0.044715*U[n,h]**3)))
+// t[n,h] = tanh(0.7978845608028654*(U[n,h] + 0.044715*U[n,h]**3))
+// G[n,h] = 0.5*U[n,h]*(1 + t[n,h])
 // Launched only where the sum was split.
 extern "C" __global__ void forward_U_G_chunks(
     const float* __restrict__ U_sum_partial,  // [chunks, n, h]
@@ -195,7 +198,8 @@ extern "C" __global__ void forward_U_G_chunks(
         const float u_sum = total.value();
         const float u = u_sum + b1[h];
         U[element] = u;
-        G[element] = 0.5f*u*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(u + 0.044715f*cube(u))));
+        const float t = tanhf(0.7978846f*(u + 0.044715f*cube(u)));
+        G[element] = 0.5f*u*(1.0f + t);
     }
 }
 
@@ -303,10 +307,12 @@ extern "C" __global__ void forward_Y_chunks(
 }
 
 // dG[n,h] = sum(o, W2[h,o]*dY[n,o])
-extern "C" __global__ void backward_dG(
+// dU[n,h] = 0.5*dG[n,h]*(1 + tanh(0.7978845608028654*(U[n,h] + 0.044715*U[n,h]**3)) + 0.7978845608028654*U[n,h]*(1 - tanh(0.7978845608028654*(U[n,h] + 0.044715*U[n,h]**3))**2)*(1 + 0.134145*U[n,h]**2))
+extern "C" __global__ void backward_dU(
     const float* __restrict__ W2,  // [h, o]
+    const float* __restrict__ U,  // [n, h]
     const float* __restrict__ dY,  // [n, o]
-    float* __restrict__ dG,  // [n, h]
+    float* __restrict__ dU,  // [n, h]
     float* __restrict__ dG_partial,  // [chunks, n, h]
     INDEX size_n,
     INDEX size_h,
@@ -365,15 +371,29 @@ extern "C" __global__ void backward_dG(
             store(dG_partial + (blockIdx.y*rows + n)*columns, first, columns, results[over]);
             continue;
         }
-        store(dG + n*size_h, first, columns, results[over]);
+        const auto U_pack = load<4>(U + n*size_h, first, columns);
+        Pack<float, 4> dU_pack;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX h = first + lane;
+            if (h < columns) {
+                const float dg = results[over].lane[lane];
+                const float u = U_pack.lane[lane];
+                const float t = tanhf(0.7978846f*(u + 0.044715f*cube(u)));
+                dU_pack.lane[lane] = 0.5f*dg*(1.0f + t + 0.7978846f*u*(1.0f - square(t))*(1.0f + 0.134145f*square(u)));
+            }
+        }
+        store(dU + n*size_h, first, columns, dU_pack);
     }
 }
 
 // dG[n,h] = sum(o, W2[h,o]*dY[n,o]), from chunks of the sum
+// dU[n,h] = 0.5*dG[n,h]*(1 + tanh(0.7978845608028654*(U[n,h] + 0.044715*U[n,h]**3)) + 0.7978845608028654*U[n,h]*(1 - tanh(0.7978845608028654*(U[n,h] + 0.044715*U[n,h]**3))**2)*(1 + 0.134145*U[n,h]**2))
 // Launched only where the sum was split.
-extern "C" __global__ void backward_dG_chunks(
+extern "C" __global__ void backward_dU_chunks(
     const float* __restrict__ dG_partial,  // [chunks, n, h]
-    float* __restrict__ dG,  // [n, h]
+    const float* __restrict__ U,  // [n, h]
+    float* __restrict__ dU,  // [n, h]
     INDEX size_n,
     INDEX size_h,
     INDEX chunks
@@ -385,98 +405,10 @@ extern "C" __global__ void backward_dG_chunks(
         for (INDEX chunk = 0; chunk < chunks; ++chunk) {
             total.add(dG_partial[chunk*(size_n*size_h) + element]);
         }
-        dG[element] = total.value();
-    }
-}
-
-// g[n,h] = tanh(sqrt(2)*rsqrt(pi)*(U[n,h] + 0.044715*U[n,h]**3))
-// dU[n,h] = 0.5*dG[n,h]*(1 + g[n,h] + U[n,h]*sqrt(2)*rsqrt(pi)*(1 - g[n,h]**2)*(1 + 0.134145*U[n,h]**2))
-// db1[h] = sum(n, dU[n,h]), of each chunk of rows
-extern "C" __global__ void backward_dU_db1(
-    const float* __restrict__ U,  // [n, h]
-    const float* __restrict__ dG,  // [n, h]
-    float* __restrict__ db1,  // [h]
-    float* __restrict__ dU,  // [n, h]
-    float* __restrict__ db1_partial,  // [chunks, h]
-    INDEX size_n,
-    INDEX size_h,
-    INDEX chunks,
-    int accumulate
-)
-{
-    // Threads (8, 32): 4 neighbouring columns a threadIdx.x, one row in 32 of the block's chunk a threadIdx.y.
-    const INDEX columns = size_h, first = (INDEX)blockIdx.x*32 + threadIdx.x*4;
-    const INDEX rows = size_n, share = (rows + gridDim.y - 1)/gridDim.y;
-    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
-    float db1_part[4] = {};
-    if (first < columns) {
-        const float scale = sqrtf(2.0f)*rsqrtf(3.1415927f);
-        for (INDEX n = begin + threadIdx.y; n < end; n += 32) {
-            const auto U_pack = load<4>(U + n*size_h, first, columns);
-            const auto dG_pack = load<4>(dG + n*size_h, first, columns);
-            Pack<float, 4> dU_pack;
-#pragma unroll
-            for (int lane = 0; lane < 4; ++lane) {
-                const INDEX h = first + lane;
-                if (h < columns) {
-                    const float u = U_pack.lane[lane];
-                    const float g = tanhf(scale*(u + 0.044715f*cube(u)));
-                    const float du = 0.5f*dG_pack.lane[lane]*(1.0f + g + scale*(u*(1.0f - square(g))*(1.0f + 0.134145f*square(u))));
-                    dU_pack.lane[lane] = du;
-                    db1_part[lane] += du;
-                }
-            }
-            store(dU + n*size_h, first, columns, dU_pack);
-        }
-    }
-    // 8 places more than threads, so that what a warp reads below lies in different banks.
-    __shared__ float tile[1][4][264];
-    const int thread = threadIdx.y*8 + threadIdx.x;
-#pragma unroll
-    for (int lane = 0; lane < 4; ++lane) tile[0][lane][thread] = db1_part[lane];
-    __syncthreads();
-    const INDEX h = (INDEX)blockIdx.x*32 + thread;
-    if (thread < 32 && h < columns) {
-        float db1_value = 0;
-        for (int line = 0; line < 32; ++line) {
-            db1_value += tile[0][thread%4][line*8 + thread/4];
-        }
-        if (chunks == 1) {
-            db1[h] = accumulate ? db1[h] + db1_value : db1_value;
-        } else {
-            db1_partial[blockIdx.y*columns + h] = db1_value;
-        }
-    }
-}
-
-// db1[h] = sum(n, dU[n,h])
-// Launched only where the sum was split.
-extern "C" __global__ void backward_dU_db1_sum(
-    const float* __restrict__ db1_partial,  // [chunks, h]
-    float* __restrict__ db1,  // [h]
-    INDEX size_h,
-    INDEX chunks,
-    int accumulate
-)
-{
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
-    const INDEX columns = size_h, h = (INDEX)blockIdx.x*32 + threadIdx.x;
-    const INDEX rows = chunks, share = (rows + gridDim.y - 1)/gridDim.y;
-    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
-    float db1_value = 0;
-    if (h < columns) {
-        for (INDEX chunk = begin + threadIdx.y; chunk < end; chunk += 8) {
-            db1_value += db1_partial[chunk*columns + h];
-        }
-    }
-    __shared__ float tile[1][8][33];
-    tile[0][threadIdx.y][threadIdx.x] = db1_value;
-    __syncthreads();
-    if (threadIdx.y == 0 && h < columns) {
-        for (int line = 1; line < 8; ++line) {
-            db1_value += tile[0][line][threadIdx.x];
-        }
-        db1[h] = accumulate ? db1[h] + db1_value : db1_value;
+        const float dg = total.value();
+        const float u = U[element];
+        const float t = tanhf(0.7978846f*(u + 0.044715f*cube(u)));
+        dU[element] = 0.5f*dg*(1.0f + t + 0.7978846f*u*(1.0f - square(t))*(1.0f + 0.134145f*square(u)));
     }
 }
 
@@ -680,7 +612,86 @@ extern "C" __global__ void backward_dW1_chunks(
     }
 }
 
-// dW2_sum[h,o] = sum(n, U[n,h]*dY[n,o]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(U[n,h] + 0.044715*U[n,h]**3))))
+// db1[h] = sum(n, dU[n,h]), of each chunk of rows
+extern "C" __global__ void backward_db1(
+    const float* __restrict__ dU,  // [n, h]
+    float* __restrict__ db1,  // [h]
+    float* __restrict__ db1_partial,  // [chunks, h]
+    INDEX size_n,
+    INDEX size_h,
+    INDEX chunks,
+    int accumulate
+)
+{
+    // Threads (8, 32): 4 neighbouring columns a threadIdx.x, one row in 32 of the block's chunk a threadIdx.y.
+    const INDEX columns = size_h, first = (INDEX)blockIdx.x*32 + threadIdx.x*4;
+    const INDEX rows = size_n, share = (rows + gridDim.y - 1)/gridDim.y;
+    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
+    float db1_part[4] = {};
+    if (first < columns) {
+        for (INDEX n = begin + threadIdx.y; n < end; n += 32) {
+            const auto dU_pack = load<4>(dU + n*size_h, first, columns);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX h = first + lane;
+                if (h < columns) {
+                    db1_part[lane] += dU_pack.lane[lane];
+                }
+            }
+        }
+    }
+    // 8 places more than threads, so that what a warp reads below lies in different banks.
+    __shared__ float tile[1][4][264];
+    const int thread = threadIdx.y*8 + threadIdx.x;
+#pragma unroll
+    for (int lane = 0; lane < 4; ++lane) tile[0][lane][thread] = db1_part[lane];
+    __syncthreads();
+    const INDEX h = (INDEX)blockIdx.x*32 + thread;
+    if (thread < 32 && h < columns) {
+        float db1_value = 0;
+        for (int line = 0; line < 32; ++line) {
+            db1_value += tile[0][thread%4][line*8 + thread/4];
+        }
+        if (chunks == 1) {
+            db1[h] = accumulate ? db1[h] + db1_value : db1_value;
+        } else {
+            db1_partial[blockIdx.y*columns + h] = db1_value;
+        }
+    }
+}
+
+// db1[h] = sum(n, dU[n,h])
+// Launched only where the sum was split.
+extern "C" __global__ void backward_db1_sum(
+    const float* __restrict__ db1_partial,  // [chunks, h]
+    float* __restrict__ db1,  // [h]
+    INDEX size_h,
+    INDEX chunks,
+    int accumulate
+)
+{
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
+    const INDEX columns = size_h, h = (INDEX)blockIdx.x*32 + threadIdx.x;
+    const INDEX rows = chunks, share = (rows + gridDim.y - 1)/gridDim.y;
+    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
+    float db1_value = 0;
+    if (h < columns) {
+        for (INDEX chunk = begin + threadIdx.y; chunk < end; chunk += 8) {
+            db1_value += db1_partial[chunk*columns + h];
+        }
+    }
+    __shared__ float tile[1][8][33];
+    tile[0][threadIdx.y][threadIdx.x] = db1_value;
+    __syncthreads();
+    if (threadIdx.y == 0 && h < columns) {
+        for (int line = 1; line < 8; ++line) {
+            db1_value += tile[0][line][threadIdx.x];
+        }
+        db1[h] = accumulate ? db1[h] + db1_value : db1_value;
+    }
+}
+
+// dW2_sum[h,o] = sum(n, U[n,h]*dY[n,o]*(1 + tanh(0.7978845608028654*(U[n,h] + 0.044715*U[n,h]**3))))
 // dW2[h,o] = 0.5*dW2_sum[h,o]
 extern "C" __global__ void backward_dW2(
     const float* __restrict__ U,  // [n, h]
@@ -711,7 +722,7 @@ extern "C" __global__ void backward_dW2(
             float value = 0;
             if (h < rows && n < end) {
                 const float u = U[n*size_h + h];
-                value = u*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(u + 0.044715f*cube(u))));
+                value = u*(1.0f + tanhf(0.7978846f*(u + 0.044715f*cube(u))));
             }
             As[step][at ^ step/4*8] = value;
         }
@@ -760,7 +771,7 @@ extern "C" __global__ void backward_dW2(
     }
 }
 
-// dW2_sum[h,o] = sum(n, U[n,h]*dY[n,o]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(U[n,h] + 0.044715*U[n,h]**3)))), from chunks of the sum
+// dW2_sum[h,o] = sum(n, U[n,h]*dY[n,o]*(1 + tanh(0.7978845608028654*(U[n,h] + 0.044715*U[n,h]**3)))), from chunks of the sum
 // dW2[h,o] = 0.5*dW2_sum[h,o]
 // Launched only where the sum was split.
 extern "C" __global__ void backward_dW2_chunks(

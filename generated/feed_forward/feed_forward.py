@@ -10,11 +10,11 @@
     dW2 = Gᵀ dY
     db2 = dYᵀ 1
     where
+    t[n,h] = tanh(sqrt(2)*(U[n,h] + 0.044715*U[n,h]**3)/sqrt(pi))
     dG[n,h] = sum(o, W2[h,o]*dY[n,o])
-    g[n,h] = tanh(sqrt(2)*(U[n,h] + 0.044715*U[n,h]**3)/sqrt(pi))
-    dU[n,h] = 0.5*dG[n,h]*(g[n,h] + U[n,h]*sqrt(2)*(1 - g[n,h]**2)*(0.134145*U[n,h]**2 + 1)/sqrt(pi) + 1)
+    dU[n,h] = 0.5*dG[n,h]*(t[n,h] + U[n,h]*sqrt(2)*(1 - t[n,h]**2)*(0.134145*U[n,h]**2 + 1)/sqrt(pi) + 1)
 
-Saved for the backward: U.  Computed again: G.
+Saved for the backward: U.  Computed again: t, G.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dW1 over W1, dW2 over W2.
 A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
@@ -151,9 +151,9 @@ class Kernels:
         self.check("U", U, "compute", (size_n, size_h))
         with stream or nullcontext():
             dG_chunks = product_chunks(1, size_n, size_h, size_o)
-            db1_chunks = column_chunks(size_n)
             dX_chunks = product_chunks(1, size_n, size_i, size_h)
             dW1_chunks = product_chunks(1, size_i, size_h, size_n)
+            db1_chunks = column_chunks(size_n)
             dW2_sum_chunks = product_chunks(1, size_h, size_o, size_n)
             count = max(db1_chunks*size_h, db1_chunks*size_o, dW2_sum_chunks*size_h*size_o,
                         dW1_chunks*size_i*size_h, dG_chunks*size_n*size_h, dX_chunks*size_n*size_i, size_h,
@@ -175,24 +175,14 @@ class Kernels:
                 self.check("dW2", dW2, "T", (size_h, size_o))
                 self.check("db2", db2, "T", (size_o,))
 
-            dG = cp.empty((size_n, size_h), dtypes["compute"])
+            dU = cp.empty((size_n, size_h), dtypes["compute"])
             dG_partial = cp.empty((dG_chunks, size_n, size_h), dtypes["compute"])
-            launch("backward_dG", (tiles(1, size_n, size_h), max(dG_chunks, 1)), (256,),
-                   (W2, dY, dG, dG_partial), (size_n, size_h, size_o))
+            launch("backward_dU", (tiles(1, size_n, size_h), max(dG_chunks, 1)), (256,),
+                   (W2, U, dY, dU, dG_partial), (size_n, size_h, size_o))
             if dG_chunks:  # the sum was split: add up its parts
-                launch("backward_dG_chunks", (blocks(size_n*size_h, 256),), (256,), (dG_partial, dG),
+                launch("backward_dU_chunks", (blocks(size_n*size_h, 256),), (256,), (dG_partial, U, dU),
                        (size_n, size_h, dG_chunks))
             del dG_partial
-
-            dU = cp.empty((size_n, size_h), dtypes["compute"])
-            db1_partial = cp.empty((db1_chunks, size_h), dtypes["compute"])
-            launch("backward_dU_db1", (blocks(size_h, 32, 2**31), db1_chunks), (8, 32),
-                   (U, dG, db1, dU, db1_partial), (size_n, size_h, db1_chunks), accumulate=accumulate)
-            del dG
-            if db1_chunks > 1:  # the sum was split: add up its parts
-                launch("backward_dU_db1_sum", (blocks(size_h, 32, 2**31),), (32, 8), (db1_partial, db1),
-                       (size_h, db1_chunks), accumulate=accumulate)
-            del db1_partial
 
             dX_partial = cp.empty((dX_chunks, size_n, size_i), dtypes["compute"])
             launch("backward_dX", (tiles(1, size_n, size_i), max(dX_chunks, 1)), (256,),
@@ -205,11 +195,19 @@ class Kernels:
             dW1_partial = cp.empty((dW1_chunks, size_i, size_h), dtypes["compute"])
             launch("backward_dW1", (tiles(1, size_i, size_h), max(dW1_chunks, 1)), (256,),
                    (X, dU, dW1, dW1_partial), (size_n, size_h, size_i), accumulate=accumulate)
-            del dU
             if dW1_chunks:  # the sum was split: add up its parts
                 launch("backward_dW1_chunks", (blocks(size_i*size_h, 256),), (256,), (dW1_partial, dW1),
                        (size_h, size_i, dW1_chunks), accumulate=accumulate)
             del dW1_partial
+
+            db1_partial = cp.empty((db1_chunks, size_h), dtypes["compute"])
+            launch("backward_db1", (blocks(size_h, 32, 2**31), db1_chunks), (8, 32), (dU, db1, db1_partial),
+                   (size_n, size_h, db1_chunks), accumulate=accumulate)
+            del dU
+            if db1_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_db1_sum", (blocks(size_h, 32, 2**31),), (32, 8), (db1_partial, db1),
+                       (size_h, db1_chunks), accumulate=accumulate)
+            del db1_partial
 
             dW2_sum_partial = cp.empty((dW2_sum_chunks, size_h, size_o), dtypes["compute"])
             launch("backward_dW2", (tiles(1, size_h, size_o), max(dW2_sum_chunks, 1)), (256,),

@@ -19,7 +19,8 @@ SCALE = 1e-4  # tolerance, relative to the largest entry
 def forward(X, W1, b1, W2, b2):
     """The formula in NumPy; the outputs in order."""
     U = b1 + X @ W1
-    G = 0.5*U*(np.tanh(2**0.5*(1/np.pi)**0.5*(U + 0.044715*U**3)) + 1)
+    t = np.tanh(2**0.5*(U + 0.044715*U**3)/np.pi**0.5)
+    G = 0.5*U*(t + 1)
     Y = b2 + G @ W2
     return (Y,)
 

@@ -45,7 +45,7 @@ template <class T, int lanes> __device__ inline void store(T* into, INDEX first,
 
 __device__ inline float square(float x) { return x*x; }
 
-// Y[i,j] = 0.5*X[i,j]*(1 + erf(X[i,j]*rsqrt(2)))
+// Y[i,j] = 0.5*X[i,j]*(1 + erf(0.7071067811865476*X[i,j]))
 extern "C" __global__ void forward_Y(
     const float* __restrict__ X,  // [i, j]
     float* __restrict__ Y,  // [i, j]
@@ -60,14 +60,14 @@ extern "C" __global__ void forward_Y(
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
             const float x = X_pack.lane[lane];
-            Y_pack.lane[lane] = 0.5f*x*(1.0f + erff(x*rsqrtf(2.0f)));
+            Y_pack.lane[lane] = 0.5f*x*(1.0f + erff(0.70710677f*x));
         }
         store(Y, first, count, Y_pack);
     }
 }
 
-// g[i,j] = X[i,j]*sqrt(2)
-// dX[i,j] = 0.5*dY[i,j]*(1 + erf(0.5*g[i,j]) + g[i,j]*rsqrt(pi)*exp((-0.5)*X[i,j]**2))
+// g[i,j] = 1.4142135623730951*X[i,j]
+// dX[i,j] = 0.5*dY[i,j]*(1 + erf(0.5*g[i,j]) + 0.5641895835477563*g[i,j]*exp((-0.5)*X[i,j]**2))
 extern "C" __global__ void backward_dX(
     const float* X,  // [i, j]
     const float* dY,  // [i, j]
@@ -86,8 +86,8 @@ extern "C" __global__ void backward_dX(
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
             const float x = X_pack.lane[lane];
-            const float g = x*sqrtf(2.0f);
-            const float dx = 0.5f*dY_pack.lane[lane]*(1.0f + erff(0.5f*g) + g*rsqrtf(3.1415927f)*expf(-0.5f*square(x)));
+            const float g = 1.4142135f*x;
+            const float dx = 0.5f*dY_pack.lane[lane]*(1.0f + erff(0.5f*g) + 0.5641896f*g*expf(-0.5f*square(x)));
             dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
         }
         store(dX, first, count, dX_pack);

@@ -2,11 +2,11 @@
 //
 //     Y[i,j] = 0.5*X[i,j]*(1 + tanh(sqrt(2/pi)*(X[i,j] + 0.044715*X[i,j]**3)))
 //
-//     dX = 0.5 (dY ∘ (g + √2 (X ∘ (1 − g²) ∘ (0.134145 X² + 1)) / √π + 1))
+//     dX = 0.5 (dY ∘ (t + √2 (X ∘ (1 − t²) ∘ (0.134145 X² + 1)) / √π + 1))
 //     where
-//     g[i,j] = tanh(sqrt(2)*(X[i,j] + 0.044715*X[i,j]**3)/sqrt(pi))
+//     t[i,j] = tanh(sqrt(2)*(X[i,j] + 0.044715*X[i,j]**3)/sqrt(pi))
 //
-// Saved for the backward: nothing beyond inputs and outputs.
+// Saved for the backward: nothing beyond inputs and outputs.  Computed again: t.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dX over dY, dX over X.
 
@@ -47,7 +47,8 @@ __device__ inline float square(float x) { return x*x; }
 
 __device__ inline float cube(float x) { return x*x*x; }
 
-// Y[i,j] = 0.5*X[i,j]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(X[i,j] + 0.044715*X[i,j]**3)))
+// t[i,j] = tanh(0.7978845608028654*(X[i,j] + 0.044715*X[i,j]**3))
+// Y[i,j] = 0.5*X[i,j]*(1 + t[i,j])
 extern "C" __global__ void forward_Y(
     const float* __restrict__ X,  // [i, j]
     float* __restrict__ Y,  // [i, j]
@@ -62,14 +63,15 @@ extern "C" __global__ void forward_Y(
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
             const float x = X_pack.lane[lane];
-            Y_pack.lane[lane] = 0.5f*x*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(x + 0.044715f*cube(x))));
+            const float t = tanhf(0.7978846f*(x + 0.044715f*cube(x)));
+            Y_pack.lane[lane] = 0.5f*x*(1.0f + t);
         }
         store(Y, first, count, Y_pack);
     }
 }
 
-// g[i,j] = tanh(sqrt(2)*rsqrt(pi)*(X[i,j] + 0.044715*X[i,j]**3))
-// dX[i,j] = 0.5*dY[i,j]*(1 + g[i,j] + X[i,j]*sqrt(2)*rsqrt(pi)*(1 - g[i,j]**2)*(1 + 0.134145*X[i,j]**2))
+// t[i,j] = tanh(0.7978845608028654*(X[i,j] + 0.044715*X[i,j]**3))
+// dX[i,j] = 0.5*dY[i,j]*(1 + t[i,j] + 0.7978845608028654*X[i,j]*(1 - t[i,j]**2)*(1 + 0.134145*X[i,j]**2))
 extern "C" __global__ void backward_dX(
     const float* X,  // [i, j]
     const float* dY,  // [i, j]
@@ -87,11 +89,9 @@ extern "C" __global__ void backward_dX(
         if (accumulate) dX_pack = load<4>(dX, first, count);
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
-            const float v = sqrtf(2.0f);
-            const float v_ = rsqrtf(3.1415927f);
             const float x = X_pack.lane[lane];
-            const float g = tanhf(v*v_*(x + 0.044715f*cube(x)));
-            const float dx = 0.5f*dY_pack.lane[lane]*(1.0f + g + x*v*v_*(1.0f - square(g))*(1.0f + 0.134145f*square(x)));
+            const float t = tanhf(0.7978846f*(x + 0.044715f*cube(x)));
+            const float dx = 0.5f*dY_pack.lane[lane]*(1.0f + t + 0.7978846f*x*(1.0f - square(t))*(1.0f + 0.134145f*square(x)));
             dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
         }
         store(dX, first, count, dX_pack);

@@ -2,11 +2,11 @@
 
     Y[i,j] = 0.5*X[i,j]*(1 + tanh(sqrt(2/pi)*(X[i,j] + 0.044715*X[i,j]**3)))
 
-    dX = 0.5 (dY ∘ (g + √2 (X ∘ (1 − g²) ∘ (0.134145 X² + 1)) / √π + 1))
+    dX = 0.5 (dY ∘ (t + √2 (X ∘ (1 − t²) ∘ (0.134145 X² + 1)) / √π + 1))
     where
-    g[i,j] = tanh(sqrt(2)*(X[i,j] + 0.044715*X[i,j]**3)/sqrt(pi))
+    t[i,j] = tanh(sqrt(2)*(X[i,j] + 0.044715*X[i,j]**3)/sqrt(pi))
 
-Saved for the backward: nothing beyond inputs and outputs.
+Saved for the backward: nothing beyond inputs and outputs.  Computed again: t.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dX over dY, dX over X.
 

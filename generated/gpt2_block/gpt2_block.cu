@@ -18,7 +18,7 @@
 //     G[b,t,f] = 0.5*F[b,t,f]*(1 + tanh(sqrt(2/pi)*(F[b,t,f] + 0.044715*F[b,t,f]**3)))
 //     Y[b,t,c] = R[b,t,c] + sum(f, G[b,t,f]*fcprojw[c,f]) + fcprojb[c]
 //
-//     dX = dR + diag(rstd) (g1 − g1 1 1ᵀ / |c| − diag((g1 ∘ xhat) 1) xhat / |c|)
+//     dX = dR + diag(rstd) (g − g 1 1ᵀ / |c| − diag((g ∘ xhat) 1) xhat / |c|)
 //     dln1w = (dN1 ∘ xhat)ᵀ 1
 //     dln1b = dN1ᵀ 1
 //     dwq = einsum(btc,bhtd->hdc; N1, dQ)
@@ -40,12 +40,12 @@
 //     xhat[b,t,c] = rstd[b,t]*(X[b,t,c] - M1[b,t])
 //     rstd1[b,t] = rsqrt(eps + V2[b,t])
 //     rhat[b,t,c] = rstd1[b,t]*(R[b,t,c] - M2[b,t])
+//     t1[b,t,f] = tanh(sqrt(2)*(F[b,t,f] + 0.044715*F[b,t,f]**3)/sqrt(pi))
 //     dG[b,t,f] = sum(c, dY[b,t,c]*fcprojw[c,f])
-//     g[b,t,f] = tanh(sqrt(2)*(F[b,t,f] + 0.044715*F[b,t,f]**3)/sqrt(pi))
-//     dF[b,t,f] = 0.5*dG[b,t,f]*(g[b,t,f] + F[b,t,f]*sqrt(2)*(1 - g[b,t,f]**2)*(0.134145*F[b,t,f]**2 + 1)/sqrt(pi) + 1)
+//     dF[b,t,f] = 0.5*dG[b,t,f]*(t1[b,t,f] + F[b,t,f]*sqrt(2)*(1 - t1[b,t,f]**2)*(0.134145*F[b,t,f]**2 + 1)/sqrt(pi) + 1)
 //     dN2[b,t,c] = sum(f, dF[b,t,f]*fcw[f,c])
-//     g2[b,t,c] = dN2[b,t,c]*ln2w[c]
-//     dR[b,t,c] = dY[b,t,c] + rstd1[b,t]*(g2[b,t,c] - mean(l, g2[b,t,l]) - rhat[b,t,c]*mean(l, g2[b,t,l]*rhat[b,t,l]))
+//     g1[b,t,c] = dN2[b,t,c]*ln2w[c]
+//     dR[b,t,c] = dY[b,t,c] + rstd1[b,t]*(g1[b,t,c] - mean(l, g1[b,t,l]) - rhat[b,t,c]*mean(l, g1[b,t,l]*rhat[b,t,l]))
 //     dO[b,h,t,d] = sum(c, attprojw[c,h,d]*dR[b,t,c])
 //     dP[b,h,t,s] = sum(d, U[b,h,s,d]*dO[b,h,t,d])
 //     dS_sum[b,h,t,s] = P[b,h,t,s]*(dP[b,h,t,s] - sum(d, O[b,h,t,d]*dO[b,h,t,d]))/sqrt(size(d))
@@ -53,9 +53,9 @@
 //     dK[b,h,t,d] = sum(s, Q[b,h,s,d]*dS_sum[b,h,s,t])
 //     dQ[b,h,t,d] = sum(s, K[b,h,s,d]*dS_sum[b,h,t,s])
 //     dN1[b,t,c] = sum(h, d, dK[b,h,t,d]*wk[h,d,c]) + sum(h, d, dQ[b,h,t,d]*wq[h,d,c]) + sum(h, d, dU[b,h,t,d]*wv[h,d,c])
-//     g1[b,t,c] = dN1[b,t,c]*ln1w[c]
+//     g[b,t,c] = dN1[b,t,c]*ln1w[c]
 //
-// Saved for the backward: M1, V1, Q, K, U, P_lse, O, R, M2, V2, F.  Computed again: rstd, xhat, N1, rstd1, rhat, N2, G, P, S, S_sum, dS_sum.
+// Saved for the backward: M1, V1, Q, K, U, P_lse, O, R, M2, V2, F.  Computed again: rstd, xhat, N1, rstd1, rhat, N2, t1, G, P, S, S_sum, dS_sum.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dX over dY, dln1w over ln2w, dln1w over ln2b, dln1b over ln2w, dln1b over ln2b, dwq over wq, dwq over wk, dwq over wv, dattprojw over attprojw, dattprojb over ln2w, dattprojb over ln2b, dln2w over ln2w, dln2w over ln2b, dln2b over ln2w, dln2b over ln2b, dfcw over fcw, dfcprojw over fcprojw, dfcprojb over ln2w, dfcprojb over ln2b.
 // A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
@@ -931,7 +931,8 @@ extern "C" __global__ void forward_M2_V2_N2(
 
 // F_sum[b,t,f] = sum(c, N2[b,t,c]*fcw[f,c])
 // F[b,t,f] = F_sum[b,t,f] + fcb[f]
-// G[b,t,f] = 0.5*F[b,t,f]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(F[b,t,f] + 0.044715*F[b,t,f]**3)))
+// t1[b,t,f] = tanh(0.7978845608028654*(F[b,t,f] + 0.044715*F[b,t,f]**3))
+// G[b,t,f] = 0.5*F[b,t,f]*(1 + t1[b,t,f])
 extern "C" __global__ void forward_F_G(
     const float* __restrict__ fcw,  // [f, c]
     const float* __restrict__ fcb,  // [f]
@@ -1007,7 +1008,8 @@ extern "C" __global__ void forward_F_G(
                 const float f_sum = results[over].lane[lane];
                 const float f_ = f_sum + fcb_pack.lane[lane];
                 F_pack.lane[lane] = f_;
-                G_pack.lane[lane] = 0.5f*f_*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(f_ + 0.044715f*cube(f_))));
+                const float t1 = tanhf(0.7978846f*(f_ + 0.044715f*cube(f_)));
+                G_pack.lane[lane] = 0.5f*f_*(1.0f + t1);
             }
         }
         store(F + m*size_f, first, columns, F_pack);
@@ -1017,7 +1019,8 @@ extern "C" __global__ void forward_F_G(
 
 // F_sum[b,t,f] = sum(c, N2[b,t,c]*fcw[f,c]), from chunks of the sum
 // F[b,t,f] = F_sum[b,t,f] + fcb[f]
-// G[b,t,f] = 0.5*F[b,t,f]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(F[b,t,f] + 0.044715*F[b,t,f]**3)))
+// t1[b,t,f] = tanh(0.7978845608028654*(F[b,t,f] + 0.044715*F[b,t,f]**3))
+// G[b,t,f] = 0.5*F[b,t,f]*(1 + t1[b,t,f])
 // Launched only where the sum was split.
 extern "C" __global__ void forward_F_G_chunks(
     const float* __restrict__ F_sum_partial,  // [chunks, b*t, f]
@@ -1040,7 +1043,8 @@ extern "C" __global__ void forward_F_G_chunks(
         const float f_sum = total.value();
         const float f_ = f_sum + fcb[f];
         F[element] = f_;
-        G[element] = 0.5f*f_*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(f_ + 0.044715f*cube(f_))));
+        const float t1 = tanhf(0.7978846f*(f_ + 0.044715f*cube(f_)));
+        G[element] = 0.5f*f_*(1.0f + t1);
     }
 }
 
@@ -1153,10 +1157,12 @@ extern "C" __global__ void forward_Y_chunks(
 }
 
 // dG[b,t,f] = sum(c, dY[b,t,c]*fcprojw[c,f])
-extern "C" __global__ void backward_dG(
+// dF[b,t,f] = 0.5*dG[b,t,f]*(1 + tanh(0.7978845608028654*(F[b,t,f] + 0.044715*F[b,t,f]**3)) + 0.7978845608028654*F[b,t,f]*(1 - tanh(0.7978845608028654*(F[b,t,f] + 0.044715*F[b,t,f]**3))**2)*(1 + 0.134145*F[b,t,f]**2))
+extern "C" __global__ void backward_dF(
     const float* __restrict__ fcprojw,  // [c, f]
+    const float* __restrict__ F,  // [b, t, f]
     const float* __restrict__ dY,  // [b, t, c]
-    float* __restrict__ dG,  // [b, t, f]
+    float* __restrict__ dF,  // [b, t, f]
     float* __restrict__ dG_partial,  // [chunks, b*t, f]
     INDEX size_b,
     INDEX size_t,
@@ -1216,15 +1222,29 @@ extern "C" __global__ void backward_dG(
             store(dG_partial + (blockIdx.y*rows + m)*columns, first, columns, results[over]);
             continue;
         }
-        store(dG + m*size_f, first, columns, results[over]);
+        const auto F_pack = load<4>(F + m*size_f, first, columns);
+        Pack<float, 4> dF_pack;
+#pragma unroll
+        for (int lane = 0; lane < 4; ++lane) {
+            const INDEX f = first + lane;
+            if (f < columns) {
+                const float dg = results[over].lane[lane];
+                const float f_ = F_pack.lane[lane];
+                const float t_ = tanhf(0.7978846f*(f_ + 0.044715f*cube(f_)));
+                dF_pack.lane[lane] = 0.5f*dg*(1.0f + t_ + 0.7978846f*f_*(1.0f - square(t_))*(1.0f + 0.134145f*square(f_)));
+            }
+        }
+        store(dF + m*size_f, first, columns, dF_pack);
     }
 }
 
 // dG[b,t,f] = sum(c, dY[b,t,c]*fcprojw[c,f]), from chunks of the sum
+// dF[b,t,f] = 0.5*dG[b,t,f]*(1 + tanh(0.7978845608028654*(F[b,t,f] + 0.044715*F[b,t,f]**3)) + 0.7978845608028654*F[b,t,f]*(1 - tanh(0.7978845608028654*(F[b,t,f] + 0.044715*F[b,t,f]**3))**2)*(1 + 0.134145*F[b,t,f]**2))
 // Launched only where the sum was split.
-extern "C" __global__ void backward_dG_chunks(
+extern "C" __global__ void backward_dF_chunks(
     const float* __restrict__ dG_partial,  // [chunks, b*t, f]
-    float* __restrict__ dG,  // [b, t, f]
+    const float* __restrict__ F,  // [b, t, f]
+    float* __restrict__ dF,  // [b, t, f]
     INDEX size_b,
     INDEX size_t,
     INDEX size_f,
@@ -1237,99 +1257,10 @@ extern "C" __global__ void backward_dG_chunks(
         for (INDEX chunk = 0; chunk < chunks; ++chunk) {
             total.add(dG_partial[chunk*(size_b*size_t*size_f) + element]);
         }
-        dG[element] = total.value();
-    }
-}
-
-// g[b,t,f] = tanh(sqrt(2)*rsqrt(pi)*(F[b,t,f] + 0.044715*F[b,t,f]**3))
-// dF[b,t,f] = 0.5*dG[b,t,f]*(1 + g[b,t,f] + F[b,t,f]*sqrt(2)*rsqrt(pi)*(1 - g[b,t,f]**2)*(1 + 0.134145*F[b,t,f]**2))
-// dfcb[f] = sum(b, t, dF[b,t,f]), of each chunk of rows
-extern "C" __global__ void backward_dF_dfcb(
-    const float* __restrict__ F,  // [b, t, f]
-    const float* __restrict__ dG,  // [b, t, f]
-    float* __restrict__ dfcb,  // [f]
-    float* __restrict__ dF,  // [b, t, f]
-    float* __restrict__ dfcb_partial,  // [chunks, f]
-    INDEX size_b,
-    INDEX size_t,
-    INDEX size_f,
-    INDEX chunks,
-    int accumulate
-)
-{
-    // Threads (8, 32): 4 neighbouring columns a threadIdx.x, one row in 32 of the block's chunk a threadIdx.y.
-    const INDEX columns = size_f, first = (INDEX)blockIdx.x*32 + threadIdx.x*4;
-    const INDEX rows = size_b*size_t, share = (rows + gridDim.y - 1)/gridDim.y;
-    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
-    float dfcb_part[4] = {};
-    if (first < columns) {
-        const float scale = sqrtf(2.0f)*rsqrtf(3.1415927f);
-        for (INDEX row = begin + threadIdx.y; row < end; row += 32) {
-            const auto F_pack = load<4>(F + row*size_f, first, columns);
-            const auto dG_pack = load<4>(dG + row*size_f, first, columns);
-            Pack<float, 4> dF_pack;
-#pragma unroll
-            for (int lane = 0; lane < 4; ++lane) {
-                const INDEX f = first + lane;
-                if (f < columns) {
-                    const float f_ = F_pack.lane[lane];
-                    const float g = tanhf(scale*(f_ + 0.044715f*cube(f_)));
-                    const float df = 0.5f*dG_pack.lane[lane]*(1.0f + g + scale*(f_*(1.0f - square(g))*(1.0f + 0.134145f*square(f_))));
-                    dF_pack.lane[lane] = df;
-                    dfcb_part[lane] += df;
-                }
-            }
-            store(dF + row*size_f, first, columns, dF_pack);
-        }
-    }
-    // 8 places more than threads, so that what a warp reads below lies in different banks.
-    __shared__ float tile[1][4][264];
-    const int thread = threadIdx.y*8 + threadIdx.x;
-#pragma unroll
-    for (int lane = 0; lane < 4; ++lane) tile[0][lane][thread] = dfcb_part[lane];
-    __syncthreads();
-    const INDEX f = (INDEX)blockIdx.x*32 + thread;
-    if (thread < 32 && f < columns) {
-        float dfcb_value = 0;
-        for (int line = 0; line < 32; ++line) {
-            dfcb_value += tile[0][thread%4][line*8 + thread/4];
-        }
-        if (chunks == 1) {
-            dfcb[f] = accumulate ? dfcb[f] + dfcb_value : dfcb_value;
-        } else {
-            dfcb_partial[blockIdx.y*columns + f] = dfcb_value;
-        }
-    }
-}
-
-// dfcb[f] = sum(b, t, dF[b,t,f])
-// Launched only where the sum was split.
-extern "C" __global__ void backward_dF_dfcb_sum(
-    const float* __restrict__ dfcb_partial,  // [chunks, f]
-    float* __restrict__ dfcb,  // [f]
-    INDEX size_f,
-    INDEX chunks,
-    int accumulate
-)
-{
-    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
-    const INDEX columns = size_f, f = (INDEX)blockIdx.x*32 + threadIdx.x;
-    const INDEX rows = chunks, share = (rows + gridDim.y - 1)/gridDim.y;
-    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
-    float dfcb_value = 0;
-    if (f < columns) {
-        for (INDEX chunk = begin + threadIdx.y; chunk < end; chunk += 8) {
-            dfcb_value += dfcb_partial[chunk*columns + f];
-        }
-    }
-    __shared__ float tile[1][8][33];
-    tile[0][threadIdx.y][threadIdx.x] = dfcb_value;
-    __syncthreads();
-    if (threadIdx.y == 0 && f < columns) {
-        for (int line = 1; line < 8; ++line) {
-            dfcb_value += tile[0][line][threadIdx.x];
-        }
-        dfcb[f] = accumulate ? dfcb[f] + dfcb_value : dfcb_value;
+        const float dg = total.value();
+        const float f_ = F[element];
+        const float t_ = tanhf(0.7978846f*(f_ + 0.044715f*cube(f_)));
+        dF[element] = 0.5f*dg*(1.0f + t_ + 0.7978846f*f_*(1.0f - square(t_))*(1.0f + 0.134145f*square(f_)));
     }
 }
 
@@ -1526,7 +1457,87 @@ extern "C" __global__ void backward_dfcw_chunks(
     }
 }
 
-// dfcprojw_sum[c,f] = sum(b, t, F[b,t,f]*dY[b,t,c]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(F[b,t,f] + 0.044715*F[b,t,f]**3))))
+// dfcb[f] = sum(b, t, dF[b,t,f]), of each chunk of rows
+extern "C" __global__ void backward_dfcb(
+    const float* __restrict__ dF,  // [b, t, f]
+    float* __restrict__ dfcb,  // [f]
+    float* __restrict__ dfcb_partial,  // [chunks, f]
+    INDEX size_b,
+    INDEX size_t,
+    INDEX size_f,
+    INDEX chunks,
+    int accumulate
+)
+{
+    // Threads (8, 32): 4 neighbouring columns a threadIdx.x, one row in 32 of the block's chunk a threadIdx.y.
+    const INDEX columns = size_f, first = (INDEX)blockIdx.x*32 + threadIdx.x*4;
+    const INDEX rows = size_b*size_t, share = (rows + gridDim.y - 1)/gridDim.y;
+    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
+    float dfcb_part[4] = {};
+    if (first < columns) {
+        for (INDEX row = begin + threadIdx.y; row < end; row += 32) {
+            const auto dF_pack = load<4>(dF + row*size_f, first, columns);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX f = first + lane;
+                if (f < columns) {
+                    dfcb_part[lane] += dF_pack.lane[lane];
+                }
+            }
+        }
+    }
+    // 8 places more than threads, so that what a warp reads below lies in different banks.
+    __shared__ float tile[1][4][264];
+    const int thread = threadIdx.y*8 + threadIdx.x;
+#pragma unroll
+    for (int lane = 0; lane < 4; ++lane) tile[0][lane][thread] = dfcb_part[lane];
+    __syncthreads();
+    const INDEX f = (INDEX)blockIdx.x*32 + thread;
+    if (thread < 32 && f < columns) {
+        float dfcb_value = 0;
+        for (int line = 0; line < 32; ++line) {
+            dfcb_value += tile[0][thread%4][line*8 + thread/4];
+        }
+        if (chunks == 1) {
+            dfcb[f] = accumulate ? dfcb[f] + dfcb_value : dfcb_value;
+        } else {
+            dfcb_partial[blockIdx.y*columns + f] = dfcb_value;
+        }
+    }
+}
+
+// dfcb[f] = sum(b, t, dF[b,t,f])
+// Launched only where the sum was split.
+extern "C" __global__ void backward_dfcb_sum(
+    const float* __restrict__ dfcb_partial,  // [chunks, f]
+    float* __restrict__ dfcb,  // [f]
+    INDEX size_f,
+    INDEX chunks,
+    int accumulate
+)
+{
+    // Threads (32, 8): a column a threadIdx.x, every eighth row of the block's chunk a threadIdx.y.
+    const INDEX columns = size_f, f = (INDEX)blockIdx.x*32 + threadIdx.x;
+    const INDEX rows = chunks, share = (rows + gridDim.y - 1)/gridDim.y;
+    const INDEX begin = blockIdx.y*share, end = begin + share < rows ? begin + share : rows;
+    float dfcb_value = 0;
+    if (f < columns) {
+        for (INDEX chunk = begin + threadIdx.y; chunk < end; chunk += 8) {
+            dfcb_value += dfcb_partial[chunk*columns + f];
+        }
+    }
+    __shared__ float tile[1][8][33];
+    tile[0][threadIdx.y][threadIdx.x] = dfcb_value;
+    __syncthreads();
+    if (threadIdx.y == 0 && f < columns) {
+        for (int line = 1; line < 8; ++line) {
+            dfcb_value += tile[0][line][threadIdx.x];
+        }
+        dfcb[f] = accumulate ? dfcb[f] + dfcb_value : dfcb_value;
+    }
+}
+
+// dfcprojw_sum[c,f] = sum(b, t, F[b,t,f]*dY[b,t,c]*(1 + tanh(0.7978845608028654*(F[b,t,f] + 0.044715*F[b,t,f]**3))))
 // dfcprojw[c,f] = 0.5*dfcprojw_sum[c,f]
 extern "C" __global__ void backward_dfcprojw(
     const float* __restrict__ F,  // [b, t, f]
@@ -1567,7 +1578,7 @@ extern "C" __global__ void backward_dfcprojw(
             float value = 0;
             if (f < columns && k < end) {
                 const float f_ = F[k*size_f + f];
-                value = f_*(1.0f + tanhf(sqrtf(2.0f)*sqrtf(1.0f / 3.1415927f)*(f_ + 0.044715f*cube(f_))));
+                value = f_*(1.0f + tanhf(0.7978846f*(f_ + 0.044715f*cube(f_))));
             }
             Bs[step][at ^ step/4*8] = value;
         }
@@ -1607,7 +1618,7 @@ extern "C" __global__ void backward_dfcprojw(
     }
 }
 
-// dfcprojw_sum[c,f] = sum(b, t, F[b,t,f]*dY[b,t,c]*(1 + tanh(sqrt(2)*sqrt(1/pi)*(F[b,t,f] + 0.044715*F[b,t,f]**3)))), from chunks of the sum
+// dfcprojw_sum[c,f] = sum(b, t, F[b,t,f]*dY[b,t,c]*(1 + tanh(0.7978845608028654*(F[b,t,f] + 0.044715*F[b,t,f]**3)))), from chunks of the sum
 // dfcprojw[c,f] = 0.5*dfcprojw_sum[c,f]
 // Launched only where the sum was split.
 extern "C" __global__ void backward_dfcprojw_chunks(
@@ -1633,12 +1644,12 @@ extern "C" __global__ void backward_dfcprojw_chunks(
 
 // rstd1[b,t] = rsqrt(1e-05 + V2[b,t])
 // rhat[b,t,c] = rstd1[b,t]*(R[b,t,c] - M2[b,t])
-// g2[b,t,c] = dN2[b,t,c]*ln2w[c]
-// dR_sum[b,t] = sum(c, g2[b,t,c])
+// g1[b,t,c] = dN2[b,t,c]*ln2w[c]
+// dR_sum[b,t] = sum(c, g1[b,t,c])
 // dR_mean[b,t] = dR_sum[b,t]/size(c)
-// dR_sum2[b,t] = sum(c, g2[b,t,c]*rhat[b,t,c])
+// dR_sum2[b,t] = sum(c, g1[b,t,c]*rhat[b,t,c])
 // dR_mean2[b,t] = dR_sum2[b,t]/size(c)
-// dR[b,t,c] = dY[b,t,c] + rstd1[b,t]*(g2[b,t,c] - dR_mean[b,t] - dR_mean2[b,t]*rhat[b,t,c])
+// dR[b,t,c] = dY[b,t,c] + rstd1[b,t]*(g1[b,t,c] - dR_mean[b,t] - dR_mean2[b,t]*rhat[b,t,c])
 // dattprojb[c] = sum(b, t, dR[b,t,c]), of each block's rows
 // dln2w[c] = sum(b, t, dN2[b,t,c]*rhat[b,t,c]), of each block's rows
 // dln2b[c] = sum(b, t, dN2[b,t,c]), of each block's rows
@@ -1717,9 +1728,9 @@ extern "C" __global__ void backward_dR_dattprojb_dln2w(
                     const float dy = dY_pack.lane[lane];
                     if (held) dy_row[at] = dy;
                     const float rhat = rstd1*(r - m2);
-                    const float g2 = dn2*ln2w_pack.lane[lane];
-                    dr_sum += g2;
-                    dr_sum2 += g2*rhat;
+                    const float g1 = dn2*ln2w_pack.lane[lane];
+                    dr_sum += g1;
+                    dr_sum2 += g1*rhat;
                     dln2w_part[at] += dn2*rhat;
                     dln2b_part[at] += dn2;
                     dfcprojb_part[at] += dy;
@@ -1748,8 +1759,8 @@ extern "C" __global__ void backward_dR_dattprojb_dln2w(
                     const float dn2 = held ? dn2_row[at] : dN2_pack.lane[lane];
                     const float dy = held ? dy_row[at] : dY_pack.lane[lane];
                     const float rhat = rstd1*(r - m2);
-                    const float g2 = dn2*ln2w_pack.lane[lane];
-                    const float dr = dy + rstd1*(g2 - dr_mean - dr_mean2*rhat);
+                    const float g1 = dn2*ln2w_pack.lane[lane];
+                    const float dr = dy + rstd1*(g1 - dr_mean - dr_mean2*rhat);
                     dR_pack.lane[lane] = dr;
                     dattprojb_part[at] += dr;
                 }
@@ -3114,12 +3125,12 @@ extern "C" __global__ void backward_dN1_chunks(
 
 // rstd[b,t] = rsqrt(1e-05 + V1[b,t])
 // xhat[b,t,c] = rstd[b,t]*(X[b,t,c] - M1[b,t])
-// g1[b,t,c] = dN1[b,t,c]*ln1w[c]
-// dX_sum[b,t] = sum(c, g1[b,t,c])
+// g[b,t,c] = dN1[b,t,c]*ln1w[c]
+// dX_sum[b,t] = sum(c, g[b,t,c])
 // dX_mean[b,t] = dX_sum[b,t]/size(c)
-// dX_sum2[b,t] = sum(c, g1[b,t,c]*xhat[b,t,c])
+// dX_sum2[b,t] = sum(c, g[b,t,c]*xhat[b,t,c])
 // dX_mean2[b,t] = dX_sum2[b,t]/size(c)
-// dX[b,t,c] = dR[b,t,c] + rstd[b,t]*(g1[b,t,c] - dX_mean[b,t] - dX_mean2[b,t]*xhat[b,t,c])
+// dX[b,t,c] = dR[b,t,c] + rstd[b,t]*(g[b,t,c] - dX_mean[b,t] - dX_mean2[b,t]*xhat[b,t,c])
 // dln1w[c] = sum(b, t, dN1[b,t,c]*xhat[b,t,c]), of each block's rows
 // dln1b[c] = sum(b, t, dN1[b,t,c]), of each block's rows
 extern "C" __global__ void backward_dX_dln1w_dln1b(
@@ -3187,9 +3198,9 @@ extern "C" __global__ void backward_dX_dln1w_dln1b(
                     const float dn1 = dN1_pack.lane[lane];
                     if (held) dn1_row[at] = dn1;
                     const float xhat = rstd*(x - m1);
-                    const float g1 = dn1*ln1w_pack.lane[lane];
-                    dx_sum += g1;
-                    dx_sum2 += g1*xhat;
+                    const float g = dn1*ln1w_pack.lane[lane];
+                    dx_sum += g;
+                    dx_sum2 += g*xhat;
                     dln1w_part[at] += dn1*xhat;
                     dln1b_part[at] += dn1;
                 }
@@ -3216,8 +3227,8 @@ extern "C" __global__ void backward_dX_dln1w_dln1b(
                     const float x = held ? x_row[at] : X_pack.lane[lane];
                     const float dn1 = held ? dn1_row[at] : dN1_pack.lane[lane];
                     const float xhat = rstd*(x - m1);
-                    const float g1 = dn1*ln1w_pack.lane[lane];
-                    const float dx = dR_pack.lane[lane] + rstd*(g1 - dx_mean - dx_mean2*xhat);
+                    const float g = dn1*ln1w_pack.lane[lane];
+                    const float dx = dR_pack.lane[lane] + rstd*(g - dx_mean - dx_mean2*xhat);
                     dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
                 }
             }

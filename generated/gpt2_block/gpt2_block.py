@@ -18,7 +18,7 @@
     G[b,t,f] = 0.5*F[b,t,f]*(1 + tanh(sqrt(2/pi)*(F[b,t,f] + 0.044715*F[b,t,f]**3)))
     Y[b,t,c] = R[b,t,c] + sum(f, G[b,t,f]*fcprojw[c,f]) + fcprojb[c]
 
-    dX = dR + diag(rstd) (g1 − g1 1 1ᵀ / |c| − diag((g1 ∘ xhat) 1) xhat / |c|)
+    dX = dR + diag(rstd) (g − g 1 1ᵀ / |c| − diag((g ∘ xhat) 1) xhat / |c|)
     dln1w = (dN1 ∘ xhat)ᵀ 1
     dln1b = dN1ᵀ 1
     dwq = einsum(btc,bhtd->hdc; N1, dQ)
@@ -40,12 +40,12 @@
     xhat[b,t,c] = rstd[b,t]*(X[b,t,c] - M1[b,t])
     rstd1[b,t] = rsqrt(eps + V2[b,t])
     rhat[b,t,c] = rstd1[b,t]*(R[b,t,c] - M2[b,t])
+    t1[b,t,f] = tanh(sqrt(2)*(F[b,t,f] + 0.044715*F[b,t,f]**3)/sqrt(pi))
     dG[b,t,f] = sum(c, dY[b,t,c]*fcprojw[c,f])
-    g[b,t,f] = tanh(sqrt(2)*(F[b,t,f] + 0.044715*F[b,t,f]**3)/sqrt(pi))
-    dF[b,t,f] = 0.5*dG[b,t,f]*(g[b,t,f] + F[b,t,f]*sqrt(2)*(1 - g[b,t,f]**2)*(0.134145*F[b,t,f]**2 + 1)/sqrt(pi) + 1)
+    dF[b,t,f] = 0.5*dG[b,t,f]*(t1[b,t,f] + F[b,t,f]*sqrt(2)*(1 - t1[b,t,f]**2)*(0.134145*F[b,t,f]**2 + 1)/sqrt(pi) + 1)
     dN2[b,t,c] = sum(f, dF[b,t,f]*fcw[f,c])
-    g2[b,t,c] = dN2[b,t,c]*ln2w[c]
-    dR[b,t,c] = dY[b,t,c] + rstd1[b,t]*(g2[b,t,c] - mean(l, g2[b,t,l]) - rhat[b,t,c]*mean(l, g2[b,t,l]*rhat[b,t,l]))
+    g1[b,t,c] = dN2[b,t,c]*ln2w[c]
+    dR[b,t,c] = dY[b,t,c] + rstd1[b,t]*(g1[b,t,c] - mean(l, g1[b,t,l]) - rhat[b,t,c]*mean(l, g1[b,t,l]*rhat[b,t,l]))
     dO[b,h,t,d] = sum(c, attprojw[c,h,d]*dR[b,t,c])
     dP[b,h,t,s] = sum(d, U[b,h,s,d]*dO[b,h,t,d])
     dS_sum[b,h,t,s] = P[b,h,t,s]*(dP[b,h,t,s] - sum(d, O[b,h,t,d]*dO[b,h,t,d]))/sqrt(size(d))
@@ -53,9 +53,9 @@
     dK[b,h,t,d] = sum(s, Q[b,h,s,d]*dS_sum[b,h,s,t])
     dQ[b,h,t,d] = sum(s, K[b,h,s,d]*dS_sum[b,h,t,s])
     dN1[b,t,c] = sum(h, d, dK[b,h,t,d]*wk[h,d,c]) + sum(h, d, dQ[b,h,t,d]*wq[h,d,c]) + sum(h, d, dU[b,h,t,d]*wv[h,d,c])
-    g1[b,t,c] = dN1[b,t,c]*ln1w[c]
+    g[b,t,c] = dN1[b,t,c]*ln1w[c]
 
-Saved for the backward: M1, V1, Q, K, U, P_lse, O, R, M2, V2, F.  Computed again: rstd, xhat, N1, rstd1, rhat, N2, G, P, S, S_sum, dS_sum.
+Saved for the backward: M1, V1, Q, K, U, P_lse, O, R, M2, V2, F.  Computed again: rstd, xhat, N1, rstd1, rhat, N2, t1, G, P, S, S_sum, dS_sum.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dX over dY, dln1w over ln2w, dln1w over ln2b, dln1b over ln2w, dln1b over ln2b, dwq over wq, dwq over wk, dwq over wv, dattprojw over attprojw, dattprojb over ln2w, dattprojb over ln2b, dln2w over ln2w, dln2w over ln2b, dln2b over ln2w, dln2b over ln2b, dfcw over fcw, dfcprojw over fcprojw, dfcprojb over ln2w, dfcprojb over ln2b.
 A sum of 1024 products or more with few tiles of results is split in chunks, added in order.
@@ -368,9 +368,9 @@ class Kernels:
         self.check("F", F, "compute", (size_b, size_t, size_f))
         with stream or nullcontext():
             dG_chunks = product_chunks(1, size_b*size_t, size_f, size_c)
-            dfcb_chunks = column_chunks(size_b*size_t)
             dN2_chunks = product_chunks(1, size_b*size_t, size_c, size_f)
             dfcw_chunks = product_chunks(1, size_f, size_c, size_b*size_t)
+            dfcb_chunks = column_chunks(size_b*size_t)
             dfcprojw_sum_chunks = product_chunks(1, size_c, size_f, size_b*size_t)
             dattprojb_chunks = row_chunks(size_b*size_t, size_c, 50)
             dO_chunks = product_chunks(1, size_b*size_t, size_h*size_d, size_c)
@@ -428,25 +428,14 @@ class Kernels:
                 self.check("dfcprojw", dfcprojw, "T", (size_c, size_f))
                 self.check("dfcprojb", dfcprojb, "T", (size_c,))
 
-            dG = cp.empty((size_b, size_t, size_f), dtypes["compute"])
-            dG_partial = cp.empty((dG_chunks, size_b*size_t, size_f), dtypes["compute"])
-            launch("backward_dG", (tiles(1, size_b*size_t, size_f), max(dG_chunks, 1)), (256,),
-                   (fcprojw, dY, dG, dG_partial), (size_b, size_t, size_c, size_f))
-            if dG_chunks:  # the sum was split: add up its parts
-                launch("backward_dG_chunks", (blocks(size_b*size_t*size_f, 256),), (256,), (dG_partial, dG),
-                       (size_b, size_t, size_f, dG_chunks))
-            del dG_partial
-
             dF = cp.empty((size_b, size_t, size_f), dtypes["compute"])
-            dfcb_partial = cp.empty((dfcb_chunks, size_f), dtypes["compute"])
-            launch("backward_dF_dfcb", (blocks(size_f, 32, 2**31), dfcb_chunks), (8, 32),
-                   (F, dG, dfcb, dF, dfcb_partial), (size_b, size_t, size_f, dfcb_chunks),
-                   accumulate=accumulate)
-            del dG
-            if dfcb_chunks > 1:  # the sum was split: add up its parts
-                launch("backward_dF_dfcb_sum", (blocks(size_f, 32, 2**31),), (32, 8), (dfcb_partial, dfcb),
-                       (size_f, dfcb_chunks), accumulate=accumulate)
-            del dfcb_partial
+            dG_partial = cp.empty((dG_chunks, size_b*size_t, size_f), dtypes["compute"])
+            launch("backward_dF", (tiles(1, size_b*size_t, size_f), max(dG_chunks, 1)), (256,),
+                   (fcprojw, F, dY, dF, dG_partial), (size_b, size_t, size_c, size_f))
+            if dG_chunks:  # the sum was split: add up its parts
+                launch("backward_dF_chunks", (blocks(size_b*size_t*size_f, 256),), (256,),
+                       (dG_partial, F, dF), (size_b, size_t, size_f, dG_chunks))
+            del dG_partial
 
             dN2 = cp.empty((size_b, size_t, size_c), dtypes["compute"])
             dN2_partial = cp.empty((dN2_chunks, size_b*size_t, size_c), dtypes["compute"])
@@ -461,11 +450,19 @@ class Kernels:
             launch("backward_dfcw", (tiles(1, size_f, size_c), max(dfcw_chunks, 1)), (256,),
                    (ln2w, ln2b, R, M2, V2, dF, dfcw, dfcw_partial), (size_b, size_t, size_c, size_f),
                    accumulate=accumulate)
-            del dF
             if dfcw_chunks:  # the sum was split: add up its parts
                 launch("backward_dfcw_chunks", (blocks(size_f*size_c, 256),), (256,), (dfcw_partial, dfcw),
                        (size_c, size_f, dfcw_chunks), accumulate=accumulate)
             del dfcw_partial
+
+            dfcb_partial = cp.empty((dfcb_chunks, size_f), dtypes["compute"])
+            launch("backward_dfcb", (blocks(size_f, 32, 2**31), dfcb_chunks), (8, 32),
+                   (dF, dfcb, dfcb_partial), (size_b, size_t, size_f, dfcb_chunks), accumulate=accumulate)
+            del dF
+            if dfcb_chunks > 1:  # the sum was split: add up its parts
+                launch("backward_dfcb_sum", (blocks(size_f, 32, 2**31),), (32, 8), (dfcb_partial, dfcb),
+                       (size_f, dfcb_chunks), accumulate=accumulate)
+            del dfcb_partial
 
             dfcprojw_sum_partial = cp.empty((dfcprojw_sum_chunks, size_c, size_f), dtypes["compute"])
             launch("backward_dfcprojw", (tiles(1, size_c, size_f), max(dfcprojw_sum_chunks, 1)), (256,),

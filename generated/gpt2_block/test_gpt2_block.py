@@ -43,7 +43,8 @@ def forward(X, ln1w, ln1b, wq, bq, wk, bk, wv, bv, attprojw, attprojb, ln2w, ln2
     rhat = rstd1[..., None]*(R - M2[..., None])
     N2 = ln2b + ln2w*rhat
     F = fcb + N2 @ fcw.T
-    G = 0.5*F*(np.tanh(2**0.5*(1/np.pi)**0.5*(F + 0.044715*F**3)) + 1)
+    t1 = np.tanh(2**0.5*(F + 0.044715*F**3)/np.pi**0.5)
+    G = 0.5*F*(t1 + 1)
     Y = R + fcprojb + G @ fcprojw.T
     return (Y,)
 

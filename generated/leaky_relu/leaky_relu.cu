@@ -3,7 +3,7 @@
 //     param slope = 0.01
 //     Y[i,j] = where(X[i,j] > 0, X[i,j], slope*X[i,j])
 //
-//     dX = dY ∘ where(0 < X, 1, slope)
+//     dX = dY ∘ where(X > 0, 1, slope)
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
@@ -42,7 +42,7 @@ template <class T, int lanes> __device__ inline void store(T* into, INDEX first,
     }
 }
 
-// Y[i,j] = where(0 < X[i,j], X[i,j], 0.01*X[i,j])
+// Y[i,j] = where(X[i,j] > 0, X[i,j], 0.01*X[i,j])
 extern "C" __global__ void forward_Y(
     const float* __restrict__ X,  // [i, j]
     float* __restrict__ Y,  // [i, j]
@@ -57,13 +57,13 @@ extern "C" __global__ void forward_Y(
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
             const float x = X_pack.lane[lane];
-            Y_pack.lane[lane] = 0.0f < x ? x : 0.01f*x;
+            Y_pack.lane[lane] = x > 0.0f ? x : 0.01f*x;
         }
         store(Y, first, count, Y_pack);
     }
 }
 
-// dX[i,j] = dY[i,j]*where(0 < X[i,j], 1, 0.01)
+// dX[i,j] = dY[i,j]*where(X[i,j] > 0, 1, 0.01)
 extern "C" __global__ void backward_dX(
     const float* X,  // [i, j]
     const float* dY,  // [i, j]
@@ -81,7 +81,7 @@ extern "C" __global__ void backward_dX(
         if (accumulate) dX_pack = load<4>(dX, first, count);
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
-            const float dx = dY_pack.lane[lane]*(0.0f < X_pack.lane[lane] ? 1.0f : 0.01f);
+            const float dx = dY_pack.lane[lane]*(X_pack.lane[lane] > 0.0f ? 1.0f : 0.01f);
             dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
         }
         store(dX, first, count, dX_pack);

@@ -3,7 +3,7 @@
     param slope = 0.01
     Y[i,j] = where(X[i,j] > 0, X[i,j], slope*X[i,j])
 
-    dX = dY ∘ where(0 < X, 1, slope)
+    dX = dY ∘ where(X > 0, 1, slope)
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.

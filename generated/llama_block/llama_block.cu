@@ -24,7 +24,7 @@
 //     dwk = einsum(btc,bgtpi->gpic; N1, dK)
 //     dwv = einsum(btc,bgtd->gdc; N1, dV)
 //     dC[t,i] = sum(b, g, p, K[b,g,t,p,i]*dKr[b,g,t,p,i]) + sum(b, h, p, Q[b,h,t,p,i]*dQr[b,h,t,p,i])
-//     dS[t,i] = sum(b, g, p, dKr[b,g,t,p,i]*where(0 == p, -K[b,g,t,1,i], K[b,g,t,0,i])) + sum(b, h, p, dQr[b,h,t,p,i]*where(0 == p, -Q[b,h,t,1,i], Q[b,h,t,0,i]))
+//     dS[t,i] = sum(b, g, p, dKr[b,g,t,p,i]*where(p == 0, -K[b,g,t,1,i], K[b,g,t,0,i])) + sum(b, h, p, dQr[b,h,t,p,i]*where(p == 0, -Q[b,h,t,1,i], Q[b,h,t,0,i]))
 //     dwo = einsum(bhtd,btc->chd; O, dR)
 //     dln2w = (dN2 ∘ rhat)ᵀ 1
 //     dw1 = dFᵀ N2
@@ -51,11 +51,10 @@
 //     dKr[b,g,t,p,i] = sum(s, l, where(l + 4*g < size(h), Qr[b,l + 4*g,s,p,i]*dA_sum[b,l + 4*g,s,t], 0))
 //     dQr[b,h,t,p,i] = sum(s, Kr[b,h//4,s,p,i]*dA_sum[b,h,t,s])
 //     dV[b,g,t,d] = sum(s, l, where(l + 4*g < size(h), P[b,l + 4*g,s,t]*dO[b,l + 4*g,s,d], 0))
-//     dK[b,g,t,p,i] = where(0 == p, sum(k, where(0 != k, S[t,i]*dKr[b,g,t,k,i], 0)), 0) + where(1 == p, sum(k, where(0 == k, -S[t,i]*dKr[b,g,t,k,i], 0)), 0) + C[t,i]*dKr[b,g,t,p,i]
-//     dQ[b,h,t,p,i] = where(0 == p, sum(k, where(0 != k, S[t,i]*dQr[b,h,t,k,i], 0)), 0) + where(1 == p, sum(k, where(0 == k, -S[t,i]*dQr[b,h,t,k,i], 0)), 0) + C[t,i]*dQr[b,h,t,p,i]
+//     dK[b,g,t,p,i] = where(p == 0, S[t,i]*dKr[b,g,t,1,i], -S[t,i]*dKr[b,g,t,0,i]) + C[t,i]*dKr[b,g,t,p,i]
+//     dQ[b,h,t,p,i] = where(p == 0, S[t,i]*dQr[b,h,t,1,i], -S[t,i]*dQr[b,h,t,0,i]) + C[t,i]*dQr[b,h,t,p,i]
 //     dN1[b,t,c] = sum(g, d, dV[b,g,t,d]*wv[g,d,c]) + sum(g, p, i, dK[b,g,t,p,i]*wk[g,p,i,c]) + sum(h, p, i, dQ[b,h,t,p,i]*wq[h,p,i,c])
 //     g2[b,t,c] = dN1[b,t,c]*ln1w[c]
-//     dQ[b,h,t,p,i] = where(0 == p, sum(l, where(0 != l, S[t,i]*dQr[b,h,t,l,i], 0)), 0) + where(1 == p, sum(l, where(0 == l, -S[t,i]*dQr[b,h,t,l,i], 0)), 0) + C[t,i]*dQr[b,h,t,p,i]
 //
 // Saved for the backward: N1_in, Q, K, V, Qr, Kr, P_lse, O, R, N2_in, F, U.  Computed again: rstd, xhat, N1, rstd1, rhat, N2, s1, P, A, A_sum, dA_sum.
 // Sums are kept in float32; the same bits at every run.
@@ -535,7 +534,7 @@ extern "C" __global__ void forward_V_chunks(
     }
 }
 
-// Qr[b,h,t,p,i] = C[t,i]*Q[b,h,t,p,i] + S[t,i]*where(0 == p, -Q[b,h,t,1,i], Q[b,h,t,0,i])
+// Qr[b,h,t,p,i] = C[t,i]*Q[b,h,t,p,i] + S[t,i]*where(p == 0, -Q[b,h,t,1,i], Q[b,h,t,0,i])
 extern "C" __global__ void forward_Qr(
     const float* __restrict__ C,  // [t, i]
     const float* __restrict__ S,  // [t, i]
@@ -558,14 +557,14 @@ extern "C" __global__ void forward_Qr(
                 const INDEX i = element%size_i;
                 const INDEX p = element/size_i%2;
                 const INDEX t = element/size_i/2%size_t;
-                Qr_pack.lane[lane] = C[t*size_i + i]*Q_pack.lane[lane] + S[t*size_i + i]*(0 == p ? -Q[(element/(2*size_i)*2 + 1)*size_i + i] : Q[element/(2*size_i)*2*size_i + i]);
+                Qr_pack.lane[lane] = C[t*size_i + i]*Q_pack.lane[lane] + S[t*size_i + i]*(p == 0 ? -Q[(element/(2*size_i)*2 + 1)*size_i + i] : Q[element/(2*size_i)*2*size_i + i]);
             }
         }
         store(Qr, first, count, Qr_pack);
     }
 }
 
-// Kr[b,g,t,p,i] = C[t,i]*K[b,g,t,p,i] + S[t,i]*where(0 == p, -K[b,g,t,1,i], K[b,g,t,0,i])
+// Kr[b,g,t,p,i] = C[t,i]*K[b,g,t,p,i] + S[t,i]*where(p == 0, -K[b,g,t,1,i], K[b,g,t,0,i])
 extern "C" __global__ void forward_Kr(
     const float* __restrict__ C,  // [t, i]
     const float* __restrict__ S,  // [t, i]
@@ -588,15 +587,15 @@ extern "C" __global__ void forward_Kr(
                 const INDEX i = element%size_i;
                 const INDEX p = element/size_i%2;
                 const INDEX t = element/size_i/2%size_t;
-                Kr_pack.lane[lane] = C[t*size_i + i]*K_pack.lane[lane] + S[t*size_i + i]*(0 == p ? -K[(element/(2*size_i)*2 + 1)*size_i + i] : K[element/(2*size_i)*2*size_i + i]);
+                Kr_pack.lane[lane] = C[t*size_i + i]*K_pack.lane[lane] + S[t*size_i + i]*(p == 0 ? -K[(element/(2*size_i)*2 + 1)*size_i + i] : K[element/(2*size_i)*2*size_i + i]);
             }
         }
         store(Kr, first, count, Kr_pack);
     }
 }
 
-// P[b,h,t,s] = softmax(s, where(s <= t, rsqrt(2)*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30))
-// P_lse[b,h,t] = logsumexp(s, where(s <= t, rsqrt(2)*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30))
+// P[b,h,t,s] = softmax(s, where(s <= t, 0.7071067811865476*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30))
+// P_lse[b,h,t] = logsumexp(s, where(s <= t, 0.7071067811865476*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30))
 // O[b,h,t,d] = sum(s, P[b,h,t,s]*V[b,h // 4,s,d])
 extern "C" __global__ void forward_P_lse_O(
     const float* __restrict__ V,  // [b, g, t, d]
@@ -674,7 +673,7 @@ extern "C" __global__ void forward_P_lse_O(
                 const INDEX t = top + my_row + over, s = first + my_column + along;
                 float value = -INFINITY;
                 if (t < rows && s < length) {
-                    value = s <= t ? rsqrtf(2.0f)*rsqrtf((float)size_i)*score_tile[over][along] : -1e30f;
+                    value = s <= t ? 0.70710677f*rsqrtf((float)size_i)*score_tile[over][along] : -1e30f;
                     if (value <= -5e29f) value = -INFINITY;  // masked: in a formula, -1e30 stands for it
                 }
                 score_tile[over][along] = value;
@@ -2286,9 +2285,9 @@ extern "C" __global__ void backward_dwo_chunks(
     }
 }
 
-// P[b,h,t,s] = exp(where(s <= t, rsqrt(2)*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30) - P_lse[b,h,t])
+// P[b,h,t,s] = exp(where(s <= t, 0.7071067811865476*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30) - P_lse[b,h,t])
 // h = r + 4*g
-// dKr[b,g,s,p,i] = sum(t, r, where(r + 4*g < size(h), 0.5*P[b,r + 4*g,t,s]*Qr[b,r + 4*g,t,p,i]*sqrt(2)*rsqrt(size(i))*(sum(d, V[b,(r + 4*g) // 4,s,d]*dO[b,r + 4*g,t,d]) - P_row[b,r + 4*g,t]), 0))
+// dKr[b,g,s,p,i] = sum(t, r, where(r + 4*g < size(h), 0.7071067811865476*P[b,r + 4*g,t,s]*Qr[b,r + 4*g,t,p,i]*rsqrt(size(i))*(sum(d, V[b,(r + 4*g) // 4,s,d]*dO[b,r + 4*g,t,d]) - P_row[b,r + 4*g,t]), 0))
 // dV[b,g,s,d] = sum(t, r, where(r + 4*g < size(h), P[b,r + 4*g,t,s]*dO[b,r + 4*g,t,d], 0))
 extern "C" __global__ void backward_dKr_dV(
     const float* __restrict__ V,  // [b, g, t, d]
@@ -2406,12 +2405,12 @@ extern "C" __global__ void backward_dKr_dV(
                         weight_tile[over][along] = 0;
                         weight_tile_[over][along] = 0;
                         if (s < rows && t < length) {
-                            const float score_ = s <= t ? rsqrtf(2.0f)*rsqrtf((float)size_i)*score_tile[over][along] : -1e30f;
+                            const float score_ = s <= t ? 0.70710677f*rsqrtf((float)size_i)*score_tile[over][along] : -1e30f;
                             const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[(b*size_h + h)*size_t + t]);
                             {
                                 float value;
                                 const float v = rsqrtf((float)size_i);
-                                value = 0.5f*p*sqrtf(2.0f)*v*(dP_tile[over][along] - P_row[(b*size_h + h)*size_t + t]);
+                                value = 0.70710677f*p*v*(dP_tile[over][along] - P_row[(b*size_h + h)*size_t + t]);
                                 weight_tile[over][along] = value;
                             }
                             {
@@ -2625,8 +2624,8 @@ extern "C" __global__ void backward_dwv_chunks(
     }
 }
 
-// P[b,h,t,s] = exp(where(s <= t, rsqrt(2)*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30) - P_lse[b,h,t])
-// dQr[b,h,t,p,i] = 0.5*sqrt(2)*rsqrt(size(i))*sum(s, Kr[b,h // 4,s,p,i]*P[b,h,t,s]*(sum(d, V[b,h // 4,s,d]*dO[b,h,t,d]) - P_row[b,h,t]))
+// P[b,h,t,s] = exp(where(s <= t, 0.7071067811865476*rsqrt(size(i))*sum(r, i, Kr[b,h // 4,s,r,i]*Qr[b,h,t,r,i]), -1e+30) - P_lse[b,h,t])
+// dQr[b,h,t,p,i] = 0.7071067811865476*rsqrt(size(i))*sum(s, Kr[b,h // 4,s,p,i]*P[b,h,t,s]*(sum(d, V[b,h // 4,s,d]*dO[b,h,t,d]) - P_row[b,h,t]))
 extern "C" __global__ void backward_dQr(
     const float* __restrict__ V,  // [b, g, t, d]
     const float* __restrict__ Qr,  // [b, h, t, 2, i]
@@ -2736,12 +2735,12 @@ extern "C" __global__ void backward_dQr(
                 const INDEX t = top + my_row + over, s = first + my_column + along;
                 weight_tile[over][along] = 0;
                 if (t < rows && s < length) {
-                    const float score_ = s <= t ? rsqrtf(2.0f)*rsqrtf((float)size_i)*score_tile[over][along] : -1e30f;
+                    const float score_ = s <= t ? 0.70710677f*rsqrtf((float)size_i)*score_tile[over][along] : -1e30f;
                     const float p = expf((score_ <= -5e29f ? -2e30f : score_) - P_lse[batch*size_t + t]);
                     {
                         float value;
                         const float v = rsqrtf((float)size_i);
-                        value = 0.5f*p*sqrtf(2.0f)*v*(dP_tile[over][along] - P_row[batch*size_t + t]);
+                        value = 0.70710677f*p*v*(dP_tile[over][along] - P_row[batch*size_t + t]);
                         weight_tile[over][along] = value;
                     }
                 }
@@ -2889,9 +2888,9 @@ extern "C" __global__ void backward_dN1_sum_chunks(
     }
 }
 
-// dK[b,g,t,p,i] = where(0 == p, S[t,i]*dKr[b,g,t,1,i], 0) + where(1 == p, -S[t,i]*dKr[b,g,t,0,i], 0) + C[t,i]*dKr[b,g,t,p,i]
+// dK[b,g,t,p,i] = where(p == 0, S[t,i]*dKr[b,g,t,1,i], -S[t,i]*dKr[b,g,t,0,i]) + C[t,i]*dKr[b,g,t,p,i]
 // dC_sum[t,i] = sum(b, g, r, K[b,g,t,r,i]*dKr[b,g,t,r,i]), of each chunk of rows
-// dS_sum[t,i] = sum(b, g, r, dKr[b,g,t,r,i]*where(0 == r, -K[b,g,t,1,i], K[b,g,t,0,i])), of each chunk of rows
+// dS_sum[t,i] = sum(b, g, r, dKr[b,g,t,r,i]*where(r == 0, -K[b,g,t,1,i], K[b,g,t,0,i])), of each chunk of rows
 extern "C" __global__ void backward_dK_dC_sum_dS_sum(
     const float* __restrict__ C,  // [t, i]
     const float* __restrict__ S,  // [t, i]
@@ -2922,9 +2921,9 @@ extern "C" __global__ void backward_dK_dC_sum_dS_sum(
         for (INDEX row = begin + threadIdx.y; row < end; row += 8) {
             const INDEX p = row%2;
             const float dkr = dKr[((row/2*size_t + t)*2 + p)*size_i + i];
-            dK[((row/2*size_t + t)*2 + p)*size_i + i] = (0 == p ? S[column]*dKr[((row/2*size_t + t)*2 + 1)*size_i + i] : 0.0f) + (1 == p ? -(S[column]*dKr[(row/2*size_t + t)*2*size_i + i]) : 0.0f) + c*dkr;
+            dK[((row/2*size_t + t)*2 + p)*size_i + i] = (p == 0 ? S[column]*dKr[((row/2*size_t + t)*2 + 1)*size_i + i] : -(S[column]*dKr[(row/2*size_t + t)*2*size_i + i])) + c*dkr;
             dc_sum += K[((row/2*size_t + t)*2 + p)*size_i + i]*dkr;
-            ds_sum += dkr*(0 == p ? -K[((row/2*size_t + t)*2 + 1)*size_i + i] : K[(row/2*size_t + t)*2*size_i + i]);
+            ds_sum += dkr*(p == 0 ? -K[((row/2*size_t + t)*2 + 1)*size_i + i] : K[(row/2*size_t + t)*2*size_i + i]);
         }
     }
     __shared__ float tile[2][8][33];
@@ -2947,7 +2946,7 @@ extern "C" __global__ void backward_dK_dC_sum_dS_sum(
 }
 
 // dC_sum[t,i] = sum(b, g, r, K[b,g,t,r,i]*dKr[b,g,t,r,i])
-// dS_sum[t,i] = sum(b, g, r, dKr[b,g,t,r,i]*where(0 == r, -K[b,g,t,1,i], K[b,g,t,0,i]))
+// dS_sum[t,i] = sum(b, g, r, dKr[b,g,t,r,i]*where(r == 0, -K[b,g,t,1,i], K[b,g,t,0,i]))
 // Launched only where the sum was split.
 extern "C" __global__ void backward_dK_dC_sum_dS_sum_sum(
     const float* __restrict__ dC_sum_partial,  // [chunks, t*i]
@@ -3191,9 +3190,9 @@ extern "C" __global__ void backward_dN1_sum2_chunks(
     }
 }
 
-// dQ[b,h,t,p,i] = where(0 == p, S[t,i]*dQr[b,h,t,1,i], 0) + where(1 == p, -S[t,i]*dQr[b,h,t,0,i], 0) + C[t,i]*dQr[b,h,t,p,i]
+// dQ[b,h,t,p,i] = where(p == 0, S[t,i]*dQr[b,h,t,1,i], -S[t,i]*dQr[b,h,t,0,i]) + C[t,i]*dQr[b,h,t,p,i]
 // dC_sum2[t,i] = sum(b, h, r, Q[b,h,t,r,i]*dQr[b,h,t,r,i]), of each chunk of rows
-// dS_sum2[t,i] = sum(b, h, r, dQr[b,h,t,r,i]*where(0 == r, -Q[b,h,t,1,i], Q[b,h,t,0,i])), of each chunk of rows
+// dS_sum2[t,i] = sum(b, h, r, dQr[b,h,t,r,i]*where(r == 0, -Q[b,h,t,1,i], Q[b,h,t,0,i])), of each chunk of rows
 extern "C" __global__ void backward_dQ_dC_dS(
     const float* __restrict__ C,  // [t, i]
     const float* __restrict__ S,  // [t, i]
@@ -3227,9 +3226,9 @@ extern "C" __global__ void backward_dQ_dC_dS(
         for (INDEX row = begin + threadIdx.y; row < end; row += 8) {
             const INDEX p = row%2;
             const float dqr = dQr[((row/2*size_t + t)*2 + p)*size_i + i];
-            dQ[((row/2*size_t + t)*2 + p)*size_i + i] = (0 == p ? S[column]*dQr[((row/2*size_t + t)*2 + 1)*size_i + i] : 0.0f) + (1 == p ? -(S[column]*dQr[(row/2*size_t + t)*2*size_i + i]) : 0.0f) + c*dqr;
+            dQ[((row/2*size_t + t)*2 + p)*size_i + i] = (p == 0 ? S[column]*dQr[((row/2*size_t + t)*2 + 1)*size_i + i] : -(S[column]*dQr[(row/2*size_t + t)*2*size_i + i])) + c*dqr;
             dc_sum2 += Q[((row/2*size_t + t)*2 + p)*size_i + i]*dqr;
-            ds_sum2 += dqr*(0 == p ? -Q[((row/2*size_t + t)*2 + 1)*size_i + i] : Q[(row/2*size_t + t)*2*size_i + i]);
+            ds_sum2 += dqr*(p == 0 ? -Q[((row/2*size_t + t)*2 + 1)*size_i + i] : Q[(row/2*size_t + t)*2*size_i + i]);
         }
     }
     __shared__ float tile[2][8][33];
@@ -3255,7 +3254,7 @@ extern "C" __global__ void backward_dQ_dC_dS(
 
 // dC_sum2[t,i] = sum(b, h, r, Q[b,h,t,r,i]*dQr[b,h,t,r,i])
 // dC[t,i] = dC_sum[t,i] + dC_sum2[t,i]
-// dS_sum2[t,i] = sum(b, h, r, dQr[b,h,t,r,i]*where(0 == r, -Q[b,h,t,1,i], Q[b,h,t,0,i]))
+// dS_sum2[t,i] = sum(b, h, r, dQr[b,h,t,r,i]*where(r == 0, -Q[b,h,t,1,i], Q[b,h,t,0,i]))
 // dS[t,i] = dS_sum[t,i] + dS_sum2[t,i]
 // Launched only where the sum was split.
 extern "C" __global__ void backward_dQ_dC_dS_sum(

@@ -24,7 +24,7 @@
     dwk = einsum(btc,bgtpi->gpic; N1, dK)
     dwv = einsum(btc,bgtd->gdc; N1, dV)
     dC[t,i] = sum(b, g, p, K[b,g,t,p,i]*dKr[b,g,t,p,i]) + sum(b, h, p, Q[b,h,t,p,i]*dQr[b,h,t,p,i])
-    dS[t,i] = sum(b, g, p, dKr[b,g,t,p,i]*where(0 == p, -K[b,g,t,1,i], K[b,g,t,0,i])) + sum(b, h, p, dQr[b,h,t,p,i]*where(0 == p, -Q[b,h,t,1,i], Q[b,h,t,0,i]))
+    dS[t,i] = sum(b, g, p, dKr[b,g,t,p,i]*where(p == 0, -K[b,g,t,1,i], K[b,g,t,0,i])) + sum(b, h, p, dQr[b,h,t,p,i]*where(p == 0, -Q[b,h,t,1,i], Q[b,h,t,0,i]))
     dwo = einsum(bhtd,btc->chd; O, dR)
     dln2w = (dN2 ∘ rhat)ᵀ 1
     dw1 = dFᵀ N2
@@ -51,11 +51,10 @@
     dKr[b,g,t,p,i] = sum(s, l, where(l + 4*g < size(h), Qr[b,l + 4*g,s,p,i]*dA_sum[b,l + 4*g,s,t], 0))
     dQr[b,h,t,p,i] = sum(s, Kr[b,h//4,s,p,i]*dA_sum[b,h,t,s])
     dV[b,g,t,d] = sum(s, l, where(l + 4*g < size(h), P[b,l + 4*g,s,t]*dO[b,l + 4*g,s,d], 0))
-    dK[b,g,t,p,i] = where(0 == p, sum(k, where(0 != k, S[t,i]*dKr[b,g,t,k,i], 0)), 0) + where(1 == p, sum(k, where(0 == k, -S[t,i]*dKr[b,g,t,k,i], 0)), 0) + C[t,i]*dKr[b,g,t,p,i]
-    dQ[b,h,t,p,i] = where(0 == p, sum(k, where(0 != k, S[t,i]*dQr[b,h,t,k,i], 0)), 0) + where(1 == p, sum(k, where(0 == k, -S[t,i]*dQr[b,h,t,k,i], 0)), 0) + C[t,i]*dQr[b,h,t,p,i]
+    dK[b,g,t,p,i] = where(p == 0, S[t,i]*dKr[b,g,t,1,i], -S[t,i]*dKr[b,g,t,0,i]) + C[t,i]*dKr[b,g,t,p,i]
+    dQ[b,h,t,p,i] = where(p == 0, S[t,i]*dQr[b,h,t,1,i], -S[t,i]*dQr[b,h,t,0,i]) + C[t,i]*dQr[b,h,t,p,i]
     dN1[b,t,c] = sum(g, d, dV[b,g,t,d]*wv[g,d,c]) + sum(g, p, i, dK[b,g,t,p,i]*wk[g,p,i,c]) + sum(h, p, i, dQ[b,h,t,p,i]*wq[h,p,i,c])
     g2[b,t,c] = dN1[b,t,c]*ln1w[c]
-    dQ[b,h,t,p,i] = where(0 == p, sum(l, where(0 != l, S[t,i]*dQr[b,h,t,l,i], 0)), 0) + where(1 == p, sum(l, where(0 == l, -S[t,i]*dQr[b,h,t,l,i], 0)), 0) + C[t,i]*dQr[b,h,t,p,i]
 
 Saved for the backward: N1_in, Q, K, V, Qr, Kr, P_lse, O, R, N2_in, F, U.  Computed again: rstd, xhat, N1, rstd1, rhat, N2, s1, P, A, A_sum, dA_sum.
 Sums are kept in float32; the same bits at every run.

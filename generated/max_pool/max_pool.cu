@@ -4,7 +4,7 @@
 //     size q = 2
 //     Y[b,c,y,x] = max(p, q, X[b,c,2*y+p,2*x+q])
 //
-//     dX[b,c,i,j] = sum(p, q, where(0 == (i - p)%2 and 0 <= i - p and (i - p)//2 < size(y) and 0 == (j - q)%2 and 0 <= j - q and (j - q)//2 < size(x) and X[b,c,p + 2*((i - p)//2),q + 2*((j - q)//2)] == Y[b,c,(i - p)//2,(j - q)//2], dY[b,c,(i - p)//2,(j - q)//2]/Y_ties[b,c,(i - p)//2,(j - q)//2], 0))
+//     dX[b,c,i,j] = sum(p, q, where((i - p)%2 == 0 and i - p >= 0 and (i - p)//2 < size(y) and (j - q)%2 == 0 and j - q >= 0 and (j - q)//2 < size(x) and X[b,c,p + 2*((i - p)//2),q + 2*((j - q)//2)] == Y[b,c,(i - p)//2,(j - q)//2], dY[b,c,(i - p)//2,(j - q)//2]/Y_ties[b,c,(i - p)//2,(j - q)//2], 0))
 //     where
 //     Y_ties[b,c,y,x] = sum(p, q, where(X[b,c,p + 2*y,q + 2*x] == Y[b,c,y,x], 1, 0))
 //
@@ -97,7 +97,7 @@ extern "C" __global__ void backward_Y_ties(
     }
 }
 
-// dX[b,c,i,j] = sum(r, q, where(0 == (i - r) % 2 and 0 <= i - r and (i - r) // 2 < size(y) and 0 == (j - q) % 2 and 0 <= j - q and (j - q) // 2 < size(x) and X[b,c,r + 2*((i - r) // 2),q + 2*((j - q) // 2)] == Y[b,c,(i - r) // 2,(j - q) // 2], dY[b,c,(i - r) // 2,(j - q) // 2]/Y_ties[b,c,(i - r) // 2,(j - q) // 2], 0))
+// dX[b,c,i,j] = sum(r, q, where((i - r) % 2 == 0 and i - r >= 0 and (i - r) // 2 < size(y) and (j - q) % 2 == 0 and j - q >= 0 and (j - q) // 2 < size(x) and X[b,c,r + 2*((i - r) // 2),q + 2*((j - q) // 2)] == Y[b,c,(i - r) // 2,(j - q) // 2], dY[b,c,(i - r) // 2,(j - q) // 2]/Y_ties[b,c,(i - r) // 2,(j - q) // 2], 0))
 extern "C" __global__ void backward_dX(
     const float* __restrict__ X,  // [b, c, X_2, X_3]
     const float* __restrict__ Y,  // [b, c, y, x]
@@ -120,7 +120,7 @@ extern "C" __global__ void backward_dX(
         Sum total;
         for (INDEX n2 = 0; n2 < 2; ++n2) {
             for (INDEX n2_ = 0; n2_ < 2; ++n2_) {
-                if (0 == mod(i - n2, 2) && 0 <= i - n2 && floordiv(i - n2, 2) < size_y && 0 == mod(j - n2_, 2) && 0 <= j - n2_ && floordiv(j - n2_, 2) < size_x && X[(element/(size_X_2*size_X_3)*size_X_2 + n2 + 2*floordiv(i - n2, 2))*size_X_3 + n2_ + 2*floordiv(j - n2_, 2)] == Y[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)]) {
+                if (mod(i - n2, 2) == 0 && i - n2 >= 0 && floordiv(i - n2, 2) < size_y && mod(j - n2_, 2) == 0 && j - n2_ >= 0 && floordiv(j - n2_, 2) < size_x && X[(element/(size_X_2*size_X_3)*size_X_2 + n2 + 2*floordiv(i - n2, 2))*size_X_3 + n2_ + 2*floordiv(j - n2_, 2)] == Y[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)]) {
                     total.add(dY[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)] / Y_ties[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)]);
                 }
             }

@@ -4,7 +4,7 @@
     size q = 2
     Y[b,c,y,x] = max(p, q, X[b,c,2*y+p,2*x+q])
 
-    dX[b,c,i,j] = sum(p, q, where(0 == (i - p)%2 and 0 <= i - p and (i - p)//2 < size(y) and 0 == (j - q)%2 and 0 <= j - q and (j - q)//2 < size(x) and X[b,c,p + 2*((i - p)//2),q + 2*((j - q)//2)] == Y[b,c,(i - p)//2,(j - q)//2], dY[b,c,(i - p)//2,(j - q)//2]/Y_ties[b,c,(i - p)//2,(j - q)//2], 0))
+    dX[b,c,i,j] = sum(p, q, where((i - p)%2 == 0 and i - p >= 0 and (i - p)//2 < size(y) and (j - q)%2 == 0 and j - q >= 0 and (j - q)//2 < size(x) and X[b,c,p + 2*((i - p)//2),q + 2*((j - q)//2)] == Y[b,c,(i - p)//2,(j - q)//2], dY[b,c,(i - p)//2,(j - q)//2]/Y_ties[b,c,(i - p)//2,(j - q)//2], 0))
     where
     Y_ties[b,c,y,x] = sum(p, q, where(X[b,c,p + 2*y,q + 2*x] == Y[b,c,y,x], 1, 0))
 

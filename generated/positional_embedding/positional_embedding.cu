@@ -111,7 +111,7 @@ extern "C" __global__ void backward_dE_order(
         if (at < held) {
             const INDEX place = begin + at;
             const INDEX ids_value = ids[place];
-            if (0 <= ids_value && ids_value < size_v) row = ids_value;
+            if (ids_value >= 0 && ids_value < size_v) row = ids_value;
         }
         key[own] = (unsigned long long)row*4096 + at;
     }

@@ -2,7 +2,7 @@
 //
 //     Y[i,j] = relu(X[i,j])
 //
-//     dX = dY ∘ [0 < X]
+//     dX = dY ∘ [X > 0]
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
@@ -63,7 +63,7 @@ extern "C" __global__ void forward_Y(
     }
 }
 
-// dX[i,j] = where(0 < X[i,j], dY[i,j], 0)
+// dX[i,j] = where(X[i,j] > 0, dY[i,j], 0)
 extern "C" __global__ void backward_dX(
     const float* X,  // [i, j]
     const float* dY,  // [i, j]
@@ -81,7 +81,7 @@ extern "C" __global__ void backward_dX(
         if (accumulate) dX_pack = load<4>(dX, first, count);
 #pragma unroll
         for (int lane = 0; lane < 4; ++lane) {
-            const float dx = 0.0f < X_pack.lane[lane] ? dY_pack.lane[lane] : 0.0f;
+            const float dx = X_pack.lane[lane] > 0.0f ? dY_pack.lane[lane] : 0.0f;
             dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
         }
         store(dX, first, count, dX_pack);

@@ -2,7 +2,7 @@
 
     Y[i,j] = relu(X[i,j])
 
-    dX = dY ∘ [0 < X]
+    dX = dY ∘ [X > 0]
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.

@@ -4,12 +4,13 @@
 //     R[b,s] = rsqrt(mean(d, X[b,s,d]**2) + eps)
 //     Y[b,s,d] = X[b,s,d]*R[b,s]*gamma[d]
 //
-//     dX = g diag(gamma) − diag(R³ ∘ (X ∘ dY) gamma) X / |d|
-//     dgamma = (X ∘ g)ᵀ 1
+//     dX = diag(R) (g − diag((g ∘ xhat) 1) xhat / |d|)
+//     dgamma = (dY ∘ xhat)ᵀ 1
 //     where
-//     g[b,s,d] = R[b,s]*dY[b,s,d]
+//     xhat[b,s,d] = R[b,s]*X[b,s,d]
+//     g[b,s,d] = dY[b,s,d]*gamma[d]
 //
-// Saved for the backward: R_in.  Computed again: R.
+// Saved for the backward: R_in.  Computed again: R, xhat.
 // Sums are kept in float32; the same bits at every run.
 // In place, one at a time and without accumulate: dX over dY, dX over X, dgamma over gamma.
 
@@ -51,8 +52,6 @@ template <class T, int lanes> __device__ inline void store(T* into, INDEX first,
 
 __device__ inline float square(float x) { return x*x; }
 
-__device__ inline float cube(float x) { return x*x*x; }
-
 // The sum of x over the threads of a row, known to all of them; the warps of a longer row meet in `part`.
 __device__ inline float row_sum(float x, float* part) {
     for (int apart = (blockDim.x < 32 ? blockDim.x : 32)/2; apart > 0; apart /= 2) {
@@ -74,7 +73,8 @@ __device__ inline float row_sum(float x, float* part) {
 // R_in_sum[b,s] = sum(d, X[b,s,d]**2)
 // R_in[b,s] = 1e-06 + R_in_sum[b,s]/size(d)
 // R[b,s] = rsqrt(R_in[b,s])
-// Y[b,s,d] = R[b,s]*X[b,s,d]*gamma[d]
+// xhat[b,s,d] = R[b,s]*X[b,s,d]
+// Y[b,s,d] = gamma[d]*xhat[b,s,d]
 extern "C" __global__ void forward_R_in_Y(
     const float* __restrict__ X,  // [b, s, d]
     const float* __restrict__ gamma,  // [d]
@@ -130,7 +130,8 @@ extern "C" __global__ void forward_R_in_Y(
             const INDEX d = first + lane, at = own + lane*threads;
             if (d < count) {
                 const float x = held ? x_row[at] : X_pack.lane[lane];
-                Y_pack.lane[lane] = r*x*gamma_pack.lane[lane];
+                const float xhat = r*x;
+                Y_pack.lane[lane] = gamma_pack.lane[lane]*xhat;
             }
         }
         store(Y + row*size_d, first, count, Y_pack);
@@ -138,11 +139,12 @@ extern "C" __global__ void forward_R_in_Y(
 }
 
 // R[b,s] = rsqrt(R_in[b,s])
-// g[b,s,d] = R[b,s]*dY[b,s,d]
-// dX_sum[b,s] = sum(d, X[b,s,d]*dY[b,s,d]*gamma[d])
+// xhat[b,s,d] = R[b,s]*X[b,s,d]
+// g[b,s,d] = dY[b,s,d]*gamma[d]
+// dX_sum[b,s] = sum(d, g[b,s,d]*xhat[b,s,d])
 // dX_mean[b,s] = dX_sum[b,s]/size(d)
-// dX[b,s,d] = g[b,s,d]*gamma[d] - X[b,s,d]*dX_mean[b,s]*R[b,s]**3
-// dgamma[d] = sum(b, s, X[b,s,d]*g[b,s,d]), of each block's rows
+// dX[b,s,d] = R[b,s]*(g[b,s,d] - dX_mean[b,s]*xhat[b,s,d])
+// dgamma[d] = sum(b, s, dY[b,s,d]*xhat[b,s,d]), of each block's rows
 extern "C" __global__ void backward_dX_dgamma(
     const float* X,  // [b, s, d]
     const float* __restrict__ gamma,  // [d]
@@ -167,8 +169,8 @@ extern "C" __global__ void backward_dX_dgamma(
     const bool held = shared > 0;
     const int thread = threadIdx.y*blockDim.x + threadIdx.x, threads = blockDim.x*blockDim.y;
     const INDEX slots = (count + blockDim.x*4 - 1)/(blockDim.x*4)*4*threads;
-    float* const dy_row = kept + thread;  // dY[b,s,d]
-    float* const x_row = kept + slots + thread;  // X[b,s,d]
+    float* const x_row = kept + thread;  // X[b,s,d]
+    float* const dy_row = kept + slots + thread;  // dY[b,s,d]
     // This block's share of sums over all rows.
     float* const dgamma_part = held ? kept + 2*slots + thread : dgamma_partial + blockIdx.x*count;
     for (INDEX first = threadIdx.x*4, own = 0; first < count; first += blockDim.x*4, own += threads*4) {
@@ -189,43 +191,44 @@ extern "C" __global__ void backward_dX_dgamma(
 
         float dx_sum = 0;
         for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
-            const auto dY_pack = load<4>(dY + row*size_d, first, count);
             const auto X_pack = load<4>(X + row*size_d, first, count);
+            const auto dY_pack = load<4>(dY + row*size_d, first, count);
             const auto gamma_pack = load<4>(gamma, first, count);
 #pragma unroll
             for (int lane = 0; lane < 4; ++lane) {
                 const INDEX d = first + lane, at = held ? own + lane*threads : d;
                 if (d < count) {
-                    const float dy = dY_pack.lane[lane];
-                    if (held) dy_row[at] = dy;
                     const float x = X_pack.lane[lane];
                     if (held) x_row[at] = x;
-                    const float g = r*dy;
-                    dx_sum += x*dy*gamma_pack.lane[lane];
-                    dgamma_part[at] += x*g;
+                    const float dy = dY_pack.lane[lane];
+                    if (held) dy_row[at] = dy;
+                    const float xhat = r*x;
+                    const float g = dy*gamma_pack.lane[lane];
+                    dx_sum += g*xhat;
+                    dgamma_part[at] += dy*xhat;
                 }
             }
         }
         dx_sum = row_sum(dx_sum, part[0]);
         const float dx_mean = dx_sum / (float)size_d;
-        const float scale = dx_mean*cube(r);
 
         for (INDEX first = threadIdx.x*4, own = 0; first < stop; first += blockDim.x*4, own += threads*4) {
             const auto gamma_pack = load<4>(gamma, first, count);
             Pack<float, 4> dX_pack;
             if (accumulate) dX_pack = load<4>(dX + row*size_d, first, count);
-            Pack<float, 4> dY_pack;
-            if (!held) dY_pack = load<4>(dY + row*size_d, first, count);
             Pack<float, 4> X_pack;
             if (!held) X_pack = load<4>(X + row*size_d, first, count);
+            Pack<float, 4> dY_pack;
+            if (!held) dY_pack = load<4>(dY + row*size_d, first, count);
 #pragma unroll
             for (int lane = 0; lane < 4; ++lane) {
                 const INDEX d = first + lane, at = held ? own + lane*threads : d;
                 if (d < count) {
-                    const float dy = held ? dy_row[at] : dY_pack.lane[lane];
                     const float x = held ? x_row[at] : X_pack.lane[lane];
-                    const float g = r*dy;
-                    const float dx = g*gamma_pack.lane[lane] - scale*x;
+                    const float dy = held ? dy_row[at] : dY_pack.lane[lane];
+                    const float xhat = r*x;
+                    const float g = dy*gamma_pack.lane[lane];
+                    const float dx = r*(g - dx_mean*xhat);
                     dX_pack.lane[lane] = accumulate ? dX_pack.lane[lane] + dx : dx;
                 }
             }
@@ -253,7 +256,7 @@ extern "C" __global__ void backward_dX_dgamma(
     }
 }
 
-// dgamma[d] = sum(b, s, X[b,s,d]*g[b,s,d])
+// dgamma[d] = sum(b, s, dY[b,s,d]*xhat[b,s,d])
 extern "C" __global__ void backward_dX_dgamma_sum(
     const float* __restrict__ dgamma_partial,  // [chunks, d]
     float* __restrict__ dgamma,  // [d]

@@ -4,12 +4,13 @@
     R[b,s] = rsqrt(mean(d, X[b,s,d]**2) + eps)
     Y[b,s,d] = X[b,s,d]*R[b,s]*gamma[d]
 
-    dX = g diag(gamma) − diag(R³ ∘ (X ∘ dY) gamma) X / |d|
-    dgamma = (X ∘ g)ᵀ 1
+    dX = diag(R) (g − diag((g ∘ xhat) 1) xhat / |d|)
+    dgamma = (dY ∘ xhat)ᵀ 1
     where
-    g[b,s,d] = R[b,s]*dY[b,s,d]
+    xhat[b,s,d] = R[b,s]*X[b,s,d]
+    g[b,s,d] = dY[b,s,d]*gamma[d]
 
-Saved for the backward: R_in.  Computed again: R.
+Saved for the backward: R_in.  Computed again: R, xhat.
 Sums are kept in float32; the same bits at every run.
 In place, one at a time and without accumulate: dX over dY, dX over X, dgamma over gamma.
 

@@ -21,7 +21,8 @@ def forward(X, gamma):
     eps = 1e-06
     R_in = eps + np.mean(X**2, axis=-1)
     R = 1/np.sqrt(R_in)
-    Y = gamma*R[..., None]*X
+    xhat = R[..., None]*X
+    Y = gamma*xhat
     return (Y,)
 
 

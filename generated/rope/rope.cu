@@ -4,9 +4,9 @@
 //     input X[b,s,h,p,i]
 //     Y[b,s,h,p,i] = X[b,s,h,p,i]*C[s,i] + where(p == 0, -X[b,s,h,1,i], X[b,s,h,0,i])*S[s,i]
 //
-//     dX[b,s,h,p,i] = where(0 == p, sum(l, where(0 != l, S[s,i]*dY[b,s,h,l,i], 0)), 0) + where(1 == p, sum(l, where(0 == l, -S[s,i]*dY[b,s,h,l,i], 0)), 0) + C[s,i]*dY[b,s,h,p,i]
+//     dX[b,s,h,p,i] = where(p == 0, S[s,i]*dY[b,s,h,1,i], -S[s,i]*dY[b,s,h,0,i]) + C[s,i]*dY[b,s,h,p,i]
 //     dC = einsum(bshai,bshai->si; X, dY)
-//     dS[s,i] = sum(b, h, p, dY[b,s,h,p,i]*where(0 == p, -X[b,s,h,1,i], X[b,s,h,0,i]))
+//     dS[s,i] = sum(b, h, p, dY[b,s,h,p,i]*where(p == 0, -X[b,s,h,1,i], X[b,s,h,0,i]))
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
@@ -44,7 +44,7 @@ template <class T, int lanes> __device__ inline void store(T* into, INDEX first,
     }
 }
 
-// Y[b,s,h,p,i] = C[s,i]*X[b,s,h,p,i] + S[s,i]*where(0 == p, -X[b,s,h,1,i], X[b,s,h,0,i])
+// Y[b,s,h,p,i] = C[s,i]*X[b,s,h,p,i] + S[s,i]*where(p == 0, -X[b,s,h,1,i], X[b,s,h,0,i])
 extern "C" __global__ void forward_Y(
     const float* __restrict__ X,  // [b, s, h, 2, i]
     const float* __restrict__ C,  // [s, i]
@@ -67,16 +67,16 @@ extern "C" __global__ void forward_Y(
                 const INDEX i = element%size_i;
                 const INDEX p = element/size_i%2;
                 const INDEX s = element/size_i/2/size_h%size_s;
-                Y_pack.lane[lane] = C[s*size_i + i]*X_pack.lane[lane] + S[s*size_i + i]*(0 == p ? -X[(element/(2*size_i)*2 + 1)*size_i + i] : X[element/(2*size_i)*2*size_i + i]);
+                Y_pack.lane[lane] = C[s*size_i + i]*X_pack.lane[lane] + S[s*size_i + i]*(p == 0 ? -X[(element/(2*size_i)*2 + 1)*size_i + i] : X[element/(2*size_i)*2*size_i + i]);
             }
         }
         store(Y, first, count, Y_pack);
     }
 }
 
-// dX[b,s,h,p,i] = where(0 == p, S[s,i]*dY[b,s,h,1,i], 0) + where(1 == p, -S[s,i]*dY[b,s,h,0,i], 0) + C[s,i]*dY[b,s,h,p,i]
+// dX[b,s,h,p,i] = where(p == 0, S[s,i]*dY[b,s,h,1,i], -S[s,i]*dY[b,s,h,0,i]) + C[s,i]*dY[b,s,h,p,i]
 // dC[s,i] = sum(b, h, r, X[b,s,h,r,i]*dY[b,s,h,r,i]), of each chunk of rows
-// dS[s,i] = sum(b, h, r, dY[b,s,h,r,i]*where(0 == r, -X[b,s,h,1,i], X[b,s,h,0,i])), of each chunk of rows
+// dS[s,i] = sum(b, h, r, dY[b,s,h,r,i]*where(r == 0, -X[b,s,h,1,i], X[b,s,h,0,i])), of each chunk of rows
 extern "C" __global__ void backward_dX_dC_dS(
     const float* __restrict__ X,  // [b, s, h, 2, i]
     const float* __restrict__ C,  // [s, i]
@@ -110,10 +110,10 @@ extern "C" __global__ void backward_dX_dC_dS(
             const INDEX h = row/2%size_h;
             const INDEX b = row/2/size_h;
             const float dy = dY[((b*size_s + s)*(size_h*2) + row%(size_h*2))*size_i + i];
-            const float dx = (0 == p ? S[column]*dY[(((b*size_s + s)*size_h + h)*2 + 1)*size_i + i] : 0.0f) + (1 == p ? -(S[column]*dY[((b*size_s + s)*size_h + h)*2*size_i + i]) : 0.0f) + c*dy;
+            const float dx = (p == 0 ? S[column]*dY[(((b*size_s + s)*size_h + h)*2 + 1)*size_i + i] : -(S[column]*dY[((b*size_s + s)*size_h + h)*2*size_i + i])) + c*dy;
             dX[((b*size_s + s)*(size_h*2) + row%(size_h*2))*size_i + i] = accumulate ? dX[((b*size_s + s)*(size_h*2) + row%(size_h*2))*size_i + i] + dx : dx;
             dc += X[((b*size_s + s)*(size_h*2) + row%(size_h*2))*size_i + i]*dy;
-            ds += dy*(0 == p ? -X[(((b*size_s + s)*size_h + h)*2 + 1)*size_i + i] : X[((b*size_s + s)*size_h + h)*2*size_i + i]);
+            ds += dy*(p == 0 ? -X[(((b*size_s + s)*size_h + h)*2 + 1)*size_i + i] : X[((b*size_s + s)*size_h + h)*2*size_i + i]);
         }
     }
     __shared__ float tile[2][8][33];
@@ -136,7 +136,7 @@ extern "C" __global__ void backward_dX_dC_dS(
 }
 
 // dC[s,i] = sum(b, h, r, X[b,s,h,r,i]*dY[b,s,h,r,i])
-// dS[s,i] = sum(b, h, r, dY[b,s,h,r,i]*where(0 == r, -X[b,s,h,1,i], X[b,s,h,0,i]))
+// dS[s,i] = sum(b, h, r, dY[b,s,h,r,i]*where(r == 0, -X[b,s,h,1,i], X[b,s,h,0,i]))
 // Launched only where the sum was split.
 extern "C" __global__ void backward_dX_dC_dS_sum(
     const float* __restrict__ dC_partial,  // [chunks, s*i]

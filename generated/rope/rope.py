@@ -4,9 +4,9 @@
     input X[b,s,h,p,i]
     Y[b,s,h,p,i] = X[b,s,h,p,i]*C[s,i] + where(p == 0, -X[b,s,h,1,i], X[b,s,h,0,i])*S[s,i]
 
-    dX[b,s,h,p,i] = where(0 == p, sum(l, where(0 != l, S[s,i]*dY[b,s,h,l,i], 0)), 0) + where(1 == p, sum(l, where(0 == l, -S[s,i]*dY[b,s,h,l,i], 0)), 0) + C[s,i]*dY[b,s,h,p,i]
+    dX[b,s,h,p,i] = where(p == 0, S[s,i]*dY[b,s,h,1,i], -S[s,i]*dY[b,s,h,0,i]) + C[s,i]*dY[b,s,h,p,i]
     dC = einsum(bshai,bshai->si; X, dY)
-    dS[s,i] = sum(b, h, p, dY[b,s,h,p,i]*where(0 == p, -X[b,s,h,1,i], X[b,s,h,0,i]))
+    dS[s,i] = sum(b, h, p, dY[b,s,h,p,i]*where(p == 0, -X[b,s,h,1,i], X[b,s,h,0,i]))
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.

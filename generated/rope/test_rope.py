@@ -18,7 +18,7 @@ SCALE = 1e-4  # tolerance, relative to the largest entry
 
 def forward(X, C, S):
     """The formula in NumPy; the outputs in order."""
-    Y = C[:, None, None, :]*X + S[:, None, None, :]*np.where((0 == np.arange(2))[:, None], (-X[:, :, :, 1])[:, :, :, None, :], X[:, :, :, 0][:, :, :, None, :])
+    Y = C[:, None, None, :]*X + S[:, None, None, :]*np.where((np.arange(2) == 0)[:, None], (-X[:, :, :, 1])[:, :, :, None, :], X[:, :, :, 0][:, :, :, None, :])
     return (Y,)
 
 
