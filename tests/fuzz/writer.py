@@ -155,11 +155,13 @@ class Writer:
         a, b = self.whole(1, 3), self.whole(1, 2)
         options = [(f"{x} + {c}", c, n - 1 + c), (f"{c + 1}*{x}", 0, (c + 1)*(n - 1)), (f"{x} + {y}", 0, n + m - 2),
                    (f"2*{x} + {y}", 0, 2*n + m - 3), (f"{x}//2", 0, (n - 1)//2), (f"{x} - {c}", -c, n - 1 - c),
-                   (f"{length} - 1 - {x}", length - n, length - 1), (f"{x} - {y}", 1 - m, n - 1),
+                   (f"{length} - 1 - {x}", length - n, length - 1),
                    (f"size({x}) - 1 - {x}", 0, n - 1), (f"2*{x} + 1", 1, 2*n - 1),
                    (f"{a}*{x} + {b}*{y} - {c}", -c, a*(n - 1) + b*(m - 1) - c), (f"{x} % 2", 0, min(n - 1, 1)),
-                   (f"({x} + {y})//2", 0, (n + m - 2)//2), (f"{x}//{a + 1} + {y}", 0, (n - 1)//(a + 1) + m - 1),
-                   (f"{x} - {y} + {c}", 1 - m + c, n - 1 + c)]  # fmt: skip
+                   (f"({x} + {y})//2", 0, (n + m - 2)//2),
+                   (f"{x}//{a + 1} + {y}", 0, (n - 1)//(a + 1) + m - 1)]  # fmt: skip
+        if x != y:  # x - x is a place without an index, read where x has no value too
+            options += [(f"{x} - {y}", 1 - m, n - 1), (f"{x} - {y} + {c}", 1 - m + c, n - 1 + c)]
         if m and x != y:
             options += [(f"size({y})*{x} + {y}", 0, n*m - 1), (f"{x}//size({y})", 0, (n - 1)//m),
                         (f"{x} % size({y})", 0, min(n, m) - 1)]  # fmt: skip
