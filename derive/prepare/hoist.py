@@ -128,7 +128,8 @@ class _Hoist:
             name = _unused(f"{self.statement.name}_{_kind(root)}", self.names)
             self.made.append(Statement(name, letters, root, self.statement.line))
             self.known[key] = Get(name, letters)
-        return Get(self.known[key].tensor, indices)
+        known, here = self.known[key], dict(zip(letters, indices, strict=True))  # it may have them in another order
+        return Get(known.tensor, tuple(here[i] for i in known.subs if isinstance(i, Index)))
 
 
 def rounding(e: Expr) -> int:
