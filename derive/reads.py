@@ -79,6 +79,19 @@ def in_order(conditions: Iterable[Expr], more: Iterable[Expr]) -> list[Expr]:
     return out
 
 
+def surely_read(e: Expr) -> Iterable[Get]:
+    """The accesses of `e` that are made whatever its conditions say."""
+    if isinstance(e, Get):
+        yield e
+    parts = e.children
+    if isinstance(e, Where):
+        parts = (e.cond,)
+    elif isinstance(e, Logic):
+        parts = e.args[:1]
+    for part in parts:
+        yield from surely_read(part)
+
+
 def needs(c: Expr) -> tuple[bool, int, int]:
     """An order for the conditions of a product, which has none. Each brings with it what it needs, but for those that
     a kink in a branch adds: such a one reads as deep as what stands in the branch, and is no conjunction."""

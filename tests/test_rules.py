@@ -178,3 +178,11 @@ def test_a_choice_on_a_size_is_made_in_python() -> None:
         exec("\n".join([*op.forward_numpy, *op.backward_numpy]), space)
         assert list(space["Y"]) == [float(n <= 3)]*n
         assert list(space["dB"]) == [float(n > 3)]*n
+
+
+def test_a_place_that_the_formula_reads_under_no_guard_needs_no_bound() -> None:
+    rule = parse("Y[j] = A[1,j]*where(B[j] > 0, A[1,j] + A[2,j], 1)").json()["program"]
+    text = " ".join(rule["forward"] + rule["backward"])
+    assert "A[1]" in text
+    assert "A[min(2, A.shape[0] - 1)]" in text
+    assert "min(1," not in text

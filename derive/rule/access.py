@@ -9,6 +9,7 @@ from fractions import Fraction
 from derive import expr as E
 from derive.expr import Cmp, Expr, Get, Index, Num, Reduce, Where
 from derive.program import Program, Statement, Tensor
+from derive.reads import surely_read
 from derive.rule.arrays import ATOM, MUL, Array, aligned, union
 from derive.rule.places import Places
 from derive.rule.windows import window
@@ -21,6 +22,7 @@ class AccessPrinter:
         self.inputs, self.names, self.places, self.made = program.inputs, names, places, 0
         self.moved = moved  # tensor, as extents name it -> what it is called here
         self.given: tuple[Tensor, ...] = ()  # inputs of the formula, read or not
+        self.reached: dict[str, int] = {}  # extent -> the last place at which the formula reads it whatever its guards
         self.axes = {t.name: t.axes for t in program.inputs}
         self.integers = {t.name for t in program.inputs if t.integer}
         self.axes |= {s.name: tuple(i.extent for i in s.indices) for s in program.statements}
@@ -105,7 +107,8 @@ class AccessPrinter:
         """Whether a subscript is in range whatever the guards around it say."""
         sub, extent = e.subs[n], self.axes[e.tensor][n]
         if isinstance(sub, Num):
-            return sub.value == 0 or (extent.startswith("=") and 0 <= sub.value < int(extent[1:]))
+            size = int(extent[1:]) if extent.startswith("=") else self.reached.get(extent, 0) + 1
+            return 0 <= sub.value < size
         return isinstance(sub, Index) and sub.extent == extent
 
     # ---------------------------------------------------------------------------------------------- writing
@@ -207,6 +210,16 @@ class AccessPrinter:
         if guarded and not isinstance(sub, Index):
             return Array(f"np.clip({a.code}, 0, {s.name}.shape[{n}] - 1)", a.axes)
         return a
+
+
+def reached(forward: Program) -> dict[str, int]:
+    """For an extent, the last place that the formula reads of it whatever its conditions say: it is that long."""
+    found: dict[str, int] = {}
+    for g in (g for s in forward.statements for g in surely_read(s.expr)):
+        for sub, extent in zip(g.subs, forward.axes(g.tensor), strict=True):
+            if isinstance(sub, Num):
+                found[extent] = max(found.get(extent, 0), int(sub.value))
+    return found
 
 
 def _spread(v: Array, s: Statement, places: int) -> str:

@@ -32,7 +32,7 @@ from derive.expr import (
     Where,
 )
 from derive.program import Program, Statement
-from derive.rule.access import AccessPrinter
+from derive.rule.access import AccessPrinter, reached
 from derive.rule.arrays import (
     ADD,
     ATOM,
@@ -304,6 +304,7 @@ def _printed(masked: Collection[str], program: Program, given: Program | None, m
     names = program.names | (given.names if given else set())
     printer = NumPyPrinter(program, names, Places(given or program), moved)
     printer.given = given.inputs if given else ()
+    printer.reached = reached(given or program)
     printer.masked = _masked({moved.get(n, n) for n in masked}, *(p.statements for p in (given, program) if p))
     return [line for s in program.statements for line in _statement(printer, s)]
 
