@@ -87,6 +87,8 @@ class Case:
         plain: whether the invariants are to be tried on it too.
         few: whether adding and few blocks are.
         only: whether nothing but few blocks is.
+        fits: whether the formula itself, computed in single precision, has a value wherever it has one: where the
+            length of a row of subnormal numbers is 0, no kernel can divide by it.
     """
 
     sample: Sample
@@ -94,6 +96,7 @@ class Case:
     plain: bool = False
     few: bool = False
     only: bool = False
+    fits: bool = True
 
 
 class Comparison:
@@ -117,18 +120,18 @@ class Comparison:
         self.tally = Tally()
         self.launches = Launches(op, plan, drawer, base)
         self.invariants = Invariants(drawer)
-        self._drawn = self._draw()
+        self._drawn, self.left_out = self._draw(), 0
         self._cases: list[Case] = []
 
     def cases(self) -> Iterator[Case]:
-        """Every sample with what is expected; drawn and evaluated once, however often they are asked for."""
-        n = 0
-        while n < len(self._cases) or (case := next(self._drawn, None)) is not None:
-            if n == len(self._cases):
-                assert case is not None
+        """Every sample that fits, with what is expected; drawn and evaluated once, however often they are asked for."""
+        yield from self._cases
+        for case in self._drawn:
+            if case.fits:
                 self._cases.append(case)
-            yield self._cases[n]
-            n += 1
+                yield case
+            else:
+                self.left_out += 1
 
     def _draw(self) -> Iterator[Case]:
         """Every size at scale 1, one or two at the other scales, and logits of ±200 and masks where they are meant."""
@@ -175,7 +178,12 @@ class Comparison:
             nothing = cancels(reference, spread, self.dtype)
             granted = base_bound(self.dtype, terms) * largest + (32 if nothing else 8) * spread + SMALLEST[self.dtype]
             wanted[name] = Wanted(reference, largest, granted, nothing)
-        return Case(sample, wanted)
+        return Case(sample, wanted, fits=self.dtype == "float64" or self._fits(held, wanted))
+
+    def _fits(self, held: Sample, wanted: Mapping[str, Wanted]) -> bool:
+        single = self.rough.single(held)
+        return all(bool(np.isfinite(single[o][np.isfinite(wanted[o].reference)]).all())
+                   for o in self.op.derivation.forward.outputs if wanted[o].largest < LARGEST["float32"])
 
     def judge(self, case: Case, got: Mapping[str, Array]) -> str | None:
         """None if all is well, else what is wrong and where."""

@@ -101,6 +101,17 @@ def test_a_gradient_that_is_0_is_known_as_such(text: str, dtype: str) -> None:
         assert "says anything about Y, dX" in small.detail
 
 
+def test_what_the_formula_itself_cannot_compute_is_left_out() -> None:
+    """The length of a row of subnormal numbers is 0 in float32; a kernel that divides by 0 elsewhere still fails."""
+    text = "N[i] = sqrt(sum(k, W[i,k]**2))\nY[i,j] = W[i,j]/N[i]\noutput Y"
+    found = judged(text, texts(text))
+    assert found.status == PASS
+    assert "; 1 sample left out on which the formula itself has no value in float32" in found.detail
+    eps = text.replace("W[i,k]**2)", "W[i,k]**2) + 1e-6")
+    assert "left out" not in judged(eps, texts(eps)).detail
+    assert judged(eps, texts(text)).status == FAIL
+
+
 def test_a_kernel_that_leaves_some_results_unwritten_fails() -> None:
     mutant = texts("Y[i] = 3*X[i]")
     assert re.search(r"< count;", mutant["op.cu"])
