@@ -21,6 +21,7 @@ IGNORED = "L[b] = where(t[b] >= 0, logsumexp(v, X[b,v]) - X[b,t[b]], 0)"
     ("Y[i] = A[i] - B[i]", set()),
     ("Y[i,j] = X[i,j]**2", set()),
     (CLIPPED, set()),
+    ("Y[t,c] = sum(s, where(s < t, exp(-(t - 1 - s)*w[c])*v[s], 0))", set()),  # of which two places say nothing
 ])  # fmt: skip
 def test_sums_that_vanish(text: str, sums: set[tuple[str, tuple[int, ...]]]) -> None:
     assert set(Invariants(Drawer(read(text), {}, {})).sums) == sums
