@@ -6,7 +6,8 @@
 
 The text is unchanged CUDA C++; arrays are NumPy's. The module also stands in for `cupy` where a wrapper needs little of
 it: `load(cp=derive.emulator)`. Arrays made by `empty`, `zeros`, `asarray` and their like lie where kernels see them;
-others are copied in and out at each launch.
+others are copied in and out at each launch. `module.get_global("name")` says where a `__constant__` or `__device__`
+variable lies, and `ndarray(shape, dtype, memptr)` lays an array over it.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ from numpy import (
     int16,
     int32,
     int64,
-    ndarray,
     uint8,
     uint16,
     uint32,
@@ -37,6 +37,7 @@ from derive.emulator.check import CheckError, Report
 from derive.emulator.count import Counters
 from derive.emulator.errors import CompileError, CrashError, EmulatorError, LaunchError, NoCompilerError
 from derive.emulator.module import Kernel, RawKernel, RawModule
+from derive.emulator.ndarray import ndarray
 
 __all__ = [
     "CheckError",

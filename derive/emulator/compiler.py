@@ -37,12 +37,13 @@ CHECK_FLAGS = (
     *_KERNEL_COMMON, "-O1", "-g1", "-gdwarf-4", "-fsanitize=thread,alignment", "-fsanitize-recover=alignment",
     "-DDERIVE_CHECK",
 )  # fmt: skip
-# Statics of templates would otherwise be shared by all loaded objects; and Zen's tuning avoids multiply-adds.
-_GNU_ONLY = ("-fno-gnu-unique", "--param=avoid-fma-max-bits=0", "-fno-aggressive-loop-optimizations")
+# Statics of templates would otherwise be shared by all loaded objects, and a static variable that no kernel writes
+# would be known to be zeros, though the host may write it.
+_GNU_COMMON = ("-fno-gnu-unique", "-fno-ipa-reference-addressable", "-fno-aggressive-loop-optimizations")
+# Zen's tuning avoids multiply-adds.
+_GNU_ONLY = (*_GNU_COMMON, "--param=avoid-fma-max-bits=0")
 # Invariant motion keeps a place in a register for a whole loop: it reads what only one branch of the loop reads.
-_GNU_CHECK = (
-    "-fno-gnu-unique", "-fno-tree-sra", "-fno-ipa-sra", "-fno-tree-loop-im", "-fno-aggressive-loop-optimizations",
-)  # fmt: skip
+_GNU_CHECK = (*_GNU_COMMON, "-fno-tree-sra", "-fno-ipa-sra", "-fno-tree-loop-im")
 # Volatile accesses tell themselves apart: a thread that reads so in a loop waits for another. From g++ 11 on.
 VOLATILE = "--param=tsan-distinguish-volatile=1"
 # A local variable that nothing has set holds no number of use, not what a thread before left in its place.

@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from derive.emulator import arena, check, count, history, worker
+from derive.emulator import arena, check, count, history, variables, worker
 from derive.emulator.errors import CrashError, EmulatorError, LaunchError
 from derive.emulator.signature import Parameter, Signature, check_array, pack_scalar
 
-_VALUE, _BUFFER, _NULL = range(3)
+_VALUE, _BUFFER, _NULL, _VARIABLE = range(4)  # ArgumentTag of runtime/runner.cpp
 _PLAIN, _CHECK, _COUNT = range(3)  # Mode of runtime/runner.cpp
 MAX_THREADS = 1024
 MAX_BLOCK = (1024, 1024, 64)
@@ -162,6 +162,7 @@ def run(
     args: Sequence[Any],
     order: tuple[bool, int],
     mode: Instrumented | None,
+    shared: tuple[variables.Shared, ...] = (),
 ) -> count.Counters | None:
     """Runs one launch in `home` and waits for its end. Counters come in count mode only."""
     checked = mode if mode and not mode.counting else None
@@ -174,12 +175,16 @@ def run(
     for parameter, value in zip(kernel.parameters, args, strict=True):
         if isinstance(value, np.ndarray):
             check_array(kernel, parameter, value)
+            if _in_variable(value, shared):
+                continue
             empty = checked is not None and parameter.name in checked.uninitialized and not history.has_output(value)
             placement.announce(value, parameter, empty)
     placement.reserve()
     packed = []
     for parameter, value in zip(kernel.parameters, args, strict=True):
-        if isinstance(value, np.ndarray):
+        if isinstance(value, np.ndarray) and (inside := _in_variable(value, shared)):
+            packed.append(inside)
+        elif isinstance(value, np.ndarray):
             offset = placement.offset(value, written=not parameter.is_const)
             packed.append(struct.pack("=BQ", _BUFFER, offset))
         elif parameter.is_pointer and value is None:
@@ -190,7 +195,7 @@ def run(
     random, seed = order
     head = struct.pack("=3I6IIIQI", 2, *number, *shape.grid, *shape.block, shape.shared_mem, random, seed, len(args))
     tail = _pack_buffers(placement.spans, _CHECK if checked else _COUNT) if mode else struct.pack("=I", _PLAIN)
-    answer = home.ask(head + b"".join(packed) + tail, worker.timeout())
+    answer = home.ask(head + b"".join(packed) + _pack_variables(home, shared) + tail, worker.timeout())
     worker.show(answer.printed)
     if answer.status in (worker.OK, worker.FINDINGS):
         placement.copy_out()
@@ -205,6 +210,20 @@ def run(
     if mode is None or not mode.counting:
         return None
     return count.read(answer.text, kernel.name, shape.grid, shape.block, mode.compiled)
+
+
+def _in_variable(array: np.ndarray[Any, Any], shared: Sequence[variables.Shared]) -> bytes:
+    """The argument for an array that lies over a variable of the kernel's own library; empty for any other."""
+    for variable in shared:
+        offset = variable.offset_of(array)
+        if offset is not None:
+            return struct.pack("=BIQ", _VARIABLE, variable.number, offset)
+    return b""
+
+
+def _pack_variables(home: worker.Worker, shared: Sequence[variables.Shared]) -> bytes:
+    places = ((variable.number, home.arena.offset_of(variable.memory.ctypes.data)) for variable in shared)
+    return struct.pack("=I", len(shared)) + b"".join(struct.pack("=IQ", *place) for place in places)
 
 
 def _pack_buffers(spans: list[_Span], mode: int) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from derive.emulator import compiler, launch, source, worker
+from derive.emulator import compiler, cuda, launch, source, variables, worker
 from derive.emulator.check import CheckError, Report
 from derive.emulator.count import Counters
 from derive.emulator.errors import CompileError, EmulatorError, LaunchError
@@ -89,7 +89,7 @@ class RawModule:
         """The kernel of this name, or of this name expression."""
         self.compile()
         with worker.lock:
-            kernels = self._load()[1]
+            kernels = self._load().kernels
         if name not in kernels:
             known = ", ".join(kernels) or "none"
             raise EmulatorError(
@@ -97,6 +97,11 @@ class RawModule:
                 f"A template is named with its arguments, as in {name.partition('<')[0]}<float>, in name_expressions."
             )
         return Kernel(self, name)
+
+    def seen_variables(self) -> tuple[variables.Shared, ...]:
+        """The variables that `get_global` has been asked for."""
+        assert self._object is not None
+        return variables.shared_with(worker.current(), self._object)
 
     def instrumented(self, signature: Signature) -> launch.Instrumented | None:
         """What check mode or count mode needs to know, or None in fast mode."""
@@ -111,7 +116,37 @@ class RawModule:
             raise LaunchError(f"uninitialized names no parameter: {', '.join(unknown)}. It is {signature.describe()}")
         return launch.Instrumented(self._object, frozenset(self.uninitialized))
 
-    def _load(self) -> tuple[int, dict[str, tuple[int, Any]]]:
+    def get_global(self, name: str) -> cuda.MemoryPointer:
+        """Where the `__constant__` or `__device__` variable of this name lies, for an array to be laid over it.
+
+        What is written there is what kernels of the next launch read, and what they write is there after it.
+
+        Args:
+            name: as CuPy takes it: plain at file scope and for `extern "C"`, else mangled, as `_ZN2ns4coefE` for
+                `ns::coef`.
+
+        Raises:
+            EmulatorError: if the source has no such variable; the message lists those it has.
+
+        Example:
+            >>> import numpy as np
+            >>> import derive.emulator as cp
+            >>> code = '''__constant__ float coef[3];
+            ... extern "C" __global__ void scale(float* x) { x[threadIdx.x] *= coef[threadIdx.x]; }'''
+            >>> module = cp.RawModule(code=code, check=True)
+            >>> cp.ndarray((3,), cp.float32, module.get_global("coef"))[...] = [1, 2, 4]
+            >>> x = np.ones(3, np.float32)
+            >>> module.get_function("scale")((1,), (3,), (x,))
+            >>> x
+            array([1., 2., 4.], dtype=float32)
+        """
+        self.compile()
+        assert self._object is not None
+        with worker.lock:
+            found = variables.share(worker.current(), self._object, name)
+        return cuda.MemoryPointer(found.memory)
+
+    def _load(self) -> worker.Library:
         assert self._object is not None
         return worker.current().load(self._object)
 
@@ -130,8 +165,8 @@ class Kernel:
         shape = launch.configure(grid, block, shared_mem)
         with worker.lock:
             home = worker.current()
-            library, kernels = self._module._load()
-            index, signature = kernels[self.name]
+            library = self._module._load()
+            index, signature = library.kernels[self.name]
             mode = self._module.instrumented(signature)
             violations = launch.limit_violations(signature, shape, self.dynamic_limit)
             if violations and self._module.check:
@@ -139,7 +174,9 @@ class Kernel:
                 raise CheckError(tuple(Report("launch-limit", self.name, line, text) for text in violations))
             if violations:
                 raise LaunchError(f"kernel '{self.name}' cannot be launched: {'; '.join(violations)}")
-            found = launch.run(home, (library, index), signature, shape, tuple(args), self._module.order, mode)
+            seen = self._module.seen_variables()
+            number, order = (library.number, index), self._module.order
+            found = launch.run(home, number, signature, shape, tuple(args), order, mode, seen)
             if found is not None:
                 self._module.counters.append(found)
 
@@ -147,8 +184,7 @@ class Kernel:
     def signature(self) -> Signature:
         """The kernel's parameters, by name and type."""
         with worker.lock:
-            found: Signature = self._module._load()[1][self.name][1]
-        return found
+            return self._module._load().kernels[self.name][1]
 
     @property
     def attributes(self) -> dict[str, int]:

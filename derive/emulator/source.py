@@ -193,7 +193,8 @@ def translation_unit(code: str, options: tuple[str, ...], name_expressions: tupl
     by_name = {kernel.name: kernel for kernel in kernels}
     names = [kernel.name for kernel in kernels if kernel.is_plain]
     entries, bounds = [], {}
-    for expression in dict.fromkeys((*names, *name_expressions)):
+    variables = tuple(e for e in name_expressions if e.startswith("&") and _base_name(e[1:]) not in by_name)
+    for expression in dict.fromkeys((*names, *(e for e in name_expressions if e not in variables))):
         base = _base_name(expression)
         found = by_name.get(base, KernelText(base, (), False, 0))
         limit = "0"
@@ -203,9 +204,12 @@ def translation_unit(code: str, options: tuple[str, ...], name_expressions: tupl
             limit = re.sub(rf"\b{base}(?=\s*(?:<|$))", f"derive_bounds_{base}", expression, count=1)
         entries.append(f'DERIVE_KERNEL("{expression}", "{",".join(found.parameters)}", ({limit}), {expression})')
     table = ",\n  ".join(entries)
+    # That a variable's address is wanted makes it of its template.
+    made = f"DERIVE_VARIABLES({', '.join(variables)})\n" if variables else ""
+    tables = f"{''.join(bounds.values())}{made}DERIVE_MODULE({table})\n"
     return (
         f'#include "derive_cuda.h"\n#line 1 "{FILE_NAME}"\n{for_host(code)}\n'
-        f'#line 1 "the list of kernels"\n#include "derive/export.h"\n{"".join(bounds.values())}DERIVE_MODULE({table})\n'
+        f'#line 1 "the list of kernels"\n#include "derive/export.h"\n{tables}'
     )
 
 

@@ -39,6 +39,31 @@ def timeout() -> float | None:
         raise EmulatorError(f"DERIVE_EMULATOR_TIMEOUT must be a number of seconds, not {value!r}") from None
 
 
+@dataclass(frozen=True)
+class Variable:
+    """A `__device__` or `__constant__` variable of a library: its mangled name, and its size in bytes."""
+
+    symbol: str
+    size: int
+
+
+@dataclass(frozen=True)
+class Library:
+    """A shared object in a runner: its number there, its kernels by name with theirs, and its variables in order."""
+
+    number: int
+    kernels: dict[str, tuple[int, signature.Signature]]
+    variables: tuple[Variable, ...]
+
+
+def _read_library(text: str) -> Library:
+    head, *lines = text.splitlines()
+    number, count = (int(n) for n in head.split("\t"))
+    kernels = {s.name: (i, s) for i, s in enumerate(signature.parse(line) for line in lines[:count])}
+    listed = (line.split("\t") for line in lines[count:])
+    return Library(number, kernels, tuple(Variable(symbol, int(size)) for symbol, size in listed))
+
+
 class Worker:
     """One runner process, the pipes to it, and the libraries it has loaded."""
 
@@ -55,17 +80,15 @@ class Worker:
         )
         os.close(request_read)
         os.close(reply_write)
-        self._libraries: dict[Path, tuple[int, dict[str, tuple[int, signature.Signature]]]] = {}
+        self._libraries: dict[Path, Library] = {}
 
-    def load(self, path: Path) -> tuple[int, dict[str, tuple[int, signature.Signature]]]:
-        """The number of a shared object in this runner, and its kernels by name."""
+    def load(self, path: Path) -> Library:
+        """A shared object in this runner."""
         if path not in self._libraries:
             answer = self.ask(struct.pack("=I", 1) + os.fsencode(path), None)
             if answer.status != OK:
                 raise EmulatorError(f"cannot load compiled kernels: {answer.text.strip()}")
-            number, *lines = answer.text.splitlines()
-            kernels = {s.name: (i, s) for i, s in enumerate(signature.parse(line) for line in lines)}
-            self._libraries[path] = (int(number), kernels)
+            self._libraries[path] = _read_library(answer.text)
         return self._libraries[path]
 
     def ask(self, request: bytes, limit: float | None) -> Answer:

@@ -73,8 +73,10 @@ void start_count(const Launch& launch, const Library& from, const Buffer* buffer
   add_area(launch.module->dynamic_shared, launch.dynamic_shared, "dynamic shared memory", true);
   for (unsigned i = 0; i < launch.shared_count; ++i)
     add_area(launch.shared[i].address, launch.shared[i].size, launch.shared[i].name, true);
-  for (unsigned i = 0; i < from.global_count; ++i)
-    add_area(from.globals[i].address, from.globals[i].size, from.globals[i].name, false);
+  for (unsigned i = 0; i < from.global_count; ++i) {
+    const Region& global = from.globals[i].region;
+    add_area(global.address, global.size, global.name, false);
+  }
   if (streams == nullptr) streams = static_cast<Stream**>(calloc(STREAMS, sizeof(Stream*)));
   reset_reports(from.text_base);
   counting = true;

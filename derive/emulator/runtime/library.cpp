@@ -48,17 +48,17 @@ static char* declaring_function(const char* name, const char* tag) {
 
 static void add_variable(Library& library, const char* symbol, char* address, unsigned long size) {
   const char* tag = strstr(symbol, SHARED_TAG);
+  const char* name = copy_text(symbol, strlen(symbol));
   if (tag != nullptr) {
     library.shared = static_cast<Variable*>(
         realloc(library.shared, sizeof(Variable) * (library.shared_count + 1)));
-    library.shared[library.shared_count++] = {{address, size, last_identifier(symbol, tag)},
+    library.shared[library.shared_count++] = {{address, size, last_identifier(symbol, tag)}, name,
                                               declaring_function(symbol, tag)};
     return;
   }
-  const char* name = symbol;
   char* plain = strncmp(name, "_Z", 2) == 0 ? last_identifier(name, name + strlen(name)) : copy_text(name, strlen(name));
-  library.globals = static_cast<Region*>(realloc(library.globals, sizeof(Region) * (library.global_count + 1)));
-  library.globals[library.global_count++] = {address, size, plain};
+  library.globals = static_cast<Variable*>(realloc(library.globals, sizeof(Variable) * (library.global_count + 1)));
+  library.globals[library.global_count++] = {{address, size, plain}, name, ""};
 }
 
 static void read_symbol(Library& library, const Elf64_Shdr* sections, const Elf64_Sym& symbol, const char* name,

@@ -7,6 +7,7 @@ namespace derive {
 
 struct Variable {
   Region region;
+  const char* symbol;    // mangled
   const char* function;  // mangled name of the function that declares a shared array; empty at file scope
 };
 
@@ -15,7 +16,7 @@ struct Library {
   const derive_module* module;
   Variable* shared;
   unsigned shared_count;
-  Region* globals;
+  Variable* globals;
   unsigned global_count;
   const char** kernel_symbols;  // mangled, one a kernel
   char *low, *high;              // where it is mapped

@@ -64,9 +64,10 @@ void start_check(const Launch& launch, const Library& from, const Buffer* buffer
   for (unsigned i = 0; i < launch.shared_count; ++i)
     add_region(launch.shared[i].address, launch.shared[i].size, launch.shared[i].name,
                launch.shared[i].size % 4 == 0 ? 4 : launch.shared[i].size % 2 == 0 ? 2 : 1, true, false, false);
-  for (unsigned i = 0; i < from.global_count; ++i)
-    add_region(from.globals[i].address, from.globals[i].size, from.globals[i].name,
-               from.globals[i].size % 4 == 0 ? 4 : 1, false, false, true);
+  for (unsigned i = 0; i < from.global_count; ++i) {
+    const Region& global = from.globals[i].region;  // zeros, where the text gives it no value
+    add_region(global.address, global.size, global.name, global.size % 4 == 0 ? 4 : 1, false, false, true);
+  }
   add_region(reinterpret_cast<char*>(launch.module->state), sizeof(derive_state), "threadIdx", 4, false, true, true);
   reset_order();
   reset_reports(from.text_base);

@@ -4,8 +4,9 @@
 //   runner ARENA_FD ARENA_BYTES REQUEST_FD REPLY_FD
 //
 // A request is a length (u32) and that many bytes; so is a reply. Numbers are in the machine's byte order.
-//   load:   u32 1, path                       -> status, printed, one line a kernel
+//   load:   u32 1, path                       -> status, printed, one line a kernel, one line a variable
 //   launch: u32 2, library, kernel, ...       -> status, printed, message
+//   share:  u32 3, library, variable, place   -> status: the variable's bytes, copied into the arena
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -80,7 +81,7 @@ static void handle_load(Reader reader) {
   libraries = static_cast<Library**>(realloc(libraries, sizeof(Library*) * (library_count + 1)));
   libraries[library_count] = library;
   message.clear();
-  message.format("%u\n", library_count++);
+  message.format("%u\t%u\n", library_count++, library->module->kernel_count);
   for (unsigned k = 0; k < library->module->kernel_count; ++k) {
     const derive_kernel& kernel = library->module->kernels[k];
     Region shared[256];
@@ -95,10 +96,57 @@ static void handle_load(Reader reader) {
     }
     message.format("\n");
   }
+  for (unsigned i = 0; i < library->global_count; ++i)
+    message.format("%s\t%lu\n", library->globals[i].symbol, library->globals[i].region.size);
   reply(OK);
 }
 
-enum ArgumentTag : unsigned char { VALUE = 0, BUFFER = 1, NULL_POINTER = 2 };
+// A variable that the caller sees too, at a place of its own in the arena: its value is brought in before a launch,
+// and out after it.
+struct Shared {
+  const Region* variable;
+  char* outside;
+};
+static Shared* shared_variables = nullptr;
+static unsigned shared_count = 0;
+
+static const Region* variable_of(const Library& library, unsigned number) {
+  return number < library.global_count ? &library.globals[number].region : nullptr;
+}
+
+static void bring_in(const Library& library, Reader& reader) {
+  unsigned count = reader.take<unsigned>();
+  shared_variables = static_cast<Shared*>(realloc(shared_variables, sizeof(Shared) * (count + 1)));
+  shared_count = 0;
+  for (unsigned i = 0; i < count; ++i) {
+    const Region* variable = variable_of(library, reader.take<unsigned>());
+    char* outside = arena + reader.take<unsigned long long>();
+    if (variable == nullptr) continue;
+    shared_variables[shared_count++] = {variable, outside};
+    memcpy(variable->address, outside, variable->size);
+  }
+}
+
+static void bring_out() {
+  for (unsigned i = 0; i < shared_count; ++i)
+    memcpy(shared_variables[i].outside, shared_variables[i].variable->address, shared_variables[i].variable->size);
+  shared_count = 0;
+}
+
+static void handle_share(Reader reader) {
+  message.clear();
+  unsigned library_id = reader.take<unsigned>();
+  const Region* variable =
+      library_id < library_count ? variable_of(*libraries[library_id], reader.take<unsigned>()) : nullptr;
+  if (variable == nullptr) {
+    message.format("\nno such variable is loaded");
+    return reply(PROTOCOL_ERROR);
+  }
+  memcpy(arena + reader.take<unsigned long long>(), variable->address, variable->size);
+  reply(OK);
+}
+
+enum ArgumentTag : unsigned char { VALUE = 0, BUFFER = 1, NULL_POINTER = 2, VARIABLE = 3 };
 
 enum Mode : unsigned { PLAIN = 0, CHECK = 1, COUNT = 2 };
 
@@ -157,6 +205,11 @@ static void handle_launch(Reader reader) {
       memcpy(copy, reader.at, size);
       reader.at += size;
       args[i] = copy;
+    } else if (tag == VARIABLE) {  // a place in a variable of this library
+      const Region* variable = variable_of(library, reader.take<unsigned>());
+      unsigned long long offset = reader.take<unsigned long long>();
+      pointers[i] = variable == nullptr ? 0 : reinterpret_cast<unsigned long long>(variable->address + offset);
+      args[i] = &pointers[i];
     } else {
       unsigned long long offset = tag == BUFFER ? reader.take<unsigned long long>() : 0;
       pointers[i] = tag == BUFFER ? reinterpret_cast<unsigned long long>(arena + offset) : 0;
@@ -164,6 +217,7 @@ static void handle_launch(Reader reader) {
     }
   }
   launch.args = args;
+  bring_in(library, reader);
   unsigned mode = reader.take<unsigned>();
   bool check = mode == CHECK, count_it = mode == COUNT;
   Buffer* buffers = mode != PLAIN ? read_buffers(reader) : nullptr;
@@ -178,6 +232,7 @@ static void handle_launch(Reader reader) {
     }
   }
   if (count_it) finish_count(status == OK);
+  bring_out();
   for (unsigned i = 0; buffers != nullptr && i < buffer_count; ++i) free(const_cast<char*>(buffers[i].name));
   free(buffers);
   for (unsigned i = 0; i < count && i < MAX_ARGS; ++i)
@@ -204,6 +259,7 @@ static void on_signal(int number, siginfo_t* info, void* context) {
     report_crash(info->si_addr, place_in_code(context));
   if (checking && has_findings()) {  // they tell why
     finish_check();
+    bring_out();
     reply(LAST_FINDINGS);
     _exit(3);
   }
@@ -264,6 +320,8 @@ int main(int count, char** words) {
     unsigned command = reader.take<unsigned>();
     if (command == 1)
       handle_load(reader);
+    else if (command == 3)
+      handle_share(reader);
     else
       handle_launch(reader);
   }

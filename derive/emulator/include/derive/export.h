@@ -126,7 +126,10 @@ struct derive_caller<Kernel, void (*)(A...)> {
         derive_caller<&__VA_ARGS__, decltype(&__VA_ARGS__)>::count, max_threads           \
   }
 #define DERIVE_MODULE(...)                                                                                   \
-  static const derive_kernel derive_kernels[] = {__VA_ARGS__};                                               \
+  static const derive_kernel derive_internal_kernels[] = {__VA_ARGS__};                                      \
   extern "C" __attribute__((visibility("default"), used)) derive_module derive_module_table = {              \
-      DERIVE_ABI, sizeof derive_kernels / sizeof derive_kernels[0], derive_kernels,                          \
+      DERIVE_ABI, sizeof derive_internal_kernels / sizeof derive_internal_kernels[0],                        \
+      derive_internal_kernels,                                                                               \
       reinterpret_cast<derive_state*>(&derive_own_indices), derive_dynamic_shared, sizeof derive_dynamic_shared};
+#define DERIVE_VARIABLES(...) \
+  __attribute__((used)) static const volatile void* const derive_internal_variables[] = {__VA_ARGS__};
