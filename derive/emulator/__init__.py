@@ -51,6 +51,8 @@ __all__ = [
     "RawKernel",
     "RawModule",
     "Report",
+    "arange",
+    "array",
     "asarray",
     "ascontiguousarray",
     "asnumpy",
@@ -119,22 +121,27 @@ def zeros_like(array: Array, dtype: Any = None) -> Array:
 
 def asarray(value: Any, dtype: Any = None) -> Array:
     """`value` as an array where kernels see it; a copy unless it is one already."""
-    array = np.asarray(value, dtype)
-    if arena.current().offset_of(array.ctypes.data) is not None:
-        return array
-    result = empty(array.shape, array.dtype)
-    result[...] = array
+    given = np.asarray(value, dtype)
+    return given if arena.current().offset_of(given.ctypes.data) is not None else array(given)
+
+
+def array(value: Any, dtype: Any = None) -> Array:
+    """A copy of `value` as an array where kernels see it."""
+    given = np.asarray(value, dtype)
+    result = empty(given.shape, given.dtype)
+    result[...] = given
     return result
+
+
+def arange(*places: Any, dtype: Any = None) -> Array:
+    """`numpy.arange` where kernels see it."""
+    return array(np.arange(*places, dtype=dtype))
 
 
 def ascontiguousarray(value: Any, dtype: Any = None) -> Array:
     """As `asarray`, and C-contiguous."""
-    array = np.asarray(value, dtype)
-    if array.flags.c_contiguous:
-        return asarray(array)
-    result = empty(array.shape, array.dtype)
-    result[...] = array
-    return result
+    given = np.asarray(value, dtype)
+    return asarray(given) if given.flags.c_contiguous else array(given)
 
 
 def asnumpy(array: Array) -> Array:

@@ -24,6 +24,21 @@ def test_pointwise(n: int) -> None:
     np.testing.assert_array_equal(out, a + b)
 
 
+def test_arrays_are_made_as_in_cupy() -> None:
+    x = em.array([1.0, 2.0], dtype=em.float32)
+    assert x.dtype == np.float32
+    assert em.asarray(x) is x, "it lies where kernels see it"
+    copy = em.array(x)
+    copy[0] = 7
+    assert x.tolist() == [1, 2]
+    places = em.arange(3, 9, 2, dtype=em.int32)
+    assert places.tolist() == [3, 5, 7]
+    assert em.asarray(places) is places
+    turned = em.ascontiguousarray(em.array(np.arange(6.0).reshape(2, 3)).T)
+    assert turned.flags.c_contiguous
+    assert em.asarray(turned) is turned
+
+
 def test_template_with_static_shared_memory() -> None:
     code = """
     template <class T> __global__ void mirror(T* x, T s) {
