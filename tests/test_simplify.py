@@ -155,3 +155,13 @@ def test_what_a_sum_was_divided_by_gives_it_back() -> None:
 def test_the_slope_of_a_quotient_reads_the_quotient(text: str, by: str, index: str) -> None:
     """A/B² is Y/B: shorter, and B² is 0 in float32 long before B is."""
     assert derive.parse(text).gradients[by].index == index
+
+
+@pytest.mark.parametrize("text", [
+    "Y[i] = A[i] - B - sum(l, A[i] - C + 0.25*l)", "param p = 0.0\nY[i] = p*C*A[i] + B*A[i]",
+])  # fmt: skip
+def test_a_sum_is_no_multiple_divided_by_what_may_be_0(text: str) -> None:
+    """dC is size(l)·Σ dY, of which dB = Σ dY is no part where l has no places; and a parameter may be 0."""
+    backward = "; ".join(derive.parse(text).json()["program"]["backward"])
+    assert "/size_l" not in backward
+    assert "/p" not in backward

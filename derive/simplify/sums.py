@@ -112,11 +112,11 @@ class KnownSums:
 
 
 def _linear_sum(e: Expr) -> tuple[Expr, Reduce | None]:
-    """(c, Σ) of `c · Σ`, `c` free of indices and tensors, but for what the sum is divided by: that is not 0."""
+    """(c, Σ) of `c · Σ`, `c` of numbers and of what the sum is divided by, neither of which is 0 as a size may be."""
     sums = [f for f in E.factors(e) if isinstance(f, Reduce) and f.op == "sum"]
     rest = [f for f in E.factors(e) if f not in sums]
     if len(sums) == 1 and isinstance(sums[0], Reduce) and all(
-            _divides(f) or (not f.free and not E.tensors(f)) for f in rest):
+            _divides(f) or all(isinstance(x, (E.Num, E.Const, E.Pow)) for x in E.subterms(f)) for f in rest):
         return E.mul(*rest), sums[0]
     return E.ONE, None
 
