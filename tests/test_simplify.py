@@ -158,7 +158,7 @@ def test_the_slope_of_a_quotient_reads_the_quotient(text: str, by: str, index: s
 
 
 @pytest.mark.parametrize("text", [
-    "Y[i] = A[i] - B - sum(l, A[i] - C + 0.25*l)", "param p = 0.0\nY[i] = p*C*A[i] + B*A[i]",
+    "Y[i] = A[i] - sum(l, A[i] - C + 0.25*l) - B", "param p = 0.0\nY[i] = p*C*A[i] + B*A[i]",
 ])  # fmt: skip
 def test_a_sum_is_no_multiple_divided_by_what_may_be_0(text: str) -> None:
     """dC is size(l)·Σ dY, of which dB = Σ dY is no part where l has no places; and a parameter may be 0."""
