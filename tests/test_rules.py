@@ -186,3 +186,10 @@ def test_a_place_that_the_formula_reads_under_no_guard_needs_no_bound() -> None:
     assert "A[1]" in text
     assert "A[min(2, A.shape[0] - 1)]" in text
     assert "min(1," not in text
+
+
+def test_zeros_are_reals_where_an_input_that_is_only_compared_is_given_as_integers() -> None:
+    text = "Y[k] = tanh(A[k])*B[k]\nZ[j,k] = where(M[j,k] >= 2, B[k], Y[ids[j]])"
+    rule = parse(text).json()["program"]
+    assert "dY_total" in " ".join(rule["backward"]) or "dY = np.zeros" in " ".join(rule["backward"])
+    assert "M.dtype" not in " ".join(rule["backward"])

@@ -141,8 +141,12 @@ class AccessPrinter:
         return f"np.zeros({self.shape(axes)}{self.dtype(holds)})"
 
     def dtype(self, e: Expr) -> str:
-        """The type of the first array of reals that `e` reads, as an argument: NumPy's own choice is float64."""
+        """The type of the first array of reals that `e` reads, as an argument: NumPy's own choice is float64.
+
+        One that is computed rather than an input, which may be given as integers where it is only compared.
+        """
         read = [t for t in E.tensors(e) if self.axes[t] and t not in self.integers]
+        read.sort(key=lambda t: any(t == g.name for g in self.given))
         return f", dtype={read[0]}.dtype" if read else ""
 
     def shape(self, axes: Iterable[str]) -> str:

@@ -206,9 +206,9 @@ class NumPyPrinter(AccessPrinter):
             case "relu":
                 return Array(f"np.maximum({a[0].code}, 0)", want)
             case "floordiv":
-                return Array(f"{a[0].at(MUL)}//{a[1].at(UNARY)}", want, MUL)
+                return Array(f"{a[0].at(UNARY)}//{a[1].at(UNARY)}", want, ADD)  # in brackets in -(i//2)*x
             case "mod":
-                return Array(f"{a[0].at(MUL)}%{a[1].at(UNARY)}", want, MUL)
+                return Array(f"{a[0].at(UNARY)}%{a[1].at(UNARY)}", want, ADD)
         code = f"{UFUNCS[e.fn]}({', '.join(x.code for x in a)})"
         return Array(f"float({code})" if _steady(e) else code, want)
 

@@ -11,6 +11,8 @@ places, and of every chunk that falls to it less than 128 single places a row.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from derive import expr as E
 from derive.expr import Index
 from derive.plan import ir
@@ -142,7 +144,10 @@ def _sums(
     scope = context.scope((keys.places, place), (made.free, along), (keys.rows, row))
     context.decode(scope, made.free, along)
     body, value = _place(scope.child(), keys, context, place, row)
-    after, total = _after(scope.child(), keys, group, context, row, stored, accumulate)
+    behind = scope.child()  # the loop over places: their counter is not known there
+    flat = tuple((run, at) for run, at in scope.frame.flat if place not in ir.names_in(at))
+    behind.frame = replace(scope.frame, flat=flat)
+    after, total = _after(behind, keys, group, context, row, stored, accumulate)
     live = ir.names_in(body) | ir.names_in(after)
     head = ir.prune(tuple(scope.stmts), frozenset(live))
     used = live | ir.names_in(head)
