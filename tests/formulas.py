@@ -568,4 +568,4 @@ add("kink_under_a_guard", "Y[k] = where(ids[k] + 1 < 2, relu(C[ids[k] + 1] - A[k
 add("weight_among_equals", "Y[p] = exp(A[ids[p]] - logsumexp(n, A[ids[p]]))*B[p]", "p=4 n=2 v=9; p=1 n=1 v=5", ints={"ids": (0, "v")}, axes={"A": "v"}, give="n")
 add("third_beside_a_size", "Y[j] = (sum(l, m, mean(k, A[k]) + 0.25*l + 0.25*m)/(2 + B[j]))**4/3", "j=3 k=5 l=2 m=3; j=1 k=3 l=1 m=2", kinds={"B": "positive"}, give="l m")
 add("name_read_in_another_order", "Y[i,l,k] = log(softmax(i, B[k]*max(n, D[2*i + n,l] + 0.25*n)))", "i=3 l=2 k=4 n=3 v=8; i=1 l=1 k=1 n=2 v=2", axes={"D": "v l"}, give="i n")
-add("remainder_with_a_sign", "Z[i] = tanh(A[i])\nY[l] = B[l] - Z[l % 2]*(l % 2)\noutput Z, Y", "l=5 i=3; l=1 i=2")
+add("remainder_with_a_sign", "Y[l,j] = B[l,j] - (l % 2)*Z[l,j]", "l=5 j=3; l=1 j=2")
