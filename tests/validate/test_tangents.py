@@ -75,7 +75,7 @@ def test_where_kinks_may_be(text: str, kinks: bool) -> None:
 @pytest.mark.parametrize(("text", "right", "wrong"), [
     ("Y[i,j] = relu(X[i,j])", "X > 0", "X >= 0"),
     ("Y[i,j] = X[i,j]*abs(X[i,j] - 1)", "np.sign(g)", "np.where(g < 0, -1, 1)"),
-    ("Y[i] = max(j, X[i,j])", "/np.sum(X == Y[:, None], axis=-1, dtype=X.dtype)", ""),
+    ("Y[i] = max(j, X[i,j])", "/np.sum(X == Y[:, None], axis=-1, dtype=Y.dtype)", ""),
     ("Y[i] = maximum(X[i], Z[i])", "0.5", "1"),
 ])  # fmt: skip
 def test_a_rule_of_another_convention_fails(text: str, right: str, wrong: str) -> None:
