@@ -15,7 +15,7 @@ from __future__ import annotations
 from derive import expr as E
 from derive.expr import Add, Call, Expr, Get, Index, Logic, Mul, Pow, Reduce, Softmax, Where
 from derive.program import Program, Statement
-from derive.reads import steady
+from derive.reads import computed, steady
 from derive.simplify.inline import multiplies
 from derive.simplify.names import presentable
 
@@ -180,8 +180,7 @@ def _may_fail(e: Expr) -> bool:
 
 def _keeps_in_range(c: Expr, e: Expr) -> bool:
     """Whether a condition may be what keeps a computed place of `e` in range: of what the place is computed from."""
-    places = [p for x in E.subterms(e) if isinstance(x, Get) for p in x.subs if not isinstance(p, Index)]
-    return any(c.free & p.free and set(E.tensors(c)) == set(E.tensors(p)) for p in places)
+    return any(c.free & p.free and set(E.tensors(c)) == set(E.tensors(p)) for p in computed(e))
 
 
 def _guarded(e: Expr, guard: Expr) -> Expr:

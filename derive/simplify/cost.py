@@ -75,15 +75,16 @@ def _visible(e: Mul) -> list[Expr]:
 
 
 def _product(parts: list[Expr]) -> int:
-    up = sum(1 for f in parts if not _below(f))
+    up = sum(1 for f in parts if not divides(f))
     down = len(parts) - up
     return max(up - 1, 0) + down
 
 
-def _below(f: Expr) -> bool:
+def divides(f: Expr) -> bool:
+    """Whether a factor is an inverse power."""
     return isinstance(f, Pow) and isinstance(f.exponent, Num) and f.exponent.value < 0
 
 
 def _base(f: Expr) -> Expr:
-    return E.power(f.base, E.neg(f.exponent)) if _below(f) and isinstance(f, Pow) else f
+    return E.power(f.base, E.neg(f.exponent)) if divides(f) and isinstance(f, Pow) else f
 

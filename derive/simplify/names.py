@@ -19,6 +19,7 @@ from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Pow, Reduce, Soft
 from derive.patterns import Names
 from derive.program import Program, Statement
 from derive.reads import steady
+from derive.simplify.cost import divides
 
 WORTH_NAMING = {"exp": "e", "log": "l", "tanh": "t", "erf": "e", "sin": "s", "cos": "c", "sigmoid": "s",
                 "softplus": "s", "log1p": "l", "expm1": "e"}
@@ -97,7 +98,7 @@ class ForwardNames:
         """Whether a factor is an inverse power, in place or as the name of a statement."""
         if isinstance(f, Get) and (made := self.program.statement(f.tensor)) is not None:
             f = made.expr
-        return isinstance(f, Pow) and isinstance(f.exponent, Num) and f.exponent.value < 0 and _reads(f)
+        return divides(f) and _reads(f)
 
     def _values(self, e: Expr, within: bool) -> list[Expr]:
         """Sub-terms of `e` that are values, not conditions, subscripts or insides of reductions; largest first.

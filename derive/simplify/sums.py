@@ -16,7 +16,7 @@ from derive import expr as E
 from derive.expr import Add, Expr, Get, Index, Reduce, Softmax
 from derive.patterns import Names
 from derive.program import Program, Statement
-from derive.simplify.cost import cost
+from derive.simplify.cost import cost, divides
 from derive.simplify.masks import mask_of
 
 
@@ -116,13 +116,9 @@ def _linear_sum(e: Expr) -> tuple[Expr, Reduce | None]:
     sums = [f for f in E.factors(e) if isinstance(f, Reduce) and f.op == "sum"]
     rest = [f for f in E.factors(e) if f not in sums]
     if len(sums) == 1 and isinstance(sums[0], Reduce) and all(
-            _divides(f) or all(isinstance(x, (E.Num, E.Const, E.Pow)) for x in E.subterms(f)) for f in rest):
+            divides(f) or all(isinstance(x, (E.Num, E.Const, E.Pow)) for x in E.subterms(f)) for f in rest):
         return E.mul(*rest), sums[0]
     return E.ONE, None
-
-
-def _divides(f: Expr) -> bool:
-    return isinstance(f, E.Pow) and isinstance(f.exponent, E.Num) and f.exponent.value < 0
 
 
 def _may_mask(e: Softmax) -> bool:

@@ -161,9 +161,13 @@ class Comparison:
     def case(self, sample: Sample) -> Case:
         """A sample with what the rule and the formula say of it."""
         held = rounded(sample, self.dtype)
+        own: Mapping[str, Array] = {}
+        if self.dtype == "float64":
+            said, own = shaken(self.drawer.f, held.arrays, self.drawer.free(held))
+        else:
+            said = self.drawer.interpret(held)
         true = self.program.run(held)
-        true |= {o: v for o, v in self.drawer.interpret(held).items() if o in self.op.derivation.forward.outputs}
-        own = shaken(self.drawer.f, held.arrays, self.drawer.free(held)) if self.dtype == "float64" else {}
+        true |= {o: v for o, v in said.items() if o in self.op.derivation.forward.outputs}
         volume = self.drawer.volume(sample.extents)
         draws = 7 if volume < SPARSE else 3  # the worst of a few entries is met by chance, of many surely
         noise = [self.rough.perturbed(held, self.dtype, n + 1, plain=n > 0) for n in range(draws)]

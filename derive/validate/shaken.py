@@ -19,10 +19,10 @@ class Shaken(Interpreter):
         return np.asarray(moved(super().value(node, scope), ROUNDOFF["float64"], 1))
 
 
-def shaken(f: Formula, arrays: Mapping[str, Array], sizes: Mapping[str, int]) -> dict[str, Array]:
-    """The value of every statement, each operation's result moved by about a roundoff; comparisons give what they
-    give without that."""
+def shaken(f: Formula, arrays: Mapping[str, Array], sizes: Mapping[str, int]
+           ) -> tuple[dict[str, Array], dict[str, Array]]:
+    """The value of every statement, and the same with each operation's result moved by about a roundoff, where
+    comparisons give what they give without that."""
     given = {n: typed(a) for n, a in arrays.items()}
     plain = Interpreter(f, given, sizes)
-    plain.run()
-    return Shaken(f, given, sizes, plain.found).run()
+    return plain.run(), Shaken(f, given, sizes, plain.found).run()
