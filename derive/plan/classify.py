@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+from math import inf
+
 from derive import expr as E
 from derive.expr import Expr, Get, Index, Reduce
 from derive.plan.group import Group, Task, opened
@@ -9,6 +12,8 @@ from derive.plan.scatter.keys import scattered
 from derive.plan.terms import peel
 from derive.program import Statement
 from derive.reads import steady
+
+SECTOR = 8  # neighbours that memory moves at once, of 4 bytes
 
 
 def classify(s: Statement, menu: tuple[str, ...]) -> Group:
@@ -95,17 +100,52 @@ def _guarded(conds: list[Expr], e: Expr) -> Expr:
 
 
 def direction(domain: tuple[Index, ...], body: Expr, inner: tuple[Index, ...]) -> str:
-    """row: memory runs along `inner`; column: along the result; nest: neither, or windows that overlap."""
+    """row: memory runs along `inner`; column: along the result; nest: neither, or no fewer results than terms."""
     inside = set(inner)
     if not domain:
         return "row"
     reads = [x for x in E.subterms(body) if isinstance(x, Get) and x.free & inside]
     if any(not isinstance(s, Index) and s.free & inside and not gathered(s) for g in reads for s in g.subs):
-        return "nest"
+        return _condensed(domain, reads, inside)
     straight = [g for g in reads if all(isinstance(s, Index) for s in g.subs)]
     width = max((len(g.free) for g in straight), default=0)
     votes = [bool(g.subs[-1].free & inside) for g in straight if len(g.free) == width]
     return "row" if 2 * sum(votes) >= len(votes) else "column"
+
+
+def _condensed(domain: tuple[Index, ...], reads: list[Get], inside: set[Index]) -> str:
+    """The direction of a sum with computed subscripts: a nest unless it makes few results of many terms.
+
+    It does where a read that gives each result its own elements has all of `inside`, and more axes than the result: as
+    `dY[b,c,t]` in `dW[c,r] = sum(b, t, X[b,c,t-r]*dY[b,c,t])`, and not `W[c,r]` in `sum(r, X[b,c,t-r]*W[c,r])`.  An
+    axis of the result that no letter runs along is one that windows slide over, and as long as what they are summed to.
+    """
+    own = [g for g in reads if g.free >= inside and all(_step(s, inside) is not None for s in g.subs)]
+    width = max(map(_axes, own), default=0)
+    if width <= len(domain) or any("." in i.extent for i in domain):
+        return "nest"
+    votes = [(_step(g.subs[-1], inside) or 0) >= SECTOR for g in own if _axes(g) == width]
+    return "row" if 2 * sum(votes) >= len(votes) else "column"
+
+
+def _axes(g: Get) -> int:
+    return len({s for s in g.subs if s.free})
+
+
+def _step(s: Expr, inside: set[Index]) -> float | None:
+    """How far apart along `s` the results lie, where each has elements of its own: 1 for an index of the result, 4 for
+    `4*g + k` with a summed k, no end for a summed index; None where they may share some."""
+    if isinstance(s, Index):
+        return inf if s in inside else 1
+    steps: dict[bool, list[Fraction]] = {True: [], False: []}
+    for t in E.terms(s):
+        c, v = E.coefficient(t)
+        if isinstance(v, Index) and c > 0:
+            steps[v in inside].append(c)
+        elif v.free:
+            return None
+    apart = min(steps[False], default=inf)
+    return float(apart) if apart > max(steps[True], default=0) else None
 
 
 def gathered(s: Expr) -> bool:

@@ -21,6 +21,14 @@ KINDS = {
     "Y[t,c] = E[ids[t],c]": (["pointwise"], ["scatter"] * 3),
     "Y[b,o,t] = sum(c, r, X[b,c,t+r]*W[o,c,r])": (["contraction"] * 2, None),
     "Y[b,c,t] = max(r, X[b,c,2*t+r])": (["nest"], None),
+    # Windows are summed by a thread each; what makes few results of many terms, by many threads.
+    "Y[b,c,t] = sum(r, where(t-r >= 0, X[b,c,t-r]*W[c,r], 0))": (["nest"], ["nest", "row"]),
+    "Y[b,t,c] = sum(r, where(t-r >= 0, X[b,t-r,c]*W[c,r], 0))": (["nest"], ["nest", "column", "column"]),
+    "Y[b,t] = sum(o, u, where(0 <= u - 2*t < 3, W[b,o,u-2*t]*X[o,u], 0))": (["nest"], None),
+    "M[b,g] = mean(k, t, X[b,2*g+k,t])": (["row"], None),
+    "Y[b,c] = sum(t, X[b,t,c]*where(t >= 1, X[b,t-1,c], 0))": (["column"] * 2, None),
+    "Y[g] = sum(t, k, X[t,2*g+k]*A[t])": (["column"] * 2, None),
+    "Y[g] = sum(t, k, X[t,16*g+k]*A[t])": (["row"], None),
 }
 
 
