@@ -292,6 +292,11 @@ add("embedding_two", "Y[t,c] = E[a[t],c]*E[b[t],c] + F[a[t]]", "t=5 c=3 v=4; t=7
     ints={"a": (0, "v"), "b": (0, "v")}, axes={"E": "v c", "F": "v"})
 add("gather_repeated", "Y[n,c] = sum(k, X[idx[n,k],c]*w[n,k])", "n=3 k=7 c=2 m=2; n=1 k=5 c=3 m=1",
     ints={"idx": (0, "m")}, axes={"X": "m c"})
+add("gather_of_remainders", "Y[t] = D[(ids[t] + 1) % 3]*D[ids[t]]", "t=7 v=3; t=1 v=4", ints={"ids": (0, "v")}, axes={"D": "v"})
+add("quotients_of_ids", "input h[t]: int\nY[t] = X[t]**2*((h[t] - 5*t)%3) - X[t]*((h[t] - t)//2)", "t=7 v=9; t=1 v=1",
+    ints={"h": (-9, "v")})
+add("choice_by_remainders", "Y[t,c] = where(c == h[t]%3 and h[t]//2 >= 0, X[t,c]*D[h[t]//2], sin(X[t,c]))", "t=7 c=3 v=5; t=1 c=2 v=1",
+    ints={"h": (-5, "v")}, axes={"D": "v"})
 add("gather_pairs", "Y[n] = A[r[n],c[n]]**2", "n=11 p=3 q=2; n=1 p=1 q=5", ints={"r": (0, "p"), "c": (0, "q")}, axes={"A": "p q"})
 add("gather_masked", "Y[n,d] = where(i0[n] >= 0, X[i0[n],d], 0)*2", "n=7 d=3 m=4; n=1 d=2 m=1", ints={"i0": (-3, "m")}, axes={"X": "m d"})
 add("graph_convolution", "Y[e,o] = relu(sum(i, (X[src[e],i] - X[dst[e],i])*W[i,o]))", "e=7 i=3 o=2 n=4; e=1 i=2 o=5 n=1",

@@ -166,6 +166,8 @@ def test_contradicting_sizes_name_both() -> None:
         ("Y[s] = sum(k, where(abs(k - s) < 2 and not k == gap[s], X[k], 0))", {"gap"}),
         ("param w = 0.5\nY[b,s] = where(s < lengths[b] + w, X[b,s], 0)", set()),
         ("Y[b,s] = where(s < lengths[b]/2, X[b,s], 0)", set()),
+        ("Y[b,s] = where(s < lengths[b]//2 or s//3 == gap[b]%4, X[b,s], 0)", {"lengths", "gap"}),
+        ("Y[b,s] = where(2*(s - ids[b])%size(s) <= 3, X[ids[b],s], 0)", {"ids"}),
         ("Y[b,s] = where(s < lengths[b], X[b,s], 0)/lengths[b]", set()),
         ("Y[s] = where(s < X[s], X[s], 0)", set()),
         ("Y[s] = where(mask[s] != 0, X[s], 0)", set()),
@@ -175,6 +177,22 @@ def test_contradicting_sizes_name_both() -> None:
 def test_what_is_only_compared_with_places_is_integer(formula: str, integers: set[str]) -> None:
     assert {x.name for x in parse(formula).inputs if x.integer} == integers
     assert read(formula).integers == integers  # the validator's own reader
+
+
+@pytest.mark.parametrize(
+    ("formula", "said"),
+    [
+        ("Y[i] = X[i]%3", "if X holds integers, declare it, as in input lengths\\[b\\]: int"),
+        ("Y[i] = where(i < n[i]//2, n[i]*X[i], 0)", "if n holds integers, declare it"),
+        ("H[i] = 2*X[i]\nY[i] = H[i]//2", "H holds real numbers"),
+        ("input n[i]: int\nY[i] = sin(n[i])//2", "// and % are for indices and whole numbers"),
+        ("input n[i]: int\nY[i] = X[i]//n[i]", "// and % are for indices and whole numbers"),
+        ("input n[i]: int\nY[i] = n[i]%-2*X[i]", "the divisor of an index must be positive"),
+    ],
+)
+def test_what_holds_real_numbers_has_no_remainder(formula: str, said: str) -> None:
+    with pytest.raises(NotationError, match=said):
+        parse(formula)
 
 
 def test_a_size_in_a_subscript_is_an_unknown_too() -> None:

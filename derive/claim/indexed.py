@@ -59,7 +59,9 @@ class IndexReader:
         bound = frozenset(s.id for h in tops for s in _subs(h) if isinstance(s, ast.Name))
         scope = Scope(line, letters, dict(self.facts.program.params), bound)
         left = [Get(base(h), tuple(read(s, scope) for s in _subs(h))) for h in tops]
-        return read(tree, scope), left
+        right = read(tree, scope)
+        letters.check_divided([t.name for t in self.facts.program.inputs if t.integer], ())
+        return right, left
 
     def _extents(self, trees: list[ast.expr]) -> dict[str, str]:
         """Letter -> extent."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Collection
 from dataclasses import dataclass, field
 
 from derive.notation.source import Line
@@ -18,6 +19,7 @@ class Letters:
     parent: dict[str, str] = field(default_factory=dict)
     order: dict[str, None] = field(default_factory=dict)  # letters by first appearance
     rank: dict[str, tuple[int, Line, ast.AST]] = field(default_factory=dict)  # tensor -> number of axes, first use
+    divided: list[tuple[str, Line, ast.AST]] = field(default_factory=list)  # tensors under // and %, and where
 
     def letter(self, name: str) -> None:
         self.order.setdefault(name)
@@ -38,6 +40,14 @@ class Letters:
             if letter is not None:
                 self.letter(letter)
                 self._join(letter, axis)
+
+    def check_divided(self, integers: Collection[str], inputs: Collection[str]) -> None:
+        """Raise where an element of a tensor that holds no integers stands under // or %."""
+        for tensor, line, node in self.divided:
+            if tensor not in integers:
+                declare = f"if {tensor} holds integers, declare it, as in input lengths[b]: int"
+                raise line.error("// and % are for indices and whole numbers", node, value=ast.unparse(node),
+                                 hint=declare if tensor in inputs else f"{tensor} holds real numbers")
 
     def _find(self, x: str) -> str:
         while self.parent[x] != x:

@@ -86,6 +86,7 @@ def _parse(text: str, lines: list[Line]) -> Program:
         raise NotationError("there is no statement", value=text.strip() or "empty", hint="write Y[i,j] = expression")
     integers = _integer_tensors(statements, lines, params)
     inputs = tuple(Tensor(n, letters.axes(n), n in integers) for n in letters.rank if n not in targets)
+    letters.check_divided(integers, [t.name for t in inputs])
     _check_cotangent_names(set(letters.rank), params)
     return Program(text, tuple(params.items()), inputs, tuple(statements), _outputs(lines, statements),
                    tuple((n, letters.extent(n)) for n in letters.order))

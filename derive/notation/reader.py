@@ -204,6 +204,11 @@ def _integral(x: Expr) -> bool:
     return isinstance(x, (Index, E.Get, E.Add, E.Mul, E.Size))
 
 
+def _values(e: Expr) -> list[str]:
+    """The tensors whose elements a whole number is made of, those in subscripts apart."""
+    return [e.tensor] if isinstance(e, E.Get) else [t for x in e.children for t in _values(x)]
+
+
 def _binary(node: ast.BinOp, left: Expr, right: Expr, scope: Scope) -> Expr:
     match node.op:
         case ast.Add():
@@ -226,10 +231,11 @@ def _binary(node: ast.BinOp, left: Expr, right: Expr, scope: Scope) -> Expr:
             return E.power(left, E.ZERO if exponent == 0 else right)
         case ast.FloorDiv() | ast.Mod():
             left, right = _numbers(left, scope), _numbers(right, scope)
-            whole = all(_integral(x) and (scope.subscript or not isinstance(x, E.Get)) for x in E.subterms(left))
-            if not whole or not (
+            if not all(map(_integral, E.subterms(left))) or not (
                     isinstance(right, E.Size) or (isinstance(right, E.Num) and right.value.denominator == 1)):
                 raise scope.line.error("// and % are for indices and whole numbers", node, value=ast.unparse(node))
+            if not scope.subscript:
+                scope.letters.divided += [(t, scope.line, node) for t in _values(left)]
             if isinstance(right, E.Num) and right.value <= 0:
                 raise scope.line.error("the divisor of an index must be positive", node.right, value=right.value)
             return E.call("floordiv" if isinstance(node.op, ast.FloorDiv) else "mod", left, right)

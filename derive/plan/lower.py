@@ -17,7 +17,7 @@ from derive.expr import Add, Call, Cmp, Expr, Get, Index, Logic, Mul, Num, Pow, 
 from derive.plan import ir
 from derive.plan.ir import BOOL, INT, REAL, Apply, Binary, Choose, Literal, Local, Scalar, Stmt, Unary
 from derive.plan.names import Namer
-from derive.plan.terms import Memory, is_integer, letter, local_name, natural
+from derive.plan.terms import Memory, divided, is_integer, letter, local_name, natural
 from derive.program import Statement
 from derive.reads import steady
 
@@ -86,7 +86,8 @@ class Scope:
         return Local(INT, self.frame.sizes[extent])
 
     def share(self, roots: Iterable[Expr]) -> None:
-        """Note which sub-terms of `roots` are read more than once."""
+        """Note which sub-terms of `roots` are read more than once; an element under // or % is read where it stands,
+        since int64 may hold more there than an index can."""
         seen: dict[Expr, int] = {}
 
         def walk(x: Expr) -> None:
@@ -97,7 +98,7 @@ class Scope:
 
         for r in roots:
             walk(r)
-        self.shared = frozenset(x for x, n in seen.items() if n > 1)
+        self.shared = frozenset(x for x, n in seen.items() if n > 1) - divided(seen)
 
     # ------------------------------------------------------------------------------------------ values
 

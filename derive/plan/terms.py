@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from derive import expr as E
@@ -50,6 +50,14 @@ def natural(e: Expr) -> bool:
         case Call(fn="mod"):
             return True
     return False
+
+
+def divided(terms: Iterable[Expr]) -> set[Expr]:
+    """The elements of integer tensors of which some of `terms` take a quotient or a remainder."""
+    def elements(x: Expr) -> set[Expr]:
+        return {x} if isinstance(x, Get) else set[Expr]().union(*map(elements, x.children))
+
+    return set[Expr]().union(*(elements(x) for x in terms if isinstance(x, Call) and x.fn in ("floordiv", "mod")))
 
 
 def peel(body: Expr) -> tuple[list[Expr], Expr]:

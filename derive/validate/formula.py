@@ -176,10 +176,12 @@ def compared(f: Formula) -> set[str]:
 
 
 def summands(node: ast.expr) -> list[ast.expr]:
-    """What a sum is made of, whole factors left out."""
+    """What a sum is made of, whole factors and divisors left out."""
     match node:
         case ast.BinOp(left, ast.Add() | ast.Sub(), right):
             return [*summands(left), *summands(right)]
+        case ast.BinOp(x, ast.FloorDiv() | ast.Mod(), _):
+            return summands(x)
         case ast.BinOp(ast.Constant(int()), ast.Mult(), x) | ast.BinOp(x, ast.Mult(), ast.Constant(int())):
             return summands(x)
         case ast.UnaryOp(ast.USub() | ast.UAdd(), x):

@@ -32,6 +32,20 @@ def test_a_table_of_more_than_two_to_the_31_elements() -> None:
     np.testing.assert_array_equal(found, table[ids])
 
 
+@pytest.mark.parametrize("kind", [np.int32, np.int64])
+def test_quotients_of_integers_that_no_index_holds(kind: type) -> None:
+    """Negative ones among them; each is rounded down, in kernels of 32-bit offsets and of 64-bit ones."""
+    text = "input h[t]: int\nY[t] = X[t]*(h[t]%1000) + E[h[t]%5]*(h[t]//10000000)"
+    h = np.array([-1, 7, -2**31, 2**31 - 1, 2**40 + 3, -2**40, 0])[:4 if kind is np.int32 else None].astype(kind)
+    x, table = np.linspace(-1, 2, len(h)), np.arange(5.0)
+    made = kernels(text, "float64")
+    found = made.op_forward(*map(emulator.asarray, (h, x, table)))
+    np.testing.assert_allclose(found, x*(h%1000) + table[h%5]*(h//10000000))
+    module = made.module
+    made.module = lambda count, ids: module(2**30, ids)
+    assert found.tobytes() == made.op_forward(*map(emulator.asarray, (h, x, table))).tobytes()
+
+
 def test_the_wrapper_chooses_by_the_largest_tensor_and_by_sizes_given() -> None:
     made = kernels("Y[t,c] = E[ids[t],c]", "float32")
     seen = []

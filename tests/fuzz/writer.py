@@ -40,6 +40,7 @@ class Writer:
     sizes: dict[str, int]
     tensors: dict[str, tuple[int, ...]] = field(default_factory=dict)  # inputs: axis lengths
     integers: dict[str, tuple[tuple[int, ...], int, int]] = field(default_factory=dict)  # shape, least, top
+    divided: set[str] = field(default_factory=set)  # integers under // and % outside of subscripts
     made: dict[str, tuple[int, ...]] = field(default_factory=dict)
     drawn: dict[str, list[Drawn]] = field(default_factory=dict)  # by what it is: a place, an access, ...
 
@@ -240,14 +241,24 @@ class Writer:
         return str(self.pick((
             f"{x} % 2 == 0", f"{x}//2 == {y}", f"{x} - {y} < 2", f"{x} + 1 <= {y}", f"{y} < {lens}", f"{y} == {lens}",
             f"{lens} - {y} > 1", f"{x} % 2", f"abs({x} - {y}) <= 1", f"{y} < size({x})", f"2*{x} > {y} + 1",
-            f"{lens}", f"{x} != size({x}) - 1", f"{y} >= {lens} or {x} > {y}", f"{x}*size({y}) + {y} < 4")))
+            f"{lens}", f"{y} <= {lens}//2", f"{self.quotient(scope)} == {y}", f"{x} != size({x}) - 1",
+            f"{y} >= {lens} or {x} > {y}", f"{x}*size({y}) + {y} < 4")))
+
+    def quotient(self, scope: list[str]) -> str:
+        """What // or % makes of an entry of an integer tensor, which may be negative."""
+        code = self.identifiers(3, scope, self.pick((0, -1)))
+        self.divided.add(code.partition("[")[0])
+        x, n = self.pick(scope), self.whole(2, 3)
+        top = self.pick((code, f"({code} + {x})", f"({code} - 2*{x})", f"(1 - {code})"))
+        return f"({top}{self.pick(('//', '%'))}{self.pick((n, n, f'size({x})') if self.sizes[x] else (n,))})"
 
     def factor(self, scope: list[str]) -> str:
         """A number made of places and extents."""
         x, y = self.pick(scope), self.pick(scope)
         return str(self.pick((x, f"({x} - {y})", f"({x} % 2)", f"({x}//2)", f"size({x})", f"(size({x}) - 1 - {x})",
                               f"(1 + {x})**-1", f"sqrt(1 + {x})", f"cos({x})", f"0.5**{x}", f"({x}*{y})", f"-{x}",
-                              f"{self.identifiers(3, scope)}", f"exp(-0.3*abs({x} - {y}))", f"p**{x}")))
+                              f"{self.identifiers(3, scope)}", self.quotient(scope),
+                              f"exp(-0.3*abs({x} - {y}))", f"p**{x}")))
 
     def contraction(self, scope: list[str]) -> str:
         """A sum of products of tensors as they stand."""
@@ -331,11 +342,12 @@ class Writer:
         return f"{op}({', '.join(letters)}, {inner})"
 
     def declared(self, words: Any) -> str:
-        """Lines that say what would be found anyway: axes by names of their own, extents, integers."""
+        """Lines that say what would be found anyway: axes by names of their own, extents, integers; and integers of
+        which // or % alone would not tell."""
         lines = []
         for name, shape, whole in [*((n, s, False) for n, s in self.tensors.items()),
                                    *((n, s, True) for n, (s, _, _) in self.integers.items())]:
-            if name in words and self.chance(6):
+            if name in words and (self.chance(6) or name in self.divided):
                 letters = [f"{name.lower()}_{n}" for n in range(len(shape))]
                 lines.append(f"input {name}[{','.join(letters)}]" if shape else f"input {name}")
                 lines[-1] += ": int\n" if whole else "\n"
