@@ -48,6 +48,15 @@ def test_kernels_are_stable_in_float32(name: str) -> None:
     assert error(found["dX"], expected.gradients["X"], 0.1) < 1e-5
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_log_sum_exp_is_kept_for_the_backward_as_it_was_before_rounding(dtype: str) -> None:
+    """exp(X - Y) is 1/100; a Y that was rounded to 16 bits would make 1 of it."""
+    x = np.full((3, 100), 40960.0)
+    found = run_op("Y[i] = logsumexp(j, X[i,j])", {"X": x}, {"Y": np.ones(3)}, dtype)
+    assert np.all(found["Y"].astype(float) == 40960)
+    assert error(found["dX"], np.full(x.shape, 0.01)) < 1e-2
+
+
 SMALL = {"float16": 1e-2, "bfloat16": 8e-2}  # of the largest entry
 
 

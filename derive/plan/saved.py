@@ -54,15 +54,28 @@ def _met(forward: Program, statements: Iterable[Statement]) -> set[str]:
     return found
 
 
+def _raised(statements: Iterable[Statement]) -> set[str]:
+    """Tensors in the exponent of an exponential: what rounding adds there multiplies it."""
+    return {
+        t
+        for s in statements
+        for x in E.subterms(s.expr)
+        if isinstance(x, E.Call) and x.fn == "exp"
+        for t in E.tensors(x)
+    }
+
+
 def unrounded(
     forward: Program, statements: list[Statement], kept: tuple[str, ...]
 ) -> tuple[Program, list[Statement], tuple[str, ...]]:
     """Keep outputs as they were before rounding to 16 bits where the backward needs them so.
 
-    `where(X[i,k]*W[k] == Y[i], ...)` finds the place of a maximum only if Y is what was compared; and an attention's
-    `dP - Σ_v O·dO` may be far smaller than either.
+    `where(X[i,k]*W[k] == Y[i], ...)` finds the place of a maximum only if Y is what was compared; an attention's
+    `dP - Σ_v O·dO` may be far smaller than either; and an `exp(X[i,k] - L[i])` of a log-sum-exp near 40000, which
+    float16 rounds by up to 16, would be millions in place of 1.
     """
-    tested = (_compared(statements) | _met(forward, statements)) & set(forward.outputs)
+    needed = _compared(statements) | _met(forward, statements) | _raised(statements)
+    tested = needed & set(forward.outputs)
     if not tested:
         return forward, statements, kept
     new = {n: f"{n}_unrounded" for n in sorted(tested)}
