@@ -32,6 +32,7 @@ from derive.plan.terms import local_name
 from derive.simplify.names import presentable
 
 SPARE = 25  # partial sums may move one byte for so many of the rows
+TEAM = (8, 512)  # elements a thread and threads a block where a few blocks go over all rows
 
 
 def row_kernels(group: Group, context: Context, stored: set[str], name: str, accumulate: set[str]) -> list[Kernel]:
@@ -220,7 +221,8 @@ class _Rows:
         held = context.wide * (len(self.arrays) + len(self.sums))  # bytes kept an element
         names = {i: shown.name for i, shown in zip(group.space, presentable(group.space), strict=True)}
         lanes = context.lanes if any(p.packs for p in kept) else 1
-        cut = ", ".join((self.count, *([str(held)] if held or lanes > 1 else []), *([str(lanes)] if lanes > 1 else [])))
+        given = (held, lanes, *TEAM) if self.sums else (held, lanes) if lanes > 1 else (held,) if held else ()
+        cut = ", ".join((self.count, *map(str, given)))
         shared = f"row_shared({cut})"
         return Kernel(
             name=self.name,

@@ -7,6 +7,7 @@ from derive import emulator
 from derive.emit import sources
 from derive.operation import Operation
 from derive.plan.launches import row_chunks, row_shared, row_threads
+from derive.plan.row import TEAM
 from derive.validate.comparison import plan_of
 from derive.validate.data import Drawer
 from derive.validate.formula import read
@@ -81,14 +82,16 @@ def test_what_the_forward_names_is_named_again() -> None:
     assert backward.count("rsqrtf") == 1
 
 
-def test_threads_of_a_row() -> None:
+@pytest.mark.parametrize("more", [(), TEAM])
+def test_threads_of_a_row(more: tuple[int, ...]) -> None:
     for count in (1, 2, 3, 31, 32, 33, 256, 257, 768, 4096, 50257):
-        along, rows = row_threads(count)
-        assert along * rows <= 512
-        assert rows == 1 or 32 % along == 0 or along == 32  # rows of one warp: their threads meet without a barrier
-        for kept in (4, 8, 60, 128, 1024, 10**5):  # a row that is not kept has a block to itself
-            assert row_shared(count, kept) or row_threads(count, kept)[1] == 1
-    assert row_shared(768, 4 * 4) == 4 * 768 * 4
+        for lanes in (1, 4, 8):
+            along, rows = row_threads(count, 0, lanes, *more)
+            assert along * rows <= 512
+            assert along <= 32 or along % 32 == 0  # rows of several warps meet in places of their own
+            for kept in (4, 8, 60, 128, 1024, 10**5):  # a row that is not kept has a block to itself
+                assert row_shared(count, kept, lanes, *more) or row_threads(count, kept, lanes, *more)[1] == 1
+    assert row_shared(768, 4 * 4) == 2 * 4 * 768 * 4
     assert row_shared(50257, 4) == 0
     assert row_chunks(4096, 768, 34) >= 100  # blocks enough for a GPU
 
