@@ -9,6 +9,7 @@ from derive.emit.module import formula_lines, promises
 from derive.emit.templates import render
 from derive.plan.launches import source
 from derive.plan.records import Buffer, Pass, Plan
+from derive.plan.tiles import Contraction
 
 NUMPY = {"float32": "cp.float32", "float64": "cp.float64", "float16": "cp.float16"}
 
@@ -46,6 +47,7 @@ def wrapper_source(op: str, plan: Plan, rules: tuple[str, ...], command: str) ->
         passes=functions,
         releases=any(line.startswith("del ") for f in functions for line in f.body),
         labels=any(p.labels for p in plan.passes),
+        tensor_cores=any(isinstance(k.shape, Contraction) and k.shape.tensor for p in plan.passes for k in p.kernels),
     )
 
 

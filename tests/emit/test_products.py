@@ -3,6 +3,8 @@
 import itertools
 import json
 import re
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -180,8 +182,26 @@ def test_long_sums_of_few_results_are_split_and_keep_their_bits(dtype: str) -> N
         y, _ = kernels.op_forward(*(x.astype(storage(dtype)) for x in (a, b, c)))
         close(y, np.maximum(a @ b + c, 0), dtype)
         found.append(y.tobytes())
-        assert [(n.endswith("_chunks"), g[1:]) for n, g in launched] == [(False, (9,)), (True, ())]
+        assert [(n.endswith("_chunks"), g[1:]) for n, g in launched] == [(False, (19,)), (True, ())]
     assert found[0] == found[1]  # check mode is another compilation: it may round a product otherwise
+
+
+@pytest.mark.parametrize(("release", "found"), [(13000, True), (12080, False), (None, False)])
+def test_headers_of_tensor_cores_are_looked_for_in_a_toolkit(
+    release: int | None, found: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    include = tmp_path / "include"
+    (include / "crt").mkdir(parents=True)
+    (include / "crt/mma.h").touch()
+    if release is not None:
+        (include / "cuda.h").write_text(f"#define CUDA_VERSION {release}\n")
+    monkeypatch.setenv("CUDA_PATH", str(tmp_path))
+    monkeypatch.setenv("CUDA_HOME", "")
+    space: dict[str, Any] = {"__file__": "op.py"}
+    exec(sources("op", plan("Y[m,n] = sum(k, A[m,k]*B[k,n])", "float16"))["op.py"], space)
+    cupy = SimpleNamespace(cuda=SimpleNamespace(nvrtc=SimpleNamespace(getVersion=lambda: (13, 0))))
+    assert (f"-I{include}" in space["toolkit"](cupy)) == found  # another is taken if there is one
+    assert space["toolkit"](emulator) == ()
 
 
 def test_short_sums_have_no_second_kernel() -> None:
