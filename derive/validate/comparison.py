@@ -14,7 +14,7 @@ from derive.plan import Plan, make_plan
 from derive.validate.data import FAR, Drawer, Sample, exponentiates, normalised
 from derive.validate.invariants import Invariants
 from derive.validate.launches import Launches, full
-from derive.validate.program import AMPLIFIED, ROUNDOFF, Runnable, cancels, rounded
+from derive.validate.program import AMPLIFIED, ROUNDOFF, Runnable, cancels, flushed, rounded
 from derive.validate.recompute import recomputed
 from derive.validate.shaken import shaken
 
@@ -25,6 +25,7 @@ SMALLEST = {"float64": 1e-300, "float32": 1e-37, "float16": 6e-5, "bfloat16": 1e
 TELLING = {"float64": 1e-7, "float32": 2e-3, "float16": 0.1, "bfloat16": 0.3}  # a bound that tells right from wrong
 SCALES = ("1e-3", "30", "heavy", "rows", "one-hot", "subnormal", "sparse")  # besides 1
 SPARSE = 1 << 14  # terms
+FLUSHED = ("float32", "bfloat16")  # what is read as a number of single precision, with its smallest exponents
 
 
 def plan_of(op: Operation, dtype: str) -> Plan:
@@ -108,11 +109,14 @@ class Comparison:
     to tell a right value from a wrong one (a gradient that is 0 but for rounding), the comparison counts for nothing.
 
     Args:
+        base: array module of the wrapper; CuPy compiles every kernel with `-ftz=true`, under which a subnormal number
+            of single precision is 0, so there the inputs have none.
         long_axes: whether to try axes so long that a kernel is launched in another way, too.
     """
 
     def __init__(self, op: Operation, drawer: Drawer, dtype: str, base: Any, long_axes: bool = True):
         self.op, self.drawer, self.dtype, self.long_axes = op, drawer, dtype, long_axes
+        self.flushes = not hasattr(base, "EmulatorError") and dtype in FLUSHED
         self.plan = plan = plan_of(op, dtype)
         masked = normalised(drawer.f)
         self.program = Runnable.of(recomputed(op, (), masked))
@@ -160,6 +164,7 @@ class Comparison:
 
     def case(self, sample: Sample) -> Case:
         """A sample with what the rule and the formula say of it."""
+        sample = flushed(sample) if self.flushes else sample
         held = rounded(sample, self.dtype)
         own: Mapping[str, Array] = {}
         if self.dtype == "float64":

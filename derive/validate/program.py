@@ -268,6 +268,17 @@ class Runnable:
             return {n: np.asarray(space[n], float) for n in (*outputs, *(f"d{n}" for n in self.op.gradients))}
 
 
+def flushed(sample: Sample) -> Sample:
+    """The sample with 0 for each number that is subnormal in single precision."""
+    least = float(np.finfo(np.float32).smallest_normal)
+
+    def one(a: Array) -> Array:
+        return np.where(np.abs(a) < least, 0.0, a) if np.asarray(a).dtype.kind == "f" else a
+
+    return replace(sample, arrays={n: one(a) for n, a in sample.arrays.items()},
+                   cotangents={n: one(a) for n, a in sample.cotangents.items()})
+
+
 def rounded(sample: Sample, dtype: str) -> Sample:
     """The sample as kernels of that type are given it."""
     kept = storage(dtype)

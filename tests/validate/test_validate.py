@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ import derive
 from derive import emulator
 from derive.emit import sources
 from derive.operation import Operation
-from derive.validate.comparison import plan_of
+from derive.validate.comparison import Comparison, plan_of
 from derive.validate.data import Drawer
 from derive.validate.formula import extents, read, shapes
 from derive.validate.interpret import evaluate
@@ -221,3 +222,26 @@ def test_sizes_are_awkward() -> None:
     assert any(s["n"]*s["o"] % 8 == 7 for s in sizes), "a pack of each type once has all elements but one"
     masked = list(Drawer(read("Y[t] = sum(s, where(s <= t, X[s]*Z[t], 0))"), {}, {}).sweep())
     assert any(s["s"] > 128 and s["t"] > 128 for s in masked), "what a mask leaves out depends on both"
+
+
+class Flushing:
+    """The emulator in CuPy's place: arrays reach kernels as `-ftz=true` reads them, subnormal numbers as 0."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "EmulatorError":
+            raise AttributeError(name)
+        return getattr(emulator, name)
+
+    def asarray(self, value: Any) -> Any:
+        value = np.array(value)
+        if value.dtype.kind == "f":
+            value[np.abs(value) < np.finfo(np.float32).smallest_normal] = 0
+        return emulator.asarray(value)
+
+
+@pytest.mark.parametrize("text", ["Y[i] = relu(X[i])", "Y[i] = maximum(X[i], Z[i])"])
+def test_subnormal_numbers_are_0_through_cupy(text: str) -> None:
+    op, drawer = derive.parse(text), Drawer(read(text), {}, {})
+    assert kernels(op, drawer, "float32", Flushing(), "gpu").status == "pass"
+    kept = Comparison(op, drawer, "float32", emulator)
+    assert kernels(op, drawer, "float32", Flushing(), "gpu", compare=kept).status == "fail"
