@@ -12,7 +12,7 @@ from derive.plan import ir
 from derive.plan.attention.shape import Attention
 from derive.plan.inplace import shares
 from derive.plan.records import Buffer, Column, Kernel, Nest, Plan, Row, Shape, Total
-from derive.plan.scatter.shape import CHUNK, PART, SORTERS, SUMMERS, TILE, Order, Parts, Scatter
+from derive.plan.scatter.shape import CHUNK, FEW, PART, SORTERS, SUMMERS, TILE, Order, Parts, Scatter
 from derive.plan.tiles import Chunks, Contraction
 
 TEMPLATES: dict[type[Shape], str] = {
@@ -71,9 +71,9 @@ def _combine(kernels: list[Kernel]) -> list[tuple[str, str]]:
 def functions(k: Kernel) -> set[str]:
     """The helpers that a kernel calls."""
     shape = k.shape
-    found = {"Sum"} if isinstance(shape, Scatter) else set()
+    found = {"Sum", "tile_places"} if isinstance(shape, Scatter) else set()
     found |= _packs(k, shape) if isinstance(shape, Nest) and shape.packs else set()
-    found |= _runs(shape) if isinstance(shape, (Row, Column, Total, Contraction)) else set()
+    found |= _runs(shape) if isinstance(shape, (Row, Column, Total, Contraction, Scatter)) else set()
     found |= {"Pack", *["store"] * bool(shape.partial and shape.lanes > 1)} if isinstance(shape, Contraction) else set()
     for block in ir.blocks_in(shape):
         found |= ir.applied(block)
@@ -87,9 +87,10 @@ def _packs(k: Kernel, shape: Nest) -> set[str]:
     return {"Pack", *["load"] * loads, *["store"] * bool(written)}
 
 
-def _runs(shape: Row | Column | Total | Contraction) -> set[str]:
+def _runs(shape: Row | Column | Total | Contraction | Scatter) -> set[str]:
     """What moves the runs of a kernel's loops."""
     packs = [x for loop in (shape.phases if isinstance(shape, Row) else (shape,)) for x in loop.packs]
+    packs += shape.own_packs if isinstance(shape, Scatter) else ()
     loads = any(x.adds or not x.write for x in packs)
     return {*["Pack"] * bool(packs), *["load"] * loads, *["store"] * any(x.write for x in packs)}
 
@@ -143,6 +144,7 @@ def _kernel(k: Kernel, plan: Plan) -> str:
         writes_rows=writes_rows,
         **(_lanes(k.shape, printer) if isinstance(k.shape, Nest) else {}),
         chunk=CHUNK,
+        few=FEW,
         tile=TILE,
         part=PART,
         threads=SORTERS if isinstance(k.shape, Order) else SUMMERS,

@@ -35,7 +35,7 @@ next source chain begin end Sum Pack sigmoid softplus relu sign square cube powi
 row_max row_min accumulate keep lane lanes row rows chunk chunks tile partial kernels module load dtype np cp
 self stream sizes out launch blocks check total lost steps As Bs acc tid width held now middle low half to second
 first from load store whole array into entry lines one piece shares slab slabs sums own key keys size rising
-smaller none gaps edge greater lesser
+smaller none gaps edge greater lesser across found many mine tile_places
 """
 PYTHON = """
 print len range int float tuple list dict set str bool None True False type isinstance ValueError TypeError

@@ -13,6 +13,7 @@ from derive.emit import sources
 from derive.errors import DeriveError
 from derive.operation import parse
 from derive.plan import Plan, make_plan
+from derive.plan.scatter.shape import BLOCKS, TILE
 from derive.run import compile
 from derive.validate.data import Sample
 from derive.validate.drive import Emitted, Poisoned
@@ -95,13 +96,41 @@ def test_long_rows(length: int, kind: str) -> None:
     np.testing.assert_allclose(found, added((rows, 2), ids, dy), atol=1e-11)
 
 
-@pytest.mark.parametrize("width", [1, 2, 5, 31, 33, 70])
-def test_rows_of_any_width(width: int) -> None:
-    """Lines of 1 to 32 threads a row, and rows that several blocks share; tiles that the last row does not fill."""
-    ids = np.where(RNG.uniform(size=9000) < 0.3, 12, RNG.integers(0, 13, 9000))
+@pytest.mark.parametrize("rows", [13, 1903])
+@pytest.mark.parametrize("width", [1, 2, 5, 31, 33, 70, 140])
+def test_rows_of_any_width(rows: int, width: int) -> None:
+    """Lines of 1 to 32 threads a row, and rows that several blocks share; tiles that the last row does not fill.
+
+    Of 13 rows, every tile has many places; of 1903, some have more than a line of threads adds up, and most fewer.
+    """
+    ids = np.where(RNG.uniform(size=9000) < 0.3, 12, RNG.integers(0, rows, 9000))
     dy = RNG.standard_normal((9000, width))
-    found = gradient("Y[t,c] = E[ids[t],c]", {"E": np.zeros((13, width)), "ids": ids}, dy, "E")
-    np.testing.assert_allclose(found, added((13, width), ids, dy), atol=1e-11)
+    found = gradient("Y[t,c] = E[ids[t],c]", {"E": np.zeros((rows, width)), "ids": ids}, dy, "E")
+    np.testing.assert_allclose(found, added((rows, width), ids, dy), atol=1e-11)
+
+
+def test_more_tiles_than_blocks() -> None:
+    """A block has several tiles, of which it looks for those of many places: the first, one in between and the last."""
+    rows = BLOCKS * TILE + 100
+    ids = np.concatenate([np.repeat([0, BLOCKS * TILE - 1, rows - 1], 100), RNG.integers(0, rows, 500)])
+    dy = RNG.standard_normal(len(ids))
+    found = gradient("Y[t] = E[ids[t]]", {"E": np.zeros(rows), "ids": ids}, dy, "E")
+    np.testing.assert_allclose(found, added((rows,), ids, dy), atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "bfloat16"])
+def test_short_rows_added_to_what_is_there(dtype: str) -> None:
+    """Of a width that packs divide, and one that they do not."""
+    for width in (24, 27):
+        text = "Y[t,c] = E[ids[t],c]"
+        ids, rows = RNG.integers(0, 60, 90), 60
+        held, dy = RNG.integers(-4, 5, (rows, width)), RNG.integers(-4, 5, (90, width))
+        sample = Sample({"E": np.zeros((rows, width)), "ids": ids}, {"Y": dy.astype(float)},
+                        {"t": 90, "c": width, "E.0": rows}, "")
+        module = Poisoned(emulator, check=True)
+        run = Emitted("op", parse(text).derivation.forward, plan(text, dtype), module).run(
+            sample, {"dE": held.astype(storage(dtype))})
+        np.testing.assert_array_equal(run["dE"].astype(float), held + added((rows, width), ids, dy))
 
 
 def test_more_chunks_than_a_block_has_lines() -> None:

@@ -81,6 +81,18 @@ def test_the_gradient_of_a_gather(rows: int, width: int, places: int) -> None:
     _judge("embedding", "float32", "backward", f"v={rows} d={width} b=4 s={places // 4}")
 
 
+@pytest.mark.parametrize(("dtype", "most"), [("float32", 1.5), ("bfloat16", 1.6)])
+def test_rows_of_few_places_are_written_without_ado(dtype: str, most: float) -> None:
+    """A long table's gradient is mostly zeros: what its threads ask of memory is little beside what they write, and
+    its blocks meet at one barrier."""
+    entry = catalog.load("embedding")
+    sizes = {"v": 2000, "d": 256, "b": 2, "s": 160}
+    found = profile(derive.parse(entry.text), sizes, dtype, "backward", entry.data).json()["kernels"][-1]
+    assert found["name"] == "backward_dE"
+    assert found["requested_bytes"] < most * found["must_bytes"]
+    assert found["barriers"] == found["grid"][0]
+
+
 def _judge(op: str, dtype: str, direction: str, given: str | None = None) -> None:
     sizes = {letter: int(n) for letter, n in (s.split("=") for s in (given or {**SIZES, **MORE}[op]).split())}
     entry = catalog.load(op) if op.isidentifier() else None

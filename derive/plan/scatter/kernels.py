@@ -4,9 +4,11 @@ The places t are sorted by the row that they add to, in chunks that fit in share
 over its own places in a fixed order: the same bits at every run.  The order is kept in 16 bits a place, with an index
 of T/4096 by V/8 starts for T places and V rows.
 
-An element of the result is summed by 8 threads or more, each over its share of the chunks, and 64 neighbours in the
-order that add to one row are summed beforehand: a thread adds up at most T/(8*64) parts of a row that holds all
-places, and of every chunk that falls to it less than 128 single places a row.
+Rows are taken in tiles of 8.  Most tiles of a long table have few places, and often none: each row of such a tile is
+summed and written by one line of threads, as many neighbours a thread as 16 bytes hold.  An element of another tile is
+summed by 8 threads or more, each over its share of the chunks, and 64 neighbours in the order that add to one row are
+summed beforehand: a thread adds up at most T/(8*64) parts of a row that holds all places, and of every chunk that falls
+to it less than 128 single places a row.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from derive.plan.context import Context
 from derive.plan.group import Group
 from derive.plan.ir import REAL, Local
 from derive.plan.lower import Scope
+from derive.plan.packs import packs
 from derive.plan.records import Buffer, Kernel, Launch
 from derive.plan.scatter.keys import Keys
-from derive.plan.scatter.shape import CHUNK, PART, SORTERS, SUMMERS, TILE, Order, Parts, Scatter
+from derive.plan.scatter.shape import BLOCKS, CHUNK, PART, SORTERS, SUMMERS, TILE, Order, Parts, Scatter
 from derive.plan.spell import statement
 
 
@@ -143,11 +146,15 @@ def _sums(
     )
     scope = context.scope((keys.places, place), (made.free, along), (keys.rows, row))
     context.decode(scope, made.free, along)
-    body, value = _place(scope.child(), keys, context, place, row)
+    inner = scope.child()
+    body, value = _place(inner, keys, context, place, row)
     behind = scope.child()  # the loop over places: their counter is not known there
     flat = tuple((run, at) for run, at in scope.frame.flat if place not in ir.names_in(at))
     behind.frame = replace(scope.frame, flat=flat)
     after, total = _after(behind, keys, group, context, row, stored, accumulate)
+    own_body = ir.prune((*scope.stmts, *body), frozenset((value,)))
+    own_after = ir.prune((*scope.stmts, *after))
+    runs = [packs(block, along, context, s.namer, {}) for block, s in ((own_body, inner), (own_after, behind))]
     live = ir.names_in(body) | ir.names_in(after)
     head = ir.prune(tuple(scope.stmts), frozenset(live))
     used = live | ir.names_in(head)
@@ -164,8 +171,9 @@ def _sums(
         shape=Scatter(
             count, made.target, made.count, made.width, row, along, head, place, body, value, total,
             after, made.order.name, made.starts.name, made.parts.name,
+            own_body, own_after, context.lanes if any(runs) else 1, *runs,
         ),
-        launch=Launch((f"blocks({tiles}, 1)", "1", "1"), (str(SUMMERS), "1", "1")),
+        launch=Launch((f"blocks({tiles}, 1, {BLOCKS})", "1", "1"), (str(SUMMERS), "1", "1")),
         accumulates=bool(accumulate & stored),
         statements=tuple(t.statement for t in group.tasks),
     )
@@ -192,7 +200,7 @@ def _after(
     context.decode(scope, keys.rows, row)
     scope.share([*(t.body for t in rest), *(t.statement.target for t in group.tasks)])
     total = scope.namer.fresh("total", ours=True)
-    scope.memo[head.statement.target] = ir.Apply(REAL, "total", (Local(REAL, total),))
+    scope.memo[head.statement.target] = Local(REAL, total)
     if head.name in stored:
         scope.store(head.statement, head.name in accumulate)
     for t in rest:

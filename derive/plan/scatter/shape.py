@@ -5,11 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from derive.plan.ir import Block
-from derive.plan.records import Shape, Text
+from derive.plan.records import Packed, Shape, Text
 
 CHUNK, TILE = 4096, 8  # places that a block sorts; rows that a block sums.  CHUNK*TILE is half of what 16 bits hold
+FEW = 32  # places of a tile that a row's own line of threads adds up, as many as a running sum takes at a time
 PART = 64  # neighbours in the order that are summed beforehand where they add to one row
 SORTERS, SUMMERS = 1024, 256  # threads of a block
+BLOCKS = 8192  # that sum: a few waves of a large GPU; they stride over more
 
 
 @dataclass(frozen=True)
@@ -51,10 +53,12 @@ class Parts(Shape):
 
 @dataclass(frozen=True)
 class Scatter(Shape):
-    """A block a tile of rows: it sums over the places of its rows, whole parts at once; then `after` for each element.
+    """A line of threads a row of a tile of few places; of other tiles a block each, which sums over the places of its
+    rows, whole parts at once.  Then `after` for each element.
 
     `row` and `along` count the rows and what a row holds, `target` and `width` of them; `body` sets `value`, what one
-    of the `places` adds.
+    of the `places` adds.  A line's thread has `lanes` neighbours: `own_body` and `own_after`, each with what it needs
+    of `head`, read and write `packs` and `own_packs`.
     """
 
     count: Text
@@ -72,3 +76,8 @@ class Scatter(Shape):
     order: str
     starts: str
     parts: str
+    own_body: Block
+    own_after: Block
+    lanes: int
+    packs: tuple[Packed, ...]
+    own_packs: tuple[Packed, ...]
