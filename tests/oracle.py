@@ -275,7 +275,10 @@ class Tape:
             return self.node(np.squeeze(best, axes), (a, lambda g: back(g) * tied))
         assert name == "logsumexp", name
         p, value = self.distribution(a.v, axes)
-        return self.made(np.squeeze(value, axes), (a, lambda g: back(g) * p))
+        near = self.rounded(value)
+        if self.rounding is not None:  # who keeps the value alone has its rounding in every weight
+            p = np.where(p > 0, p * np.exp(np.where(p > 0, value - near, 0.0)), 0.0)
+        return self.node(np.squeeze(near, axes), (a, lambda g: back(g) * p))
 
     @staticmethod
     def distribution(x: Array, axes: tuple[int, ...]) -> tuple[Array, Array]:

@@ -7,6 +7,7 @@ from derive.errors import DeriveError, NotationError, ShapeError
 from derive.validate.differences import direction, directional, gradient
 from derive.validate.formula import extents
 from derive.validate.interpret import evaluate
+from derive.validate.program import moved
 from tests.corpus import CASES, Case, error
 from tests.formulas import ENTRIES
 from tests.oracle import differentiate
@@ -88,6 +89,15 @@ def test_large_statements_are_evaluated_in_slabs(monkeypatch: pytest.MonkeyPatch
     assert error(whole["Y"], a @ b + np.arange(17)[:, None]) < 1e-14
     assert error(slabs["Y"], whole["Y"]) < 1e-15
     assert error(slabs["P"], whole["P"]) < 1e-14
+
+
+def test_rounding_of_a_log_sum_exp_is_in_its_weights() -> None:
+    """Who keeps the value alone makes exp(x - value) of it: at 1e8 float64 has 8 digits left for that."""
+    x = np.array([1e8, 1e8 + 1, 1e8 - 2, -1e30])
+    said = [differentiate("Y = logsumexp(i, X[i])", {"X": x}, {"Y": np.ones(())}, ["X"], {}, how).gradients["X"]
+            for how in (None, lambda v: moved(v, 1e-13, 1, masks=True))]
+    assert 1e-7 < error(said[1], said[0]) < 1e-3
+    assert said[0][3] == said[1][3] == 0
 
 
 X = np.arange(5.0)
