@@ -47,6 +47,7 @@ __device__ inline float row_sum(float x, float* part) {
         x = x + other;
     }
     if (blockDim.x > 32) {
+        part += threadIdx.y*blockDim.x/32;  // the places of this row's warps
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];

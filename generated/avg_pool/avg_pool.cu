@@ -51,10 +51,10 @@ template <class T, int lanes> __device__ inline void store(T* into, INDEX first,
 __device__ inline float square(float x) { return x*x; }
 
 // a / b rounded down, for b > 0.
-__device__ inline INDEX floordiv(INDEX a, INDEX b) { return a / b - (a % b < 0); }
+template <class T> __device__ inline auto floordiv(T a, INDEX b) { return a / b - (a % b < 0); }
 
 // The remainder of floordiv, from 0 to b - 1.
-__device__ inline INDEX mod(INDEX a, INDEX b) { return (a % b + b) % b; }
+template <class T> __device__ inline auto mod(T a, INDEX b) { return (a % b + b) % b; }
 
 // Y[b,c,y,x] = (X[b,c,1 + 2*y,1 + 2*x] + X[b,c,1 + 2*y,2*x] + X[b,c,2*y,1 + 2*x] + X[b,c,2*y,2*x])/2**2
 extern "C" __global__ void forward_Y(

@@ -37,6 +37,7 @@ __device__ inline float row_sum(float x, float* part) {
         x = x + other;
     }
     if (blockDim.x > 32) {
+        part += threadIdx.y*blockDim.x/32;  // the places of this row's warps
         if (threadIdx.x % 32 == 0) part[threadIdx.x/32] = x;
         __syncthreads();
         x = part[0];
@@ -113,21 +114,24 @@ extern "C" __global__ void backward_dW(
     int accumulate
 )
 {
-    const INDEX count = size_c*size_r;
-    for (INDEX element = (INDEX)blockIdx.x*blockDim.x + threadIdx.x; element < count; element += (INDEX)gridDim.x*blockDim.x) {
-        const INDEX r = element%size_r;
-        const INDEX c = element/size_r;
-        Sum total;
-        for (INDEX b = 0; b < size_b; ++b) {
-            for (INDEX t = 0; t < size_t; ++t) {
-                if (t - r >= 0) {
-                    total.add(X[(b*size_c + c)*size_t + t - r]*dY[(b*size_c + c)*size_t + t]);
-                }
-            }
-        }
-        const float dw = total.value();
-        dW[element] = accumulate ? dW[element] + dw : dw;
+    // A row is worked on by the blockDim.x threads of one threadIdx.y; spare threads keep in step with the last row.
+    const INDEX rows = size_c*size_r, count = size_b*size_t;
+    __shared__ float part[1][32];
+    const INDEX group = (INDEX)blockIdx.x*blockDim.y + threadIdx.y;
+    const INDEX row = group < rows ? group : rows - 1;
+    const INDEX stop = group < rows ? count : 0;
+    const bool writer = group < rows && threadIdx.x == 0;
+    const INDEX r = row%size_r;
+    const INDEX c = row/size_r;
+
+    float dw = 0;
+    for (INDEX element = threadIdx.x; element < stop; element += blockDim.x) {
+        const INDEX t = element%size_t;
+        const INDEX b = element/size_t;
+        if (t - r >= 0) dw += X[(b*size_c + c)*size_t + t - r]*dY[(b*size_c + c)*size_t + t];
     }
+    dw = row_sum(dw, part[0]);
+    if (writer) dW[row] = accumulate ? dW[row] + dw : dw;
 }
 
 // dk[c] = sum(b, t, dY[b,c,t])

@@ -108,7 +108,7 @@ class Kernels:
             dE_parts = cp.empty((size_b*size_s // 64, size_d), dtypes["compute"])
             launch("backward_dE_parts", (blocks(size_b*size_s // 64*size_d, 256),), (256,),
                    (dE_order, dY, dE_parts), (size_d, size_b, size_s))
-            launch("backward_dE", (blocks(((size_v + 7) // 8)*((size_d + 31) // 32), 1),), (256,),
+            launch("backward_dE", (blocks(((size_v + 7) // 8)*((size_d + 31) // 32), 1, 8192),), (256,),
                    (dE_order, dE_starts, dE_parts, dY, dE), (size_v, size_d, size_b, size_s),
                    accumulate=accumulate)
         return dE

@@ -55,9 +55,10 @@ def tiles(batches, rows, columns, side=64):
 
 
 def product_chunks(batches, rows, columns, length):
-    """Chunks that a sum of `length` terms is split into where its tiles are too few for a GPU; 0: it is not."""
+    """Chunks of 256 terms or more that a sum of `length` terms is split into where its tiles are too few for a GPU,
+    until there are some 2048 blocks; 0: it is not."""
     count = tiles(batches, rows, columns)
-    return 0 if length < SHORT or not 0 < count < 128 else min(length // 512, -(-256 // count))
+    return 0 if length < SHORT or not 0 < count < 1024 else min(length // 256, -(-2048 // count))
 
 
 class Kernels:

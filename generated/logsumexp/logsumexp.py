@@ -30,27 +30,27 @@ def blocks(count, threads, most=65535):
     return min(-(-count // threads), most)
 
 
-def row_threads(count, kept=0, lanes=1):
+def row_threads(count, kept=0, lanes=1, each=16, most=128):
     """Threads along a row of `count` elements, which each take `lanes` at a time, and rows a block: a warp or less
-    while a thread has at most 8 elements, then a block; fewer rows a block where `kept` bytes an element would not
-    fit in shared memory."""
+    along a row, more of them while one has more than `each` elements; `most` threads a block if rows are short, fewer
+    where `kept` bytes an element would not fit in shared memory."""
     along = 1
-    while along < 512 and along * lanes < count and (along < 32 or 8 * along < count):
+    while along < 512 and along * lanes < count and (along < 32 or each * along < count):
         along *= 2
-    rows = 128 // along if along <= 32 else 1
+    rows = max(most // along, 1)
     while rows > 1 and -(-count // (along * lanes)) * along * lanes * rows * kept > 96 * 1024:
         rows //= 2
     return along, rows
 
 
-def row_blocks(rows, count, kept=0, lanes=1):
-    """Blocks that hold `rows` rows of `count` elements."""
-    return -(-rows // row_threads(count, kept, lanes)[1])
+def row_blocks(rows, count, *cut):
+    """Blocks that hold `rows` rows of `count` elements, cut as `row_threads` does it."""
+    return -(-rows // row_threads(count, *cut)[1])
 
 
-def row_shared(count, kept, lanes=1):
+def row_shared(count, kept, lanes=1, *cut):
     """Bytes of shared memory in which a block keeps `kept` bytes an element; 0 if not even one row fits."""
-    along, rows = row_threads(count, kept, lanes)
+    along, rows = row_threads(count, kept, lanes, *cut)
     size = -(-count // (along * lanes)) * along * lanes * rows * kept
     return size if size <= 96 * 1024 else 0
 

@@ -37,10 +37,10 @@ struct Sum {
 __device__ inline float greater(float x, float y) { return x > y || x != x ? x : y; }
 
 // a / b rounded down, for b > 0.
-__device__ inline INDEX floordiv(INDEX a, INDEX b) { return a / b - (a % b < 0); }
+template <class T> __device__ inline auto floordiv(T a, INDEX b) { return a / b - (a % b < 0); }
 
 // The remainder of floordiv, from 0 to b - 1.
-__device__ inline INDEX mod(INDEX a, INDEX b) { return (a % b + b) % b; }
+template <class T> __device__ inline auto mod(T a, INDEX b) { return (a % b + b) % b; }
 
 // Y[b,c,y,x] = max(r, q, X[b,c,r + 2*y,q + 2*x])
 extern "C" __global__ void forward_Y(

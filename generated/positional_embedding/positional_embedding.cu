@@ -60,6 +60,17 @@ template <class T, int lanes> __device__ inline void store(T* into, INDEX first,
     }
 }
 
+// How many places add to the rows of a tile.
+__device__ inline INDEX tile_places(const unsigned short* starts, INDEX tile, INDEX tiles, INDEX chunks) {
+    INDEX found = 0;
+#pragma unroll 4
+    for (INDEX chunk = 0; chunk < chunks; ++chunk) {
+        const unsigned short* start = starts + chunk*(tiles + 1) + tile;
+        found += start[1] - start[0];
+    }
+    return found;
+}
+
 // Y[b,s,d] = E[ids[b,s],d] + P[s,d]
 extern "C" __global__ void forward_Y(
     const float* __restrict__ E,  // [v, d]
@@ -193,44 +204,97 @@ extern "C" __global__ void backward_dE(
     int accumulate
 )
 {
-    // A block sums 8 rows, up to 32 elements of each: its lines of threads share the places, each with sums of its own.
     const INDEX width = size_d, tiles = (size_v + 7)/8, chunks = (size_b*size_s + 4095)/4096;
+
+    // Rows of tiles that have few places: a line of threads each, 4 neighbours a thread.
+    int across = 32;
+    while (across/2*4 >= width) across /= 2;
+    const INDEX step = (INDEX)gridDim.x*256/across;
+    for (INDEX v = ((INDEX)blockIdx.x*256 + threadIdx.x)/across; v < size_v; v += step) {
+        const INDEX tile = v/8;
+        const INDEX held = tile_places(dE_starts, tile, tiles, chunks);
+        if (held > 32) continue;
+        for (INDEX first = threadIdx.x%across*4; first < width; first += across*4) {
+            float found[4] = {};
+            INDEX begin = 0;
+            for (INDEX left = held; left > 0; begin += 4096) {
+                const unsigned short* start = dE_starts + begin/4096*(tiles + 1) + tile;
+                const int stop = start[1];
+                for (int at = start[0]; at < stop; ++at, --left) {
+                    const unsigned entry = dE_order[begin + at];
+                    if (entry/4096%8 != v%8) continue;
+                    const INDEX place = begin + entry%4096;
+                    const auto dY_pack = load<4>(dY + place*size_d, first, width);
+#pragma unroll
+                    for (int lane = 0; lane < 4; ++lane) {
+                        const INDEX d = first + lane;
+                        if (d < width) {
+                            const float value = dY_pack.lane[lane];
+                            found[lane] += value;
+                        }
+                    }
+                }
+            }
+            Pack<float, 4> dE_pack;
+            if (accumulate) dE_pack = load<4>(dE + v*size_d, first, width);
+#pragma unroll
+            for (int lane = 0; lane < 4; ++lane) {
+                const INDEX d = first + lane;
+                if (d < width) {
+                    const float total = found[lane];
+                    dE_pack.lane[lane] = accumulate ? dE_pack.lane[lane] + total : total;
+                }
+            }
+            store(dE + v*size_d, first, width, dE_pack);
+        }
+    }
+
+    // The others: a block sums 8 rows, up to 32 elements of each; its lines of threads share the places, each with
+    // sums of its own.  A block looks for its slabs among 256 at once.
     int lanes = 32;
     while (lanes/2 >= width) lanes /= 2;
     const int lane = threadIdx.x%lanes, line = threadIdx.x/lanes, lines = 256/lanes;
     const INDEX slabs = (width + lanes - 1)/lanes, shares = 0 < chunks && chunks < lines ? lines/chunks : 1;
     __shared__ float sums[8][256];
-    for (INDEX slab = blockIdx.x; slab < tiles*slabs; slab += gridDim.x) {
-        const INDEX tile = slab/slabs, d = slab%slabs*lanes + lane;
-        for (int one = 0; one < 8; ++one) sums[one][threadIdx.x] = 0;
-        for (INDEX piece = line; piece < chunks*shares && d < width; piece += lines) {
-            const INDEX chunk = piece/shares, share = piece%shares, begin = chunk*4096;
-            const int start = dE_starts[chunk*(tiles + 1) + tile], held = dE_starts[chunk*(tiles + 1) + tile + 1] - start;
-            const int stop = start + held*(share + 1)/shares;
-            for (int at = start + held*share/shares; at < stop;) {
-                const int edge = at/64*64 + 64, next = edge < stop ? edge : stop;
-                const unsigned first = dE_order[begin + at];
-                if (first >= 32768 && next - at == 64) {  // places that are summed already
-                    sums[first/4096%8][threadIdx.x] += dE_parts[(begin + at)/64*width + d];
-                    at = next;
-                }
-                for (; at < next; ++at) {
-                    const unsigned entry = dE_order[begin + at];
-                    const INDEX place = begin + entry%4096;
-                    const INDEX v = tile*8 + entry/4096%8;
-                    const float value = dY[place*size_d + d];
-                    sums[v%8][threadIdx.x] += value;
+    __shared__ bool many[256];
+    for (INDEX top = blockIdx.x; top < tiles*slabs; top += (INDEX)gridDim.x*256) {
+        const INDEX mine = top + (INDEX)gridDim.x*threadIdx.x;
+        many[threadIdx.x] = mine < tiles*slabs && tile_places(dE_starts, mine/slabs, tiles, chunks) > 32;
+        if (!__syncthreads_or(many[threadIdx.x])) continue;
+        for (int one = 0; one < 256; ++one) {
+            if (!many[one]) continue;
+            const INDEX slab = top + (INDEX)gridDim.x*one, tile = slab/slabs, d = slab%slabs*lanes + lane;
+            for (int row = 0; row < 8; ++row) sums[row][threadIdx.x] = 0;
+            for (INDEX piece = line; piece < chunks*shares && d < width; piece += lines) {
+                const INDEX chunk = piece/shares, share = piece%shares, begin = chunk*4096;
+                const int start = dE_starts[chunk*(tiles + 1) + tile], held = dE_starts[chunk*(tiles + 1) + tile + 1] - start;
+                const int stop = start + held*(share + 1)/shares;
+                for (int at = start + held*share/shares; at < stop;) {
+                    const int edge = at/64*64 + 64, next = edge < stop ? edge : stop;
+                    const unsigned first = dE_order[begin + at];
+                    if (first >= 32768 && next - at == 64) {  // places that are summed already
+                        sums[first/4096%8][threadIdx.x] += dE_parts[(begin + at)/64*width + d];
+                        at = next;
+                    }
+                    for (; at < next; ++at) {
+                        const unsigned entry = dE_order[begin + at];
+                        const INDEX place = begin + entry%4096;
+                        const INDEX v = tile*8 + entry/4096%8;
+                        const float value = dY[place*size_d + d];
+                        sums[v%8][threadIdx.x] += value;
+                    }
                 }
             }
+            __syncthreads();
+            const INDEX v = tile*8 + line;
+            if (line < 8 && v < size_v && d < width) {
+                Sum sum;
+                for (int from = line; from < line + lines; ++from) sum.add(sums[line][from%lines*lanes + lane]);
+                const float total = sum.value();
+                dE[v*size_d + d] = accumulate ? dE[v*size_d + d] + total : total;
+            }
+            __syncthreads();
         }
-        __syncthreads();
-        const INDEX v = tile*8 + line;
-        if (line < 8 && v < size_v && d < width) {
-            Sum total;
-            for (int from = line; from < line + lines; ++from) total.add(sums[line][from%lines*lanes + lane]);
-            dE[v*size_d + d] = accumulate ? dE[v*size_d + d] + total.value() : total.value();
-        }
-        __syncthreads();
     }
 }
 
