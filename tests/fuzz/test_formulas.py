@@ -176,20 +176,6 @@ def test_the_judge_refuses_nothing_that_has_a_stable_form(text: str, monkeypatch
         found.check_single()
 
 
-@pytest.mark.parametrize(("shift", "right"), [(3e8, True), (3.0, False)])
-def test_the_judge_grants_what_a_large_logit_loses(shift: float, right: bool) -> None:
-    """exp(logit - logsumexp) has its last digits only; a gradient that is off as far without it is wrong."""
-    found = of_numbers(f"Y = logsumexp(m, 0.25*m + {shift}*A)")
-    assert found.sound
-    found.check_rule()
-    off = found._named(found.expected) | {"dA": found.expected.gradients["A"]*(1 + 1e-7)}
-    if right:
-        found._compare(off, "rule")
-        return
-    with pytest.raises(AssertionError, match="is off by"):
-        found._compare(off, "rule")
-
-
 def test_for_as_long_as_asked(request: pytest.FixtureRequest) -> None:
     minutes = request.config.getoption("--fuzz")
     if not minutes:
