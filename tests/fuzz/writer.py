@@ -238,11 +238,14 @@ class Writer:
         n = self.sizes[y]
         self.integers[name := f"lens_{self.sizes[x]}_{n}"] = ((self.sizes[x],), 0, n + 1)
         lens = f"{name}[{x}]"
-        return str(self.pick((
+        code = str(self.pick((
             f"{x} % 2 == 0", f"{x}//2 == {y}", f"{x} - {y} < 2", f"{x} + 1 <= {y}", f"{y} < {lens}", f"{y} == {lens}",
             f"{lens} - {y} > 1", f"{x} % 2", f"abs({x} - {y}) <= 1", f"{y} < size({x})", f"2*{x} > {y} + 1",
             f"{lens}", f"{y} <= {lens}//2", f"{self.quotient(scope)} == {y}", f"{x} != size({x}) - 1",
             f"{y} >= {lens} or {x} > {y}", f"{x}*size({y}) + {y} < 4")))
+        if f"{lens}//" in code:  # a comparison that nothing can reach tells nothing of it
+            self.divided.add(name)
+        return code
 
     def quotient(self, scope: list[str]) -> str:
         """What // or % makes of an entry of an integer tensor, which may be negative."""
