@@ -11,12 +11,13 @@ import pytest
 
 import derive.emulator as em
 from tests.drive import command
-from tests.emulator.seeded import CASES as FIRST
 from tests.emulator.seeded import Case
+from tests.emulator.seeded_blocks import BLOCKS
+from tests.emulator.seeded_lanes import LANES
 from tests.emulator.seeded_more import MORE
 from tests.emulator.seeded_sync import SYNC
 
-CASES = [*FIRST, *MORE, *SYNC]
+CASES = [*BLOCKS, *LANES, *MORE, *SYNC]
 
 # What a bug of one kind may bring with it: a value that another thread has yet to write, a meeting that fell apart.
 ALSO = {
