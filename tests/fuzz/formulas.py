@@ -90,7 +90,7 @@ def finished(w: Writer, lines: list[str], outputs: list[str], seed: int) -> Samp
     called = {n: n for n in (*w.tensors, *w.integers, *w.made, *LETTERS)}
     if w.chance(10):
         odd = w.some(ODD, 3, 6)
-        odd = [x for x in odd if not (x[0] == "d" and x[1:] in odd)]  # the name of a gradient is refused
+        odd = [x for x in odd if x not in words and not (x[0] == "d" and x[1:] in odd)]  # taken, or a gradient's
         called |= dict(zip(w.some(found := [n for n in words if n in called], len(found), len(found)), odd))
         text = WORD.sub(lambda m: called.get(m[0], m[0]), text)
     ties, scale = w.chance(10), 10.0 if w.chance(8) else 1.0
