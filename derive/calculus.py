@@ -109,7 +109,7 @@ class Translation:
                 return sympy.Mul(*(self.there(a, around) for a in e.args))
             case Pow():
                 power = _POWER if _varies(e.exponent) and not _is_positive(e.base) else sympy.Pow
-                return power(self.there(e.base, around), self.there(e.exponent, around))
+                return power(self.there(e.base, around), self._exponent(e.exponent, around))
             case Call() if e.fn in _FUNCTIONS:
                 return _FUNCTIONS[e.fn](*(self.there(a, around) for a in e.args))
             case Where():
@@ -121,6 +121,10 @@ class Translation:
             case Get() | Reduce() | Softmax() | Index() | Size() | Param() | Call():
                 return self.symbol(e)
         raise DerivationError(f"no scalar calculus for {type(e).__name__}", value=repr(e))
+
+    def _exponent(self, e: Expr, around: tuple[Expr, ...]) -> Any:
+        """One symbol for what does not vary: SymPy looks for a sum's sign without end where it may not multiply out."""
+        return self.there(e, around) if _varies(e) or not isinstance(e, Add | Mul) else self.symbol(e)
 
     def back(self, s: Any) -> Expr:
         """The term of a SymPy expression made from `there` by differentiation."""
