@@ -153,6 +153,8 @@ class Comparison:
                 yield self.case(self.drawer.sample(self.launches.plain[2], scale, n))  # short rows
         if self.long_axes and self.launches.summed:
             yield replace(self.case(self.drawer.sample(self.launches.summed, "1")), few=True, only=True)
+        for sizes in self.launches.gathered if self.long_axes else ():
+            yield replace(self.case(self.drawer.sample(sizes, "1")), few=True)
         for n, sizes in enumerate(self.launches.longer if self.long_axes else ()):
             yield replace(self.case(self.drawer.sample(sizes, "1", n)), few=True)
             # What is greatest lies anywhere; and lengths just past powers of two are tried as these, too.

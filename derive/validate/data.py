@@ -23,6 +23,7 @@ AWKWARD = (2, 3, 5, 7, 4, 6, 11)
 MEDIUM = (19, 33, 31, 5, 2, 3, 7)
 ROUND = (8, 64, 16, 32, 4, 2, 8)
 LONG = 257
+TABLE = 4096  # rows of a table, at most
 SHORT = 7  # of a pack of 8 elements, or of 4
 BUDGET = 1 << 18  # terms of the largest statement at one size
 LABELS = ((-2, 1), (0, 1), (0, 2), (0, 4), (0, LONG))  # least integer drawn, and of which part of what it may address
@@ -218,7 +219,7 @@ class Drawer:
 
     def _sample(self, sizes: Mapping[str, int], scale: str, number: int) -> Sample:
         rng = np.random.default_rng(zlib.crc32(f"{self.seed} {scale} {number} {sorted(sizes.items())}".encode()))
-        made = shapes(self.f, sizes)
+        made = shapes(self.f, sizes, self._table(sizes))
         arrays = {}
         one = self.reals[number % len(self.reals)] if self.reals and scale in FAR else ""
         for name in self.f.inputs:
@@ -254,6 +255,19 @@ class Drawer:
     def _shown(self, letter: str) -> bool:
         """Whether an input's axis shows the letter's extent."""
         return any(x in self.groups[letter] and t in self.f.inputs for (t, _), x in self.axes.items())
+
+    def _table(self, sizes: Mapping[str, int]) -> int:
+        """The length of an axis that only data address: some places fall together in its rows, some lie far apart."""
+        found = [TABLE]
+        for a in self.f.accesses():
+            by_data = [s for s in a.subscripts if any(isinstance(x, ast.Subscript) for x in ast.walk(s))]
+            if by_data:
+                places, beside = ({x.id for s in subs for x in ast.walk(s) if isinstance(x, ast.Name) and x.id in sizes}
+                                  for subs in (by_data, set(a.subscripts) - set(by_data)))
+                room = BUDGET // math.prod(max(sizes[x], 1) for x in beside)
+                longest = max((sizes[x] for x in places), default=0)
+                found.append(min(4 + longest // 3 * (longest >= LONG), int(room ** (1 / len(by_data)))))
+        return max(4, min(found))
 
     def _room(self, name: str, made: Mapping[str, tuple[int, ...]], sizes: Mapping[str, int]) -> int:
         """The length of the shortest axis that an integer tensor addresses."""

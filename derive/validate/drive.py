@@ -36,6 +36,10 @@ def _always(chunks: Callable[..., int], batches: int, rows: int, columns: int, l
     return TERMS if batches * rows * columns * TERMS <= ROOM else chunks(batches, rows, columns, length)
 
 
+def _few(blocks: Callable[..., int], most: int, count: int, threads: int, bound: int = 0) -> int:
+    return blocks(count, threads, most if bound < 1 << 16 else bound)  # a larger bound counts no blocks of a launch
+
+
 # What a wrapper asks how many parts a sum has.
 SPLIT: dict[str, Callable[..., int]] = {
     "total_chunks": _finer, "column_chunks": _finer, "row_chunks": _finer, "product_chunks": _always,
@@ -100,7 +104,7 @@ class Emitted:
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         if most is not None and hasattr(module, "blocks"):
-            module.blocks.__defaults__ = (most,)
+            vars(module)["blocks"] = partial(_few, module.blocks, most)
         for name, finer in SPLIT.items() if most is not None else ():
             if hasattr(module, name):
                 setattr(module, name, partial(finer, getattr(module, name)))

@@ -132,6 +132,7 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
     plan = launches.plan
     modules = checking(plan, base)
     plain, adding, askew = (Emitted(op.name, op.derivation.forward, plan, module, texts) for module in modules)
+    few = Emitted(op.name, op.derivation.forward, plan, modules[0], texts, most=FEW)  # blocks go on to further elements
     runs = 0
     try:
         for sample in launches.checked:
@@ -143,6 +144,8 @@ def checked(op: Operation, drawer: Drawer, dtype: str, base: Any, texts: Mapping
                     adding.run(sample, held)
                 askew.run(sample, held, accumulate=False)
             runs += 1
+        for sample in launches.striding:
+            few.run(sample)
     except base.CheckError as e:
         first = f"{e.reports[0].kind} at line {e.reports[0].line}: {e.reports[0].what}"
         return Result("check", FAIL, f"{len(e.reports)} findings, the first: {first}", runs)

@@ -17,6 +17,7 @@ from derive.dtypes import ITEM
 from derive.errors import ShapeError
 from derive.operation import Operation
 from derive.plan import Plan
+from derive.plan.scatter.shape import CHUNK, TILE, Order
 from derive.validate.data import BUDGET, Drawer, Sample, Sizes
 from derive.validate.drive import MANY, Emitted, Poisoned
 
@@ -103,13 +104,28 @@ class Launches:
     def summed(self) -> Sizes | None:
         """So many elements of a sum over everything that each of `MANY` parts has some: 256 threads, a pack each."""
         grids = [k.launch.grid[0] for p in self.plan.passes for k in p.kernels if k.plan == "total"]
-        counted = {x for grid in grids for x in re.findall(r"size_(\w+)", grid)}
-        over = [x for x in self.drawer.classes() if self.drawer.groups[x] & counted]
+        over = self._classes(" ".join(grids))
         if not over:
             return None
         elements = MANY * 256 * 16 // ITEM[self.plan.dtype] + 3
         sizes = self.drawer.with_long(over[0], elements, 2, dict.fromkeys(over[1:], 1))
         return sizes if self.drawer.volume(sizes) <= 4 * elements else None
+
+    @cached_property
+    def gathered(self) -> list[Sizes]:
+        """Of a gather: more places than its gradient sorts at once, in a table where few meet in a tile of rows; and
+        many that meet in one, of rows so wide that a block goes on to further parts of it."""
+        orders = [k.shape for p in self.plan.passes for k in p.kernels if isinstance(k.shape, Order)]
+        for order in orders:
+            places, rows = (self._classes(text) for text in (order.count, order.target))
+            if not places or set(places) & set(rows):
+                continue
+            wide = [x for x in self.drawer.classes() if x not in places + rows][:1]
+            far = dict.fromkeys(wide, 3) | dict.fromkeys(rows, CHUNK)
+            near = dict.fromkeys(wide, (2*FEW + 1)*32 + 5) | dict.fromkeys(rows, TILE)
+            found = (self.drawer.with_long(places[0], n, 1, rest) for n, rest in ((CHUNK + 33, far), (67, near)))
+            return [s for s in found if self.drawer.volume(s) <= BUDGET]
+        return []
 
     @cached_property
     def checked(self) -> list[Sample]:
@@ -122,6 +138,16 @@ class Launches:
     def largest(self) -> Sample:
         """The one with the most elements."""
         return max(self.checked, key=lambda s: sum(np.size(a) for a in s.arrays.values()))
+
+    @cached_property
+    def striding(self) -> list[Sample]:
+        """Samples on which few blocks have several shares of the work each."""
+        return [self.largest, *(self.drawer.sample(s, "1") for s in self.gathered if self.threads(s) <= CHECKED)]
+
+    def _classes(self, text: str) -> list[str]:
+        """Letters, one of each class, whose sizes a text of the wrapper names."""
+        named = set(re.findall(r"size_(\w+)", text))
+        return [x for x in self.drawer.classes() if self.drawer.groups[x] & named]
 
     def _longer(self, letter: str, length: int) -> Sizes | None:
         for rest in (17, 5, 2, 1):  # of each other axis

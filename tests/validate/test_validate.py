@@ -224,6 +224,31 @@ def test_sizes_are_awkward() -> None:
     assert any(s["s"] > 128 and s["t"] > 128 for s in masked), "what a mask leaves out depends on both"
 
 
+GATHER = "Y[b,s,d] = E[ids[b,s],d]"
+
+
+@pytest.mark.parametrize(("old", "new"), [
+    ("dE_starts + begin/4096*(tiles + 1)", "dE_starts"),
+    ("chunk < chunks; ++chunk", "chunk < (chunks + 1)/2; ++chunk"),
+])
+def test_a_gather_has_more_places_than_are_sorted_at_once(old: str, new: str) -> None:
+    op = derive.parse(GATHER)
+    texts = sources(op.name, plan_of(op, "float32"))
+    assert texts["op.cu"].count(old) == 1
+    broken = {**texts, "op.cu": texts["op.cu"].replace(old, new)}
+    assert kernels(op, drawer(op), "float32", emulator, texts=broken).status == FAIL
+
+
+def test_a_block_that_goes_on_waits_for_its_threads() -> None:
+    """The last barrier of a loop over slabs of the result: only a block with two of them needs it."""
+    op = derive.parse(GATHER)
+    texts = sources(op.name, plan_of(op, "float32"))
+    head, barrier, tail = texts["op.cu"].rpartition("            __syncthreads();\n")
+    assert barrier
+    assert checked(op, drawer(op), "float32", emulator, {**texts, "op.cu": head + tail}).status == FAIL
+    assert checked(op, drawer(op), "float32", emulator, texts).status == PASS
+
+
 class Flushing:
     """The emulator in CuPy's place: arrays reach kernels as `-ftz=true` reads them, subnormal numbers as 0."""
 
