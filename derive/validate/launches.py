@@ -17,13 +17,14 @@ from derive.dtypes import ITEM
 from derive.errors import ShapeError
 from derive.operation import Operation
 from derive.plan import Plan
-from derive.plan.scatter.shape import CHUNK, TILE, Order
+from derive.plan.scatter.shape import CHUNK, SUMMERS, TILE, Order
 from derive.validate.data import BUDGET, Drawer, Sample, Sizes
 from derive.validate.drive import MANY, Emitted, Poisoned
 
 LENGTHS = (256, 521, 1031, 2053, 4099, 16411, 32771, 131101)
 MOST = 1 << 17  # threads of all launches together: a longer axis may mean work by its square
 FEW = 2  # blocks that a launch is also tried with: with one more than these, threads have to stride
+CROWD, WIDTH = 67, 32  # places of a tile that a block adds up, and how much of its rows at once
 CHECKED = 1 << 14  # threads that check mode runs at one size: it takes its time
 
 
@@ -115,17 +116,7 @@ class Launches:
     def gathered(self) -> list[Sizes]:
         """Of a gather: more places than its gradient sorts at once, in a table where few meet in a tile of rows; and
         many that meet in one, of rows so wide that a block goes on to further parts of it."""
-        orders = [k.shape for p in self.plan.passes for k in p.kernels if isinstance(k.shape, Order)]
-        for order in orders:
-            places, rows = (self._classes(text) for text in (order.count, order.target))
-            if not places or set(places) & set(rows):
-                continue
-            wide = [x for x in self.drawer.classes() if x not in places + rows][:1]
-            far = dict.fromkeys(wide, 3) | dict.fromkeys(rows, CHUNK)
-            near = dict.fromkeys(wide, (2*FEW + 1)*32 + 5) | dict.fromkeys(rows, TILE)
-            found = (self.drawer.with_long(places[0], n, 1, rest) for n, rest in ((CHUNK + 33, far), (67, near)))
-            return [s for s in found if self.drawer.volume(s) <= BUDGET]
-        return []
+        return [*self._gather(CHUNK + 33, CHUNK, 3), *self._gather(CROWD, TILE, (2 * FEW + 1) * WIDTH + 5)]
 
     @cached_property
     def checked(self) -> list[Sample]:
@@ -141,8 +132,21 @@ class Launches:
 
     @cached_property
     def striding(self) -> list[Sample]:
-        """Samples on which few blocks have several shares of the work each."""
-        return [self.largest, *(self.drawer.sample(s, "1") for s in self.gathered if self.threads(s) <= CHECKED)]
+        """Samples on which few blocks have several shares of the work each; of a gather also a first tile where many
+        places meet, before more tiles than such blocks look at at once."""
+        found = [self.drawer.sample(s, "1") for s in self.gathered if self.threads(s) <= CHECKED]
+        found += [self.drawer.sample(s, "none") for s in self._gather(CROWD, (FEW * SUMMERS + 9) * TILE, 3)]
+        return [self.largest, *found]
+
+    def _gather(self, places: int, rows: int, wide: int) -> list[Sizes]:
+        """Sizes for so many places that address a table of so many rows; none where no gradient sorts places."""
+        for order in (k.shape for p in self.plan.passes for k in p.kernels if isinstance(k.shape, Order)):
+            by, to = self._classes(order.count), self._classes(order.target)
+            if by and not set(by) & set(to):
+                beside = [x for x in self.drawer.classes() if x not in by + to][:1]
+                sizes = self.drawer.with_long(by[0], places, 1, dict.fromkeys(to, rows) | dict.fromkeys(beside, wide))
+                return [sizes] if self.drawer.volume(sizes) <= BUDGET else []
+        return []
 
     def _classes(self, text: str) -> list[str]:
         """Letters, one of each class, whose sizes a text of the wrapper names."""

@@ -239,12 +239,16 @@ def test_a_gather_has_more_places_than_are_sorted_at_once(old: str, new: str) ->
     assert kernels(op, drawer(op), "float32", emulator, texts=broken).status == FAIL
 
 
-def test_a_block_that_goes_on_waits_for_its_threads() -> None:
-    """The last barrier of a loop over slabs of the result: only a block with two of them needs it."""
-    op = derive.parse(GATHER)
+@pytest.mark.parametrize("barrier", [
+    "            __syncthreads();\n",
+    "        __syncthreads();  // before `many` is told anew\n",
+])
+def test_a_block_that_goes_on_waits_for_its_threads(barrier: str) -> None:
+    """The last barriers of loops over slabs of the result: only a block with several of them needs these."""
+    op = derive.parse(f"input E[v,d]\n{GATHER}")
     texts = sources(op.name, plan_of(op, "float32"))
-    head, barrier, tail = texts["op.cu"].rpartition("            __syncthreads();\n")
-    assert barrier
+    head, found, tail = texts["op.cu"].rpartition(barrier)
+    assert found
     assert checked(op, drawer(op), "float32", emulator, {**texts, "op.cu": head + tail}).status == FAIL
     assert checked(op, drawer(op), "float32", emulator, texts).status == PASS
 
