@@ -293,5 +293,6 @@ extern "C" __global__ void backward_dE(
             }
             __syncthreads();
         }
+        __syncthreads();  // before `many` is told anew
     }
 }
