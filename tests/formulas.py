@@ -575,3 +575,4 @@ add("third_beside_a_size", "Y[j] = (sum(l, m, mean(k, A[k]) + 0.25*l + 0.25*m)/(
 add("name_read_in_another_order", "Y[i,l,k] = log(softmax(i, B[k]*max(n, D[2*i + n,l] + 0.25*n)))", "i=3 l=2 k=4 n=3 v=8; i=1 l=1 k=1 n=2 v=2", axes={"D": "v l"}, give="i n")
 add("remainder_with_a_sign", "Y[l,j] = B[l,j] - (l % 2)*Z[l,j]", "l=5 j=3; l=1 j=2")
 add("discounted_from_the_end", "Y[j] = sum(t, R[t,j]*B[j]**(-(size(t) - t - 1))*2**(-(size(t) - t - 1)))", "t=5 j=3; t=1 j=1", kinds={"B": "positive"})
+add("value_called_as_a_gradients_letter", "Y[i,j,k] = A[i,j,k]*minimum(log1p(C**2), D[1])*sin(A[i,j,k]*minimum(log1p(C**2), D[1]))", "i=2 j=3 k=2 n=3; i=1 j=1 k=1 n=2", axes={"D": "n"})

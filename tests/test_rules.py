@@ -193,3 +193,10 @@ def test_zeros_are_reals_where_an_input_that_is_only_compared_is_given_as_intege
     rule = parse(text).json()["program"]
     assert "dY_total" in " ".join(rule["backward"]) or "dY = np.zeros" in " ".join(rule["backward"])
     assert "M.dtype" not in " ".join(rule["backward"])
+
+
+def test_no_value_is_called_as_an_index_of_a_gradient() -> None:
+    """log1p(C**2) is given a name, and dD an index that the formula does not have: they were both called l."""
+    gradient = parse(TEXTS["value_called_as_a_gradients_letter"]).gradients["D"].op
+    values = {s.name for s in gradient.program.statements}
+    assert not values & {i.name for s in gradient.program.statements for i in s.indices}

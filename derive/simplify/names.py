@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from fractions import Fraction
 
 from derive import expr as E
+from derive.chain import axis_letters
 from derive.expr import Add, Call, Expr, Get, Index, Mul, Num, Pow, Reduce, Softmax, Where
 from derive.patterns import Names
 from derive.program import Program, Statement
@@ -56,6 +57,7 @@ class ForwardNames:
     def __post_init__(self) -> None:
         self.taken = self.program.names | {n for n, _ in self.program.letters}
         self.taken |= {i.name for s in self.program.statements for i in s.indices}  # a letter of its own, as l1
+        self.taken |= {i.name for t in self.program.inputs for i in axis_letters(self.program, t.name)}  # of a gradient
         self.taken |= {"d" + n for n in self.program.names}
         for s in self.program.statements:
             if s.expr._height == 0 and not isinstance(s.expr, (Get, Num)) and _reads(s.expr):
