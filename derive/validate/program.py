@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import copy
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from types import CodeType
@@ -271,21 +271,21 @@ class Runnable:
 def flushed(sample: Sample) -> Sample:
     """The sample with 0 for each number that is subnormal in single precision."""
     least = float(np.finfo(np.float32).smallest_normal)
-
-    def one(a: Array) -> Array:
-        return np.where(np.abs(a) < least, 0.0, a) if np.asarray(a).dtype.kind == "f" else a
-
-    return replace(sample, arrays={n: one(a) for n, a in sample.arrays.items()},
-                   cotangents={n: one(a) for n, a in sample.cotangents.items()})
+    return _each(sample, lambda a: np.where(np.abs(a) < least, 0.0, a))
 
 
 def rounded(sample: Sample, dtype: str) -> Sample:
     """The sample as kernels of that type are given it."""
     kept = storage(dtype)
+    with np.errstate(over="ignore"):
+        return _each(sample, lambda a: np.asarray(a).astype(kept).astype(np.float64))
+
+
+def _each(sample: Sample, change: Callable[[Array], Array]) -> Sample:
+    """The sample with its real arrays and cotangents changed."""
 
     def one(a: Array) -> Array:
-        return np.asarray(a).astype(kept).astype(np.float64) if np.asarray(a).dtype.kind == "f" else a
+        return change(a) if np.asarray(a).dtype.kind == "f" else a
 
-    with np.errstate(over="ignore"):
-        return Sample({n: one(a) for n, a in sample.arrays.items()}, {n: one(a) for n, a in sample.cotangents.items()},
-                      sample.extents, sample.scale)
+    return replace(sample, arrays={n: one(a) for n, a in sample.arrays.items()},
+                   cotangents={n: one(a) for n, a in sample.cotangents.items()})
