@@ -68,6 +68,7 @@ UNARY: dict[str, tuple[Callable[[Array], Array], Callable[[Array, Array], Array]
 }
 
 EXACT = ("relu", "abs")  # what rounds nothing
+VOID = 5e-324  # stands for the weights 0 of a row that is masked whole, where rounding is asked after
 
 COMPARE = {ast.Lt: np.less, ast.LtE: np.less_equal, ast.Gt: np.greater, ast.GtE: np.greater_equal,
            ast.Eq: np.equal, ast.NotEq: np.not_equal}  # fmt: skip
@@ -247,13 +248,16 @@ class Tape:
             a = self.number(self.eval(args[0], scope))
             f, df = UNARY[name]
             x, y = a.v, f(a.v)
+            if name == "log" and self.rounding is not None:
+                y = np.where(x == VOID, 0.0, y)  # log P is -inf there, but x - logsumexp(x) is 0
             keep = self.node if name in EXACT else self.made
             return keep(y, (a, lambda g: scale(g, df(x, y))))
         letters = [x.id for x in args[:-1]]
         if name == "softmax":
             axes = tuple(scope[0].index(x) for x in letters)
             a = self.spread(self.eval(args[-1], scope), tuple(len(scope[1][x]) for x in scope[0]))
-            p = self.distribution(a.v, axes)[0]
+            p, value = self.distribution(a.v, axes)
+            p = p if self.rounding is None else np.where(value == -1e30, VOID, p)
             return self.made(p, (a, lambda g: p * (g - (g * p).sum(axis=axes, keepdims=True))))
         for x in letters:
             scope = self.bind(scope, x)

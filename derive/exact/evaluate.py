@@ -14,6 +14,7 @@ from derive.exact.fields import UNDEFINED, Array, Digits, Field, Undefined, Unmo
 from derive.expr import Expr, Get, Index
 
 Value = tuple[tuple[Index, ...], Array]  # axes, entries
+_NO, _UNKNOWN, _YES = 0, 1, 2  # of a condition; what compares a value that does not exist is unknown (Kleene's logic)
 
 
 class World(Protocol):
@@ -147,7 +148,7 @@ class _Evaluation:
 
     def _where(self, e: E.Where) -> Value:
         axes, (c, a, b) = self._joined([self.truth(e.cond), self.value(e.then), self.value(e.other)])
-        return axes, np.asarray(np.where(c, a, b), dtype=object)
+        return axes, _chosen(c, a, b)
 
     # --------------------------------------------------------------------------------------------- reductions
 
@@ -185,7 +186,7 @@ class _Evaluation:
         outer = tuple(i for i in joined if i not in indices)
         want = (*outer, *indices)
         shape = tuple(self.size(i) for i in want)
-        kept, entries = (np.broadcast_to(_spread((joined, x), want), shape) for x in (c, a))
+        kept, entries = (np.broadcast_to(_spread((joined, x), want), shape) for x in (c, _chosen(c, a, a)))
         places = np.nonzero(kept)  # in order, so that the entries of one result follow one another
         count = prod(shape[:len(outer)])
         rows = np.ravel_multi_index(places[:len(outer)], shape[:len(outer)]) if outer else np.zeros_like(places[0])
@@ -211,7 +212,7 @@ class _Evaluation:
                 parts.append((axes, a))
                 hidden.append((axes, h))
             axes, (c, a, b, ha, hb) = self._joined([*parts, *hidden])
-            return axes, np.asarray(np.where(c, a, b), dtype=object), np.where(c, ha, hb)
+            return axes, _chosen(c, a, b), np.where(c == _YES, ha, (c == _NO) & hb)
         if isinstance(e, E.Add):
             found = [self._masked(x) for x in e.args]
             axes, arrays = self._joined([(x, a) for x, a, _ in found])
@@ -281,24 +282,25 @@ class _Evaluation:
                 return axes, each((lambda x, y: x // y) if e.fn == "floordiv" else (lambda x, y: x % y), a, b)
             case E.Where():
                 axes, (c, a, b) = self._joined([self.truth(e.cond), self.whole(e.then), self.whole(e.other)])
-                return axes, np.asarray(np.where(c, a, b), dtype=object)
+                return axes, _chosen(c, a, b)
         raise Unmodelled("a subscript that is not made of whole numbers")
 
     def _lifted(self, v: Value) -> Value:
         return v[0], each(lambda x: self.field.number(Fraction(x)), v[1])
 
     def truth(self, e: Expr) -> Value:
+        """Yes, no or unknown: `i > 0 and A[i-1] > 0` is no at 0, where A has no such entry."""
         match e:
             case E.Truth():
-                return (), np.asarray(e.value)
+                return (), np.asarray(_YES if e.value else _NO)
             case E.Logic(op="not"):
                 axes, a = self.truth(e.args[0])
-                return axes, ~a
+                return axes, _YES - a
             case E.Logic():
                 axes, parts = self._joined([self.truth(a) for a in e.args])
                 total = parts[0]
                 for p in parts[1:]:
-                    total = total & p if e.op == "and" else total | p
+                    total = np.minimum(total, p) if e.op == "and" else np.maximum(total, p)
                 return axes, total
             case E.Cmp():
                 return self._compare(e)
@@ -318,8 +320,14 @@ class _Evaluation:
             "==": lambda x, y: abs(x - y) <= tiny, "!=": lambda x, y: abs(x - y) > tiny,
         }
         test = tests[e.op]
-        found = each(lambda x, y: bool(test(x, y)), a, b)
-        return axes, np.asarray(found == True, dtype=bool)  # noqa: E712  undefined compares false
+        found = np.frompyfunc(lambda x, y: _UNKNOWN if x is UNDEFINED or y is UNDEFINED else
+                              _YES if test(x, y) else _NO, 2, 1)(a, b)
+        return axes, np.asarray(found, dtype=int)
+
+
+def _chosen(c: Array, a: Array, b: Array) -> Array:
+    """`where` entry by entry: what an unknown condition chooses does not exist."""
+    return np.asarray(np.where(c == _YES, a, np.where(c == _NO, b, _scalar(UNDEFINED))), dtype=object)
 
 
 def _scalar(x: Any) -> Array:

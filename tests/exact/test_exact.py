@@ -110,6 +110,40 @@ def test_what_is_not_there_is_undefined() -> None:
         exact.evaluate(Get("X", (E.add(t, E.ONE),)), (t,), env)
 
 
+def before(x: Expr) -> Expr:
+    """X[t] -> X[t-1]"""
+    return Get("X", (E.add(x.subs[0], E.num(-1)),)) if isinstance(x, Get) else x
+
+
+@pytest.mark.parametrize("text", [
+    "Y[t] = where(X[t-1] > 0, 1, X[t])",
+    "Y[t] = where(not (X[t-1] > 0), 1, X[t])",
+    "Y[t] = where(t >= 0 and X[t-1] > 0, 1, X[t])",
+    "Y[t] = sum(s, where(X[s-1] > 0, X[t], 0))",
+    "Y[t] = sum(s, where(X[s-1] > 0, X[t], 1))",
+    "Y[t] = softmax(t, where(X[t-1] > 0, X[t], -1e30))",
+])
+def test_what_a_condition_cannot_tell_is_undefined(text: str) -> None:
+    """A value that does not exist is neither above zero nor not."""
+    whole = parse(text.replace("-1]", "]"))
+    e, (t,) = whole.statements[0].expr, whole.statements[0].indices
+    env = exact.environment(whole, 1, field=exact.DIGITS)
+    exact.evaluate(e, (t,), env)
+    shifted = E.transform(e, lambda x: E.transform(x, before) if isinstance(x, E.Cmp) else x)
+    assert shifted is not e
+    with pytest.raises(exact.Undefined):
+        exact.evaluate(shifted, (t,), env)
+
+
+def test_a_condition_needs_not_all_its_parts() -> None:
+    """No is the answer to `no and unknown`, yes that to `yes or unknown` (Kleene)."""
+    program = parse("Y[t] = where(t >= 1 and X[t-1] > 0, 1, 0) + where(t < 1 or X[t-1] > 0, 2, 0)")
+    env = exact.environment(program, 1, {"t": 4, **dict.fromkeys(program.input("X").axes, 4)},  # type: ignore[union-attr]
+                            exact.DIGITS)
+    assert env.values["Y"][0] == 2
+    assert [y in (0, 3) for y in env.values["Y"][1:]] == [True]*3
+
+
 def test_same_seed_same_environment() -> None:
     a, b = (exact.environment(parse(SOFTMAX), 5) for _ in range(2))
     assert a.sizes == b.sizes

@@ -155,6 +155,16 @@ def test_the_judge_refuses_what_its_last_digits_decide() -> None:
     assert not of_numbers(LEAVING[1]).sound
 
 
+def test_the_judge_refuses_the_logarithm_of_a_row_masked_whole() -> None:
+    """log P is minus infinity there, x - logsumexp(x) is 0; where only P is asked for it is 0."""
+    weights = "softmax(m, where(m != m, B[m], -1e30))"
+    assert not of_numbers(f"Y = sum(m, exp(-log({weights})**2)*B[m]) + A").sound
+    found = of_numbers(f"Y = sum(m, exp(-{weights}**2)*B[m]) + A")
+    assert found.sound
+    found.check_rule()
+    found.check_single()
+
+
 STAYING = """
 Y = sum(m, softmax(m, 150*B[m])*B[m]) + A
 Y = logsumexp(m, 180*B[m])*A
