@@ -6,6 +6,7 @@ import functools
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import shutil
 import subprocess
@@ -48,6 +49,8 @@ _GNU_CHECK = (*_GNU_COMMON, "-fno-tree-sra", "-fno-ipa-sra", "-fno-tree-loop-im"
 VOLATILE = "--param=tsan-distinguish-volatile=1"
 # A local variable that nothing has set holds no number of use, not what a thread before left in its place.
 UNSET = "-ftrivial-auto-var-init=pattern"
+# Types too, for a text that has some of its own: which bytes of a struct are padding.
+TYPES, _STRUCTS = "-g2", re.compile(r"\b(?:struct|class|union)\b")
 # Else a read is forgotten that a write to the same place follows.
 _CLANG_CHECK = (
     "-mllvm", "-tsan-instrument-read-before-write=1", "-mllvm", "-tsan-instrument-func-entry-exit=0",
@@ -168,6 +171,7 @@ def build_kernels(translation_unit: str, options: tuple[str, ...], what: str, *,
     """The shared object of a translation unit that includes derive_cuda.h; instrumented for check mode on request."""
     compiler = find()
     flags = [*_flags(compiler, CHECK_FLAGS if check else KERNEL_FLAGS), *options]
+    flags += [TYPES] if check and _STRUCTS.search(translation_unit) else []
     after = Path(redzones.__file__).read_bytes() if check else b""
     name = cache.key(translation_unit, _tree_hash(INCLUDE), compiler.identity, _cpu(), after, *flags) + ".so"
 

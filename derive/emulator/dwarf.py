@@ -1,7 +1,7 @@
 """From an address of a compiled kernel to the line of its source: as much of DWARF 4 as that takes.
 
 An access that a header makes for the kernel (a `float` read from a `half`) counts for the line that called it, so the
-inlined calls around an address are read too.
+inlined calls around an address are read too. `entries` reads what else the object says; padding.py asks for its types.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import bisect
 import contextlib
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,16 +78,18 @@ class _Bytes:
 
 def read(path: Path) -> LineTable:
     """The line table of a shared object; empty where it has none that can be read."""
-    sections = _sections(path.read_bytes())
+    sections = sections_of(path)
     table = LineTable()
     # Another version of DWARF: lines stay unknown, findings do not.
-    with contextlib.suppress(IndexError, ValueError, KeyError, struct.error):
+    with contextlib.suppress(*UNREADABLE):
         _read_units(sections, table)
     table.rows.sort(key=lambda row: row[0])
     return table
 
 
-def _sections(data: bytes) -> dict[str, bytes]:
+def sections_of(path: Path) -> dict[str, bytes]:
+    """The debugging sections of an object."""
+    data = path.read_bytes()
     offset = struct.unpack_from("<Q", data, 0x28)[0]
     size, count, names_index = struct.unpack_from("<HHH", data, 0x3A)
     headers = [struct.unpack_from("<IIQQQQIIQQ", data, offset + i * size) for i in range(count)]
@@ -100,7 +103,7 @@ def _sections(data: bytes) -> dict[str, bytes]:
     return found
 
 
-def _read_line_program(section: bytes, offset: int, table: LineTable) -> list[str]:
+def read_line_program(section: bytes, offset: int, table: LineTable) -> list[str]:
     """Appends the rows of one unit; returns its file names, numbered from 1."""
     c = _Bytes(section, offset)
     end = c.number(4) + offset + 4
@@ -164,19 +167,20 @@ def _read_line_program(section: bytes, offset: int, table: LineTable) -> list[st
     return files
 
 
-def _read_abbreviations(section: bytes, offset: int) -> dict[int, tuple[int, list[tuple[int, int]]]]:
+def _read_abbreviations(section: bytes, offset: int) -> dict[int, tuple[int, bool, list[tuple[int, int]]]]:
     c = _Bytes(section, offset)
-    table: dict[int, tuple[int, list[tuple[int, int]]]] = {}
+    table: dict[int, tuple[int, bool, list[tuple[int, int]]]] = {}
     while code := c.uleb():
         tag = c.uleb()
-        c.number(1)
+        has_children = bool(c.number(1))
         attributes = []
         while (pair := (c.uleb(), c.uleb())) != (0, 0):
             attributes.append(pair)
-        table[code] = (tag, attributes)
+        table[code] = (tag, has_children, attributes)
     return table
 
 
+UNREADABLE = (IndexError, ValueError, KeyError, struct.error)  # what reading another version of DWARF may end in
 _FIXED = {1: 8, 5: 2, 6: 4, 7: 8, 0x0B: 1, 0x0C: 1, 0x0E: 4, 0x10: 4, 0x11: 1, 0x12: 2, 0x13: 4, 0x14: 8,
           0x17: 4, 0x19: 0, 0x20: 8}  # fmt: skip
 _BLOCK = {3: 2, 4: 4, 0x0A: 1}
@@ -200,39 +204,63 @@ def _value(c: _Bytes, form: int) -> int:
     return 0
 
 
-_LOW, _HIGH, _LINES, _RANGES, _CALL_FILE, _CALL_LINE = 0x11, 0x12, 0x10, 0x55, 0x58, 0x59
-_UNIT_TAG, _INLINED_TAG = 0x11, 0x1D
+@dataclass(frozen=True)
+class Entry:
+    """One entry of .debug_info: a tag of DWARF, and its attributes by their numbers (0 for a text or a block)."""
+
+    at: int
+    parent: int  # the place of the entry that this one is a child of, or -1
+    unit: int  # where its unit starts, which references count from
+    tag: int
+    values: dict[int, int]
+    forms: dict[int, int]
 
 
-def _read_units(sections: dict[str, bytes], table: LineTable) -> None:
+def entries(sections: dict[str, bytes]) -> Iterator[Entry]:
+    """Everything that .debug_info says, parents before their children."""
     info = _Bytes(sections[".debug_info"])
     while info.at < len(info.data):
+        unit = info.at
         end = info.number(4) + info.at
         if info.number(2) != 4:
             raise ValueError("another version of DWARF")
         abbreviations = _read_abbreviations(sections[".debug_abbrev"], info.number(4))
         info.number(1)
-        files: list[str] = [""]
-        unit_base = 0
+        parents = [-1]
         while info.at < end:
-            code = info.uleb()
+            at, code = info.at, info.uleb()
             if code == 0:
+                if len(parents) > 1:
+                    parents.pop()
                 continue
-            tag, attributes = abbreviations[code]
-            forms = dict(attributes)
+            tag, has_children, attributes = abbreviations[code]
             values = {name: _value(info, form) for name, form in attributes}
-            if tag == _UNIT_TAG:
-                unit_base = values.get(_LOW, 0)
-                files = _read_line_program(sections[".debug_line"], values[_LINES], table)
-            elif tag == _INLINED_TAG and _CALL_LINE in values:
-                if _RANGES in values:
-                    ranges = _read_ranges(sections[".debug_ranges"], values[_RANGES], unit_base)
-                else:
-                    low, high = values.get(_LOW, 0), values.get(_HIGH, 0)
-                    ranges = ((low, high if forms.get(_HIGH) == _ADDRESS else low + high),)
-                name = files[values[_CALL_FILE]] if values.get(_CALL_FILE, 0) < len(files) else ""
-                table.inlined.append(_Inlined(ranges, name, values[_CALL_LINE]))
+            yield Entry(at, parents[-1], unit, tag, values, dict(attributes))
+            if has_children:
+                parents.append(at)
         info.at = end
+
+
+_LOW, _HIGH, LINES, _RANGES, _CALL_FILE, _CALL_LINE = 0x11, 0x12, 0x10, 0x55, 0x58, 0x59
+UNIT_TAG, _INLINED_TAG = 0x11, 0x1D
+
+
+def _read_units(sections: dict[str, bytes], table: LineTable) -> None:
+    files: list[str] = [""]
+    unit_base = 0
+    for entry in entries(sections):
+        values = entry.values
+        if entry.tag == UNIT_TAG:
+            unit_base = values.get(_LOW, 0)
+            files = read_line_program(sections[".debug_line"], values[LINES], table)
+        elif entry.tag == _INLINED_TAG and _CALL_LINE in values:
+            if _RANGES in values:
+                ranges = _read_ranges(sections[".debug_ranges"], values[_RANGES], unit_base)
+            else:
+                low, high = values.get(_LOW, 0), values.get(_HIGH, 0)
+                ranges = ((low, high if entry.forms.get(_HIGH) == _ADDRESS else low + high),)
+            name = files[values[_CALL_FILE]] if values.get(_CALL_FILE, 0) < len(files) else ""
+            table.inlined.append(_Inlined(ranges, name, values[_CALL_LINE]))
 
 
 def _read_ranges(section: bytes, offset: int, base: int) -> tuple[tuple[int, int], ...]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from derive.emulator import arena, check, count, history, variables, worker
+from derive.emulator import arena, check, count, history, padding, variables, worker
 from derive.emulator.errors import CrashError, EmulatorError, LaunchError
 from derive.emulator.signature import Parameter, Signature, check_array, pack_scalar
 
@@ -194,7 +194,7 @@ def run(
             packed.append(struct.pack("=BI", _VALUE, len(data)) + data)
     random, seed = order
     head = struct.pack("=3I6IIIQI", 2, *number, *shape.grid, *shape.block, shape.shared_mem, random, seed, len(args))
-    tail = _pack_buffers(placement.spans, _CHECK if checked else _COUNT) if mode else struct.pack("=I", _PLAIN)
+    tail = _pack_mode(mode, placement.spans)
     answer = home.ask(head + b"".join(packed) + _pack_variables(home, shared) + tail, worker.timeout())
     worker.show(answer.printed)
     if answer.status in (worker.OK, worker.FINDINGS):
@@ -226,9 +226,19 @@ def _pack_variables(home: worker.Worker, shared: Sequence[variables.Shared]) -> 
     return struct.pack("=I", len(shared)) + b"".join(struct.pack("=IQ", *place) for place in places)
 
 
-def _pack_buffers(spans: list[_Span], mode: int) -> bytes:
+def _pack_mode(mode: Instrumented | None, spans: list[_Span]) -> bytes:
+    if mode is None:
+        return struct.pack("=I", _PLAIN)
+    if mode.counting:
+        return struct.pack("=I", _COUNT) + _pack_buffers(spans)
+    structs = padding.read(mode.compiled)
+    known = b"".join(struct.pack("=I", s.size) + bytes(s) for s in structs)
+    return struct.pack("=I", _CHECK) + _pack_buffers(spans) + struct.pack("=I", len(structs)) + known
+
+
+def _pack_buffers(spans: list[_Span]) -> bytes:
     """What these modes are told of each buffer; arrays that overlap count as one that may do what any of them may."""
-    parts = [struct.pack("=II", mode, len(spans))]
+    parts = [struct.pack("=I", len(spans))]
     for span in spans:
         name = "/".join(p.name for p in span.parameters).encode()
         element = min(p.scalar_size for p in span.parameters)

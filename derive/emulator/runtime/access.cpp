@@ -151,12 +151,20 @@ static inline bool known_reader(const Record& read, bool is_volatile = false) {
   return thread == current || read.who & other;
 }
 
+// Whether the part of a read in this cell is padding of the struct that is read.
+static bool reads_padding(const Tracked& region, unsigned long cell, unsigned long offset, unsigned long size) {
+  unsigned long first = cell << region.shift, last = first + (1ul << region.shift) - 1;
+  first = first > offset ? first - offset : 0;
+  last = last < offset + size ? last - offset : size - 1;
+  return is_padding(size, first, last);
+}
+
 static inline void before_read(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site,
                                bool is_volatile) {
   unsigned floor = region.shared ? block_time : 1;
   const Record write = region.writes.get(cell);
   if (write.time < floor) {
-    if (!region.initialised)
+    if (!region.initialised && !reads_padding(region, cell, offset, size))
       report_access("uninitialized", site, &region, "reads %u bytes at byte %lu, which nothing has written", size,
                     offset);
   } else if (!surely_ordered(write) && !ordered(region, write)) {

@@ -20,6 +20,9 @@ struct Buffer {
 // Between these two, `checking` is true. `finish_check` writes the findings into `message`.
 void start_check(const Launch& launch, const Library& library, const Buffer* buffers, unsigned count, char* arena,
                  unsigned long arena_bytes);
+// A struct of the kernels has this size; `unused` has a byte for each of its, 1 where no member lies. It must outlive
+// the launch.
+void add_padding(unsigned size, const char* unused);
 unsigned finish_check();
 bool has_findings();
 void drop_check();  // ends it and leaves `message` alone

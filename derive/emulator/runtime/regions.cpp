@@ -13,6 +13,13 @@ static const Library* library;
 static char* arena_start;
 static unsigned long arena_size;
 
+struct Padding {
+  unsigned size;
+  const char* unused;
+};
+static Padding paddings[64];
+static unsigned padding_count;
+
 static unsigned long cell_count(const Tracked& region) {
   return (region.size + (1ul << region.shift) - 1) >> region.shift;
 }
@@ -56,7 +63,7 @@ void start_check(const Launch& launch, const Library& from, const Buffer* buffer
   arena_start = arena;
   arena_size = arena_bytes;
   regions = static_cast<Tracked*>(malloc(sizeof(Tracked) * (count + launch.shared_count + from.global_count + 2)));
-  region_count = 0;
+  region_count = padding_count = 0;
   for (unsigned i = 0; i < count; ++i)
     add_region(buffers[i].address, buffers[i].size, buffers[i].name, buffers[i].element, false, buffers[i].input,
                buffers[i].initialised);
@@ -107,6 +114,20 @@ Tracked* nearest_region(const char* address, unsigned long* distance) {
     if (away < *distance) *distance = away, nearest = &region;
   }
   return nearest;
+}
+
+void add_padding(unsigned size, const char* unused) {
+  if (padding_count < sizeof paddings / sizeof *paddings) paddings[padding_count++] = {size, unused};
+}
+
+bool is_padding(unsigned long size, unsigned long first, unsigned long last) {
+  for (unsigned i = 0; i < padding_count; ++i) {
+    if (paddings[i].size != size) continue;
+    unsigned long byte = first;
+    while (byte <= last && paddings[i].unused[byte]) ++byte;
+    if (byte > last) return true;
+  }
+  return false;
 }
 
 bool in_library(const char* address) {

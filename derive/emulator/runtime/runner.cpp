@@ -172,6 +172,14 @@ static Buffer* read_buffers(Reader& reader) {
   return buffers;
 }
 
+static void read_paddings(Reader& reader) {
+  for (unsigned count = reader.take<unsigned>(); count > 0; --count) {
+    unsigned size = reader.take<unsigned>();
+    add_padding(size, reader.at);
+    reader.at += size;
+  }
+}
+
 static void handle_launch(Reader reader) {
   printed.clear();
   message.clear();
@@ -221,7 +229,10 @@ static void handle_launch(Reader reader) {
   unsigned mode = reader.take<unsigned>();
   bool check = mode == CHECK, count_it = mode == COUNT;
   Buffer* buffers = mode != PLAIN ? read_buffers(reader) : nullptr;
-  if (check) start_check(launch, library, buffers, buffer_count, arena, arena_bytes);
+  if (check) {
+    start_check(launch, library, buffers, buffer_count, arena, arena_bytes);
+    read_paddings(reader);
+  }
   if (count_it) start_count(launch, library, buffers, buffer_count);
   Status status = run_launch(launch);
   if (check) {

@@ -128,5 +128,7 @@ Tracked* nearest_region(const char* address, unsigned long* distance);
 bool in_library(const char* address);
 bool in_arena(const char* address);
 void refine(Tracked& region, unsigned shift);
+// Whether bytes `first` to `last` of a value of this size are between the members of a struct, which is copied whole.
+bool is_padding(unsigned long size, unsigned long first, unsigned long last);
 
 }  // namespace derive
