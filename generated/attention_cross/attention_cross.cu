@@ -187,7 +187,6 @@ extern "C" __global__ void forward_P_lse_O(
         total[over] = 0;
         for (int other = 0; other < 16; ++other) total[over] += Bs[other][my_row + over];
     }
-    __syncthreads();
 #pragma unroll
     for (int over = 0; over < 4; ++over) {
         const INDEX t = top + my_row + over;
