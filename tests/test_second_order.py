@@ -51,3 +51,17 @@ def test_third_order_of_a_scalar_function() -> None:
     arrays = {t.name: np.float64(0.3 if t.name == "x" else 1) for t in op.program.inputs}
     space = run_program(op.json()["program"], arrays, {op.program.outputs[0]: np.float64(1)}, {}, {})
     assert np.isclose(space["dx"], -np.cos(0.3), rtol=1e-12), rule.index
+
+
+@pytest.mark.parametrize("text", [
+    "Y = max(j, 0*j)*A",
+    "Y[i] = min(j, k, A[i])*sum(j, k, B[i])",
+    "Y = where(A > 0, where(not A > 0, max(j, where(A > 0, A**2, A) + 0.25*j), A), B)",
+])
+def test_the_text_of_a_gradient_can_be_read(text: str) -> None:
+    """An extremum over an index that its body does not name is no greater of two values."""
+    op = derive.parse(text)
+    for gradient in op.gradients.values():
+        again = gradient.op.gradients
+        for other in again.values():
+            assert derive.parse(other.op.text).program.statements == other.op.program.statements

@@ -147,7 +147,10 @@ class TextPrinter:
     def _reduce(self, op: str, e: Reduce, scope: frozenset[str]) -> str:
         letters, body = self.letters.opened(e, scope)
         names = [i.name for i in letters]
-        return f"{op}({', '.join(names)}, {self.text(body, scope | set(names))})"
+        code = self.text(body, scope | set(names))
+        if op in ("max", "min"):  # max(j, 0) reads as the greater of two values, unless j is known for an index
+            code = " + ".join([code, *(f"0*{i.name}" for i in letters if i not in body.free)])
+        return f"{op}({', '.join(names)}, {code})"
 
     def _softmax(self, e: Softmax, scope: frozenset[str]) -> str:
         if all(isinstance(a, Index) for a in e.at):
