@@ -35,6 +35,15 @@ def within(outer: Expr, inner: Expr) -> Expr:
     return E.mul(outer, inner)
 
 
+def branches(e: Expr) -> list[Expr]:
+    """The terms of `e`, if each is zero but where a condition of its own holds; else `e` alone."""
+    e = draw_guards(e)
+    for f in E.factors(e):
+        if isinstance(f, Add) and all(_half(t) for t in f.args):
+            return [draw_guards(E.mul(*(t if g is f else g for g in E.factors(e)))) for t in f.args]
+    return [e]
+
+
 def _step(x: Expr) -> Expr:
     if isinstance(x, Mul):
         return _product(x)

@@ -21,8 +21,8 @@ from dataclasses import dataclass
 
 from derive import expr as E
 from derive.calculus import differentiate, softmax_slopes
-from derive.expr import Expr, Get, Index, Reduce, Softmax
-from derive.guards import within
+from derive.expr import Call, Expr, Get, Index, Num, Pow, Reduce, Softmax
+from derive.guards import branches, within
 from derive.program import Program, Statement
 from derive.reads import presence, steady
 
@@ -65,6 +65,12 @@ def partials(statement: Statement, cotangent: str, wanted: Callable[[str], bool]
     return found
 
 
+def _singular(e: Expr) -> bool:
+    """Whether the value or a slope of `e` may be infinite somewhere."""
+    return any((isinstance(x, Pow) and not (isinstance(x.exponent, Num) and x.exponent.value >= 1))
+               or (isinstance(x, Call) and x.fn in ("log", "log1p")) for x in E.subterms(e))
+
+
 Softmaxes = dict[tuple[Expr, tuple[str, ...]], Statement]
 
 
@@ -101,7 +107,8 @@ class _Pull:
                 self.found.append(Partial(s, atom, bound, inward))
             elif isinstance(atom, Reduce) and atom.op == "sum":
                 inner, body = E.open_binder(atom, avoid=(*s.indices, *bound, *inward.free))
-                self.pull(body, inward, (*bound, *inner))
+                for part in branches(slope) if _singular(body) else [slope]:  # each guard stays around what needs it
+                    self.pull(body, within(bar, part), (*bound, *inner))
             else:  # `hoist` leaves no other reduction inside an expression
                 raise AssertionError(f"unexpected {type(atom).__name__} inside {s.name}")
 

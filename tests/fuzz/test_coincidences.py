@@ -48,6 +48,22 @@ Y[i] = where(size(i) > 4, D[ids[4]]*C[i], 0) + where(size(i) > 4 and C[i] > 0, D
 """.split("\n")[1:-1]
 
 
+OUTSIDE = """
+Y[i] = where(i == 0 and C[1] > 9, C[i]*sum(j, D[j]/j), 0) + where(i == 1 and C[1] > 9, sin(C[i])*sum(j, D[j]/j), 0)
+Y[i] = C[i]*(where(i > 0 and C[1] > 9, sum(j, D[j]*log(j)), 0) - where(C[1] > 9, C[0]*sum(j, D[j]*log(j)), 0))
+Y[i] = where(C[1] > 9, C[i]*sum(j, B[j]*rsqrt(j)), 0) + where(i < 2 and C[1] > 9, sum(j, B[j]*rsqrt(j)), C[i])
+""".split("\n")[1:-1]
+
+
+@pytest.mark.parametrize("text", OUTSIDE)
+def test_a_sum_under_several_guards_is_infinite_outside_of_them(text: str) -> None:
+    """Its slope is a sum of guarded terms: each guard stays around the slope of what is summed."""
+    found = judged(text)
+    assert found.sound
+    found.check_rule()
+    found.check_kernels()
+
+
 @pytest.mark.parametrize("text", GUARDED)
 def test_a_condition_stays_behind_what_it_needs(text: str) -> None:
     found = judged(text)
