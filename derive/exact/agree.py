@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
 from derive import expr as E
 from derive.exact.environment import Env, environment
 from derive.exact.evaluate import evaluate
-from derive.exact.fields import DIGITS, MODULAR, TIED, Array, Field, Undefined, Unmodelled
+from derive.exact.fields import DIGITS, MODULAR, SPARE, TIED, Array, Field, Undefined, Unmodelled
 from derive.expr import Expr, Index
 from derive.program import Program, Statement
 
@@ -103,7 +104,7 @@ def _compare(a: Expr, b: Expr, indices: tuple[Index, ...], program: Program, ext
                 return None, why
             continue
         env = made
-        place = difference(x, y, field)
+        place = difference(x, y, field, made.largest)
         if place is not None:
             return Agreement(False, field.name, place, (field.show(x[place]), field.show(y[place])), env), ""
         done += 1
@@ -112,11 +113,12 @@ def _compare(a: Expr, b: Expr, indices: tuple[Index, ...], program: Program, ext
     return Agreement(True, f"{field.name} at {done} random size{'s' * (done > 1)}", env=env), ""
 
 
-def difference(x: Array, y: Array, field: Field) -> tuple[int, ...] | None:
-    """The first place at which two arrays differ."""
+def difference(x: Array, y: Array, field: Field, beside: Any = 0) -> tuple[int, ...] | None:
+    """The first place at which two arrays differ by more than rounding of `beside`, the largest value in sight."""
     scale = 1
     if field.ordered:
         scale = max((abs(v) for v in (*x.flat, *y.flat)), default=1)
+        scale = max(scale, beside / SPARE)
     places: list[tuple[int, ...]] = list(np.ndindex(x.shape))
     for place in places:
         if not field.equal(x[place], y[place], scale):

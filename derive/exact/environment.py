@@ -6,6 +6,7 @@ import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from functools import cached_property
 from math import prod
 from random import Random
 from typing import Any
@@ -15,7 +16,7 @@ import numpy as np
 from derive import expr as E
 from derive.errors import ShapeError
 from derive.exact.evaluate import evaluate
-from derive.exact.fields import MODULAR, Array, Field, Undefined
+from derive.exact.fields import MODULAR, UNDEFINED, Array, Field, Undefined
 from derive.expr import Get
 from derive.extents import floors, solve
 from derive.program import Program, Statement, Tensor
@@ -49,6 +50,15 @@ class Env:
         for s in statements:
             env = env.put(s.name, evaluate(s.expr, s.indices, env))
         return env
+
+    @cached_property
+    def largest(self) -> Any:
+        """The greatest magnitude of a real value here, 0 in a field without order: rounding of it may be left where it
+        cancels."""
+        if not self.field.ordered:
+            return 0
+        reals = (x for name, a in self.values.items() if name not in self.integers for x in a.flat)
+        return max((abs(x) for x in reals if x is not UNDEFINED), default=0)
 
     def put(self, name: str, value: Array) -> Env:
         return replace(self, values={**self.values, name: value})

@@ -23,6 +23,7 @@ Array = np.ndarray[Any, Any]
 PRIME = 2**61 - 1
 DECIMALS = 50
 _GUARD = 14  # digits computed beyond those that are compared
+SPARE = 10 ** (_GUARD - 2)  # two of them are for sums of many terms
 _FAR = 10**6
 _GROWING = {"exp", "expm1", "tanh", "sin", "cos", "sigmoid", "softplus"}
 

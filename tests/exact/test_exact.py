@@ -8,6 +8,7 @@ import pytest
 from derive import exact
 from derive import expr as E
 from derive.chain import chain
+from derive.exact.agree import difference
 from derive.expr import Expr, Get
 from derive.notation import parse
 from derive.pipeline import derive_program
@@ -148,3 +149,17 @@ def test_same_seed_same_environment() -> None:
     a, b = (exact.environment(parse(SOFTMAX), 5) for _ in range(2))
     assert a.sizes == b.sizes
     assert np.array_equal(a.values["S"], b.values["S"])
+
+
+def test_what_cancels_keeps_the_rounding_of_what_it_came_from() -> None:
+    """A difference of 1e-45 is nothing beside values of 1e34, of 64 digits."""
+    program = parse("B[i] = exp(78 + X[i])\nZ[i] = (B[i] + X[i]) - B[i]\nY[i] = Z[i]*B[i]")
+    env = exact.environment(program, 1, field=exact.DIGITS)
+    i = program.statements[0].indices[0]
+    assert env.largest > 10**33
+    z = exact.evaluate(Get("Z", (i,)), (i,), env)
+    for off, limit in (("1e-45", True), ("1e-20", False)):
+        term = E.add(Get("Z", (i,)), E.num(Fraction(off)))
+        other = exact.evaluate(term, (i,), env)
+        assert (difference(z, other, exact.DIGITS, env.largest) is None) == limit
+    assert difference(z, z + env.field.number(Fraction("1e-45")), exact.DIGITS) is not None
