@@ -66,6 +66,9 @@ _WHERE = _function("where", lambda n, self, c, a, b, p, q: _HOLDS(p if n == 2 el
 _LOG = _function("log", lambda n, self, x: 1/x)  # log x, but 0 at x = 0
 # x**y with y > 0 a variable: by y it changes as x**y·log x, which is 0 at x = 0
 _POWER: Any = _function("power", lambda n, self, x, y: y*x**(y - 1) if n == 1 else self*_LOG(x))
+# x**k with k made of indices, which may be 0 at one of them: its slope k·x**(k − 1) is 0 there, at x = 0 too
+_PLACED: Any = _function("placed", lambda n, self, x, k: _PLACED_SLOPE(x, k))
+_PLACED_SLOPE: Any = _function("placed_slope", lambda n, self, x, k: sympy.S.NaN)  # differentiated as a term again
 
 _FUNCTIONS: dict[str, Any] = {
     **{name: _known(name) for name in _KNOWN},
@@ -108,7 +111,8 @@ class Translation:
             case Mul():
                 return sympy.Mul(*(self.there(a, around) for a in e.args))
             case Pow():
-                power = _POWER if _varies(e.exponent) and not _is_positive(e.base) else sympy.Pow
+                power = sympy.Pow if _is_positive(e.base) else _POWER if _varies(e.exponent) else (
+                    _PLACED if e.exponent.free else sympy.Pow)
                 return power(self.there(e.base, around), self._exponent(e.exponent, around))
             case Call() if e.fn in _FUNCTIONS:
                 return _FUNCTIONS[e.fn](*(self.there(a, around) for a in e.args))
@@ -152,14 +156,16 @@ class Translation:
         args = [self.back(a) for a in s.args]
         if s.func == _POSITIVE:
             return E.indicator(E.compare("<", E.ZERO, args[0]))
-        if s.func == _POWER:
+        if s.func in (_POWER, _PLACED):
             return E.power(*args)
+        if s.func == _PLACED_SLOPE:
+            base, k = args
+            return E.where(_vanishes(k), E.ZERO, E.mul(k, E.power(base, E.sub(k, E.ONE))))
         if s.func == _LOG:
             return E.where(E.compare("==", args[0], E.ZERO), E.ZERO, E.call("log", args[0]))
         if s.func == _STEP:
-            a, b = args
-            tie = E.where(E.compare("==", a, b), E.HALF, E.ZERO)
-            return E.where(E.compare("<", b, a), E.ONE, tie)
+            a, b = args  # zero outside of one condition, a guard that covers its whole term: 1/b where b is 0 above it
+            return E.where(E.compare("<=", b, a), E.where(E.compare("==", a, b), E.HALF, E.ONE), E.ZERO)
         known = next((n for n, f in (_KNOWN | _MADE).items() if isinstance(s, f)), None) or _BACK.get(s.func)
         if known is not None:
             return E.call(known, *args)
@@ -168,6 +174,12 @@ class Translation:
 
 def _varies(e: Expr) -> bool:
     return any(isinstance(x, (Get, Reduce, Softmax)) for x in E.subterms(e))
+
+
+def _vanishes(e: Expr) -> Expr:
+    """`t = s` for t − s, where it is 0."""
+    down = [t for t in E.terms(e) if E.coefficient(t)[0] < 0]
+    return E.compare("==", E.add(*(t for t in E.terms(e) if t not in down)), E.neg(E.add(*down)))
 
 
 def _is_positive(e: Expr) -> bool:

@@ -414,6 +414,14 @@ add("conv2d_stride", "Y[o,y,x] = sum(c, p, q, X[c,2*y+p,2*x+q]*W[o,c,p,q]) + b[o
     give="y x")
 add("conv_transposed", "Y[o,u] = sum(c, t, where(u-2*t >= 0 and u-2*t < 3, X[c,t]*W[c,o,u-2*t], 0))",
     "c=2 o=3 t=4 u=9 r=3; c=1 o=1 t=1 u=3 r=3", give="u", axes={"W": "c o r"})
+add("conv1d_padded_strided", """
+param stride = 2
+param dilation = 3
+param pad = 3
+Y[o,t] = sum(c, r, where(0 <= stride*t + dilation*r - pad < 7, X[c,stride*t + dilation*r - pad], 0)*W[o,c,r])""",
+    "c=2 o=3 r=3 t=4 u=7; c=1 o=1 r=2 t=5 u=7", give="t", axes={"X": "c u"})
+add("max_pool_padded", "input X[c,u]\nY[c,t] = max(r, where(0 <= 2*t+r-1 < size(u), X[c,2*t+r-1], -1e30))",
+    "c=3 u=7 t=4 r=3; c=1 u=1 t=1 r=3", give="t r")
 add("avg_pool", "Y[b,c,t] = mean(r, X[b,c,3*t+r])", "b=2 c=3 t=4 r=3; b=1 c=1 t=1 r=3", give="t r")
 add("max_pool", "Y[c,t] = max(r, X[c,2*t+r])", "c=3 t=4 r=2; c=1 t=1 r=2", give="t r")
 add("max_pool_overlapping_ties", "Y[c,t] = max(r, X[c,t+r])", "c=3 t=5 r=3; c=1 t=1 r=2", give="t r", kinds={"X": "ties"})
@@ -534,6 +542,15 @@ lstm mixture_of_experts where_chain fully_masked_row outputs_scalar_and_tensor c
 weights_beside_a_sink latent_attention
 """.split()
 assert set(CORE) <= {e.name for e in ENTRIES}, sorted(set(CORE) - {e.name for e in ENTRIES})
+
+add("focal_choice", """
+p[i] = sigmoid(X[i])
+q[i] = where(y[i] == 1, p[i], 1 - p[i])
+L = -mean(i, (1 - q[i])**2*log(q[i]))""", "i=7; i=1", kinds={"y": "ties"}, fixed="y")
+add("l2_normalise_bounded", "Y[n,d] = X[n,d]/maximum(sqrt(sum(e, X[n,e]**2)), 1e-12)", "n=3 d=5 e=5; n=1 d=1 e=1")
+add("retention_by_head", """
+D[h,t,s] = where(s <= t, gamma[h]**(t - s), 0)
+O[h,t,v] = sum(s, sum(d, Q[h,t,d]*K[h,s,d])*D[h,t,s]*V[h,s,v])""", "h=2 t=5 s=5 d=3 v=2; h=1 t=1 s=1 d=2 v=3", kinds={"gamma": "unit"})
 
 # ---- found by random formulas
 

@@ -86,6 +86,8 @@ STABLE = {
     "silu_positive": ("Y[i] = X[i]*exp(X[i])/(1 + exp(X[i]))", "Y[i] = X[i]*sigmoid(X[i])"),
     "log_sigmoid": ("Y[i] = log(sigmoid(X[i]))", "Y[i] = minimum(X[i], 0) - log1p(exp(-abs(X[i])))"),
     "log_one_less_sigmoid": ("Y[i] = log(1 - sigmoid(X[i]))", "Y[i] = minimum(-X[i], 0) - log1p(exp(-abs(X[i])))"),
+    "log_of_a_choice": ("Y[i] = log(where(i % 2 == 0, sigmoid(X[i]), 1 - sigmoid(X[i])))",
+                        "Y[i] = where(i % 2 == 0, minimum(X[i], 0), minimum(-X[i], 0)) - log1p(exp(-abs(X[i])))"),
     "log_sigmoid_spelled": ("Y[i] = log(1/(1 + exp(-X[i])))", "Y[i] = minimum(X[i], 0) - log1p(exp(-abs(X[i])))"),
     "mish": ("Y[i] = X[i]*tanh(log(1 + exp(X[i])))",
              "Y[i] = X[i]*tanh(maximum(X[i], 0) + log1p(exp(-abs(X[i]))))"),
@@ -200,3 +202,35 @@ def test_no_value_is_called_as_an_index_of_a_gradient() -> None:
     gradient = parse(TEXTS["value_called_as_a_gradients_letter"]).gradients["D"].op
     values = {s.name for s in gradient.program.statements}
     assert not values & {i.name for s in gradient.program.statements for i in s.indices}
+
+
+Arrays = dict[str, np.ndarray]
+
+
+def gradients(text: str, arrays: Arrays, cotangents: Arrays, **sizes: int) -> Arrays:
+    """What the NumPy program of a formula gives for arrays that the corpus does not draw."""
+    return run_program(rule_json(text)["program"], arrays, cotangents, sizes, {})
+
+
+def test_a_row_of_zeros_is_normalised_with_a_finite_gradient() -> None:
+    """Below the bound that `maximum` sets, nothing flows through the root, whose slope is infinite at 0."""
+    text = "Y[n,d] = X[n,d]/maximum(sqrt(sum(e, X[n,e]**2)), 1e-3)"
+    got = gradients(text, {"X": np.array([[0.0, 0.0], [3.0, 4.0]])}, {"Y": np.ones((2, 2))}, n=2, d=2, e=2)
+    assert np.allclose(got["dX"], [[1000, 1000], [0.2 - 0.6*0.28, 0.2 - 0.8*0.28]], rtol=1e-12)
+
+
+def test_the_branch_that_an_extremum_does_not_take_may_overflow() -> None:
+    text = "Y[i] = maximum(X[i], 0) + minimum(0, exp(X[i]) - 1)"
+    got = gradients(text, {"X": np.array([-1.0, 0.0, 800.0])}, {"Y": np.ones(3)}, i=3)
+    assert np.allclose(got["dX"], [np.exp(-1), 1, 1], rtol=1e-12)
+
+
+def test_the_constant_term_of_a_polynomial_has_no_slope_at_zero() -> None:
+    text, arrays = "Y[n] = sum(k, c[k]*X[n]**k)", {"X": np.array([0.0, 2.0]), "c": np.ones(3)}
+    got = gradients(text, arrays, {"Y": np.ones(2)}, n=2, k=3)
+    assert list(got["dX"]) == [1, 5]
+
+
+def test_a_place_that_a_stride_divides_is_read_as_itself() -> None:
+    rule = parse("input X[c,u]\nY[c,t] = max(r, where(0 <= 2*t+r-1 < size(u), X[c,2*t+r-1], -1e30))").gradients["X"]
+    assert "X[c,u] == Y[c,(u + 1 - r)//2]" in rule.index

@@ -20,6 +20,7 @@ class Letters:
     order: dict[str, None] = field(default_factory=dict)  # letters by first appearance
     rank: dict[str, tuple[int, Line, ast.AST]] = field(default_factory=dict)  # tensor -> number of axes, first use
     divided: list[tuple[str, Line, ast.AST]] = field(default_factory=list)  # tensors under // and %, and where
+    placed: set[str] = field(default_factory=set)  # parameters in subscripts: numbers, wherever they stand
 
     def letter(self, name: str) -> None:
         self.order.setdefault(name)

@@ -148,6 +148,8 @@ class _Survey(ast.NodeVisitor):
     def visit_Name(self, node: ast.Name) -> None:
         # A bare name is a scalar input, except among subscripts, where it must be a bound index.
         letters, name = self.letters, node.id
+        if self.within and name in self.params:
+            letters.placed.add(name)
         known = name in self.bound or name in self.params or name in letters.order or name in letters.rank
         if not self.within and not known and name != "pi":
             letters.note(self.line, node, name, [])

@@ -140,8 +140,8 @@ def _name(node: ast.Name, scope: Scope) -> Expr:
     name = node.id
     if name in scope.bound:
         return scope.index(name)
-    if name in scope.params:
-        return E.Param(name)
+    if name in scope.params:  # a stride is the number that it is in subscripts in conditions on these, too
+        return E.num(scope.params[name]) if name in scope.letters.placed else E.Param(name)
     rank = scope.letters.rank.get(name)
     if rank is None and name == "pi":
         return E.Const("pi")

@@ -16,6 +16,7 @@
     expm1(u) + 1                            ->  exp(u)
     (a^m)^n                                 ->  a^(m·n)                            a a sum or product of exponentials
     log Σ_l exp(u_l)                        ->  logsumexp(l, u_l)
+    log(where(c, u, v))                     ->  where(c, log(u), log(v))           if one of the two is respelled
     log(softmax(l, u_l) at j)               ->  u_j − logsumexp(l, u_l)
     tanh(−u)                                ->  −tanh(u)                           also erf and sin
     softmax(l, u_l + c)                     ->  softmax(l, u_l)                    c free of l; so with max-shifts
@@ -239,6 +240,10 @@ def _log(e: Expr) -> Expr:
         return _log_sum(e)
     if isinstance(e, Pow) and isinstance(e.exponent, Num) and _positive(e.base):
         return E.mul(e.exponent, _log(e.base))
+    if isinstance(e, Where) and not any(isinstance(x, Num) for x in (e.then, e.other)):
+        sides = [(x, _log(x)) for x in (e.then, e.other)]
+        if any(found is not E.call("log", x) for x, found in sides):
+            return E.where(e.cond, *(found for _, found in sides))
     if isinstance(e, Mul) and all(_positive(f) for f in e.args):
         return E.add(*(_log(f) for f in e.args))
     return E.call("log", e)

@@ -10,7 +10,7 @@ import numpy as np
 from derive.errors import DeriveError
 from derive.operation import Operation
 from derive.plan import Plan
-from derive.validate.comparison import SMALLEST, Array, Comparison, Tally, base_bound, plan_of
+from derive.validate.comparison import LARGEST, SMALLEST, Array, Comparison, Tally, base_bound, plan_of
 from derive.validate.data import Drawer, Sample
 from derive.validate.drive import Askew, Emitted, Poisoned
 from derive.validate.launches import FEW, Launches
@@ -107,13 +107,16 @@ def _adding(emitted: Emitted, sample: Sample, got: Mapping[str, Array], compare:
     held = {}
     for b in emitted.plan.backward.results:
         a = got[b.tensor]
-        size = 1 + np.max(np.abs(a.astype(float)), initial=0)
+        big = np.abs(a.astype(float))
+        size = min(1 + np.max(big, initial=0, where=big < LARGEST[dtype]), LARGEST[dtype] / 16)
         held[b.tensor] = (rng.standard_normal(a.shape) * size).astype(a.dtype)
     for name, value in emitted.run(sample, held).items():
         if name in held:
             before, gradient = held[name].astype(np.float64), got[name].astype(np.float64)
-            off = np.max(np.abs(value.astype(np.float64) - before - gradient), initial=0.0)
-            granted = base_bound(dtype, 1) * np.max(np.abs(before) + np.abs(gradient), initial=SMALLEST[dtype])
+            whole = np.abs(before) + np.abs(gradient)
+            fits = whole < LARGEST[dtype]  # what is too large for the type has no sum in it
+            off = np.max(np.abs(value.astype(np.float64)[fits] - before[fits] - gradient[fits]), initial=0.0)
+            granted = base_bound(dtype, 1) * np.max(whole[fits], initial=SMALLEST[dtype])
             if not off <= granted:
                 return f"{name} with accumulate=True is off by {off:.1e}, granted {granted:.1e}, at {sample.where}"
     return None
