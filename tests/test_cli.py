@@ -191,6 +191,9 @@ def test_validate_says_what_was_not_run() -> None:
 def test_validate_at_given_sizes() -> None:
     assert command("validate", "relu", "--size", "i=7", "--size", "j=1").exit_code == 0
     assert command("validate", "relu", "--size", "q=7").exit_code == 2
+    for number in ("²", "-1", "1e3", str(2**63), "1"*5000):
+        assert command("cost", "relu", "--size", f"i={number}").exit_code == 2
+    assert command("cost", "relu", "--size", f"i={2**63 - 1}", "--size", "j=1").exit_code == 0
 
 
 def test_doctor() -> None:

@@ -89,13 +89,18 @@ def _read(path: Path) -> str:
         raise FileError(f"{path} is no text", value=f"byte {e.start}", hint="a formula is written in UTF-8") from e
 
 
+LARGEST = 2**63 - 1  # what an index of 64 bits can count to
+
+
 def sizes(pairs: tuple[str, ...]) -> dict[str, int]:
     """`--size t=5` as letter -> extent."""
     found: dict[str, int] = {}
     for pair in pairs:
         letter, _, number = pair.partition("=")
-        if not letter.strip().isidentifier() or not number.strip().isdigit():
+        if not letter.strip().isidentifier() or not number.strip().isdecimal():
             raise NotationError("a size is written LETTER=NUMBER", value=f"--size {pair}", hint="as in --size t=5")
+        if len(number.strip()) > len(str(LARGEST)) or int(number) > LARGEST:
+            raise NotationError("no array has an axis so long", value=f"--size {pair}", hint=f"at most {LARGEST}")
         if found.setdefault(letter.strip(), int(number)) != int(number):
             raise NotationError(f"index {letter.strip()} has two sizes, {found[letter.strip()]} and {int(number)}",
                                 value=f"--size {pair}", hint="give it once")

@@ -116,7 +116,8 @@ class Comparison:
 
     def __init__(self, op: Operation, drawer: Drawer, dtype: str, base: Any, long_axes: bool = True):
         self.op, self.drawer, self.dtype, self.long_axes = op, drawer, dtype, long_axes
-        self.flushes = not hasattr(base, "EmulatorError") and dtype in FLUSHED
+        self.emulated = hasattr(base, "EmulatorError")
+        self.flushes = not self.emulated and dtype in FLUSHED
         self.plan = plan = plan_of(op, dtype)
         masked = normalised(drawer.f)
         self.program = Runnable.of(recomputed(op, (), masked))

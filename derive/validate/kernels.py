@@ -33,7 +33,7 @@ def kernels(op: Operation, drawer: Drawer, dtype: str, base: Any, level: str = "
     compare = compare or Comparison(op, drawer, dtype, base)
     compare.tally, plan = Tally(), compare.plan
     forward = op.derivation.forward
-    emulated = hasattr(base, "EmulatorError")
+    emulated = compare.emulated
     shuffled = Poisoned(base, order="random", seed=1) if emulated else Poisoned(base)
     try:
         first = Emitted(op.name, forward, plan, Poisoned(base), texts)
