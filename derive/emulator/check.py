@@ -3,6 +3,9 @@
 A race is two accesses to one place by threads that nothing orders, one of them a write, unless both are atomic. Threads
 of one block that store the value which is there already (all set one flag) are none: no order of them shows. That is
 what CUDA's own racecheck leaves out by default. Threads of different blocks that do so are reported.
+
+The plain read that a compare-and-swap loop begins with is none either: the compare-and-swap finds out whether that
+guess still holds. A place in the source counts as one once any thread compares and swaps what it has read there.
 """
 
 from __future__ import annotations

@@ -14,10 +14,11 @@ from tests.drive import command
 from tests.emulator.seeded import Case
 from tests.emulator.seeded_blocks import BLOCKS
 from tests.emulator.seeded_lanes import LANES
+from tests.emulator.seeded_locks import LOCKS
 from tests.emulator.seeded_more import MORE
 from tests.emulator.seeded_sync import SYNC
 
-CASES = [*BLOCKS, *LANES, *MORE, *SYNC]
+CASES = [*BLOCKS, *LANES, *LOCKS, *MORE, *SYNC]
 
 # What a bug of one kind may bring with it: a value that another thread has yet to write, a meeting that fell apart.
 ALSO = {

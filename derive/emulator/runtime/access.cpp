@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "count.h"
+#include "guess.h"
 #include "shadow.h"
 #include "spin.h"
 #include "stacks.h"
@@ -38,6 +39,8 @@ struct Doubt {
 };
 static Doubt doubt;
 
+static Glances glances;
+
 void settle_doubt() {
   if (!doubt.open) return;
   doubt.open = false;
@@ -52,6 +55,7 @@ static inline void settle() {
 void reset_access() {
   for (Cached& c : cache) c = {0, &nowhere, 0};
   doubt.open = false;
+  glances = Glances();
   strays = 0;
   reset_flags();
 }
@@ -107,16 +111,23 @@ static void check_misaligned(Tracked* region, unsigned long offset, unsigned siz
 
 // Whether an atomic operation has nothing but atomic ones to be ordered with.
 static bool all_atomic(const Record& write) {
+  if (write.who & VOLATILE) return true;  // a flag, set as an atomic operation sets it
   if (!(write.who & ATOMIC)) return false;
   if (write.time < block_time) return !(write.who & BLOCK_WROTE);
   return !(write.who & WARP_WROTE) || (write.who & THREAD) / DERIVE_WARP == current / DERIVE_WARP;
+}
+
+static const char* said_of(const Tracked& region, const Record& write) {
+  if (!(write.who & ATOMIC)) return "has written";
+  return ordered(region, write) ? "and others have atomically changed" : "has atomically changed";
 }
 
 static void before_write(Tracked& region, unsigned long cell, unsigned long offset, unsigned size, unsigned site,
                          bool atomic, bool is_flag = false) {
   unsigned floor = region.shared ? block_time : 1;
   Record write = region.writes.get(cell);
-  if (write.time >= floor && !surely_ordered(write) && !(atomic && all_atomic(write)) && !ordered(region, write)) {
+  if (write.time >= floor && !surely_ordered(write) && !((atomic || is_flag) && all_atomic(write)) &&
+      !ordered(region, write)) {
     bool same_block = write.time >= block_time;
     bool neighbours = atomic && write.who & ATOMIC;  // a plain write that came before it
     if (neighbours) write.who &= static_cast<unsigned short>(~ATOMIC), write.site = first_of(write.site);
@@ -127,7 +138,7 @@ static void before_write(Tracked& region, unsigned long cell, unsigned long offs
       }
     } else {
       report_race(site, &region, offset, atomic ? "atomically changes" : "writes", write,
-                  neighbours ? "or a neighbour has written" : write.who & ATOMIC ? "has atomically changed" : "has written",
+                  neighbours ? "or a neighbour has written" : said_of(region, write),
                   {current_block(), current_thread()});
     }
   }
@@ -137,9 +148,11 @@ static void before_write(Tracked& region, unsigned long cell, unsigned long offs
   bool watched = (atomic || is_flag) && read.who & VOLATILE;  // by threads that wait for this
   if (read.time >= floor && !watched && (!ordered(region, read) || !readers_ordered(region, read)))
     report_race(site, &region, offset, atomic ? "atomically changes" : "writes", read,
-                ordered(region, read) ? "or a neighbour has read" : "has read", {current_block(), current_thread()});
+                ordered(region, read) ? "or a neighbour has read" : "has read", {current_block(), current_thread()},
+                atomic ? READ_BEFORE : ANY);
   bool own = (read.who & ~VOLATILE) == current;  // and of no other thread
-  if (atomic && own && unreleased(read.time)) return;  // the next atomic operation must come after it too
+  // The next atomic operation must come after it too.
+  if (atomic && own && unreleased(read.time) && !is_guess(read.site)) return;
   region.reads.set(cell, {0, 0, 0});
 }
 
@@ -167,18 +180,22 @@ static inline void before_read(Tracked& region, unsigned long cell, unsigned lon
     if (!region.initialised && !reads_padding(region, cell, offset, size))
       report_access("uninitialized", site, &region, "reads %u bytes at byte %lu, which nothing has written", size,
                     offset);
-  } else if (!surely_ordered(write) && !ordered(region, write)) {
+  } else if (!surely_ordered(write) && !(ordered(region, write) && others_ordered(write))) {
     if (is_volatile && write.who & (ATOMIC | VOLATILE))
       await_fence(region, offset, site, write);
     else
-      report_race(site, &region, offset, "reads", write, write.who & ATOMIC ? "has atomically changed" : "has written",
-                {current_block(), current_thread()});
+      report_race(site, &region, offset, "reads", write, said_of(region, write), {current_block(), current_thread()},
+                  write.who & ATOMIC && all_atomic(write) ? READ_AFTER : ANY);
   }
   if (region.reads.none()) return;
   Record read = region.reads.get(cell);
-  if (known_reader(read, is_volatile)) return;
+  bool own_guess = (read.who & ~VOLATILE) == current && is_guess(read.site);  // it stands for none but itself
+  if (known_reader(read, is_volatile) && !own_guess) return;
   unsigned who = current | (is_volatile && (read.time < floor || read.who & VOLATILE) ? VOLATILE : 0);
-  if (read.time >= block_time) {
+  bool all_before = read.time >= block_time && ordered(region, read) && readers_ordered(region, read);
+  if (all_before) {
+    // Who comes after this thread comes after them all.
+  } else if (read.time >= block_time) {
     who |= read.who & OTHER_BLOCK;
     if (read.time >= barrier_time) {
       who |= read.who & (OTHER_LANE | OTHER_WARP);
@@ -186,7 +203,8 @@ static inline void before_read(Tracked& region, unsigned long cell, unsigned lon
       if (thread != current) {
         who |= thread / DERIVE_WARP == current / DERIVE_WARP ? OTHER_LANE : OTHER_WARP;
         // One record for both: the earlier reader's, since a thread often reads just what it is about to write.
-        if (!ordered(region, read)) who = (who & ~THREAD) | thread, site = site_pair(read.site, site);
+        if (!ordered(region, read) && !is_guess(read.site))
+          who = (who & ~THREAD) | thread, site = site_pair(read.site, site);
       }
     }
   } else if (read.time >= floor) {
@@ -204,7 +222,7 @@ static void touch(Tracked& region, unsigned long offset, unsigned long size, boo
   }
   if (region.input) return;
   writes += is_write;
-  if (is_write && !region.shared) note_write();
+  if (is_write) note_write(region.shared);
   unsigned long step = 1ul << region.shift;
   if (size < step || (offset | size) & (step - 1)) {
     unsigned shift = __builtin_ctzl(offset | size | step);
@@ -245,6 +263,7 @@ static inline void access(const void* address, unsigned long size, bool is_write
   settle();
   if (aligned && reinterpret_cast<unsigned long>(place) & (size - 1))
     check_misaligned(region, offset, static_cast<unsigned>(size), is_write, cached.site);
+  if (!is_write && !is_volatile) glances.add(address, pc);
   touch(*region, offset, size, is_write, cached.site, is_volatile);
 }
 
@@ -266,7 +285,10 @@ static inline __attribute__((always_inline)) bool nothing_new(const void* addres
   if (offset % SIZE != 0 || reinterpret_cast<unsigned long>(address) % SIZE != 0) return false;
   if (region.input || region.reads.none()) return false;
   const Record write = region.writes.get(offset / SIZE);
-  return write.time >= block_time && write.time < barrier_time && known_reader(region.reads.get(offset / SIZE));
+  if (write.time < block_time || write.time >= barrier_time || write.who & OTHERS_BEFORE) return false;
+  if (!known_reader(region.reads.get(offset / SIZE))) return false;
+  glances.add_if_any(address, pc);
+  return true;
 }
 
 static void range(const void* address, unsigned long size, bool is_write, unsigned site) {
@@ -339,6 +361,7 @@ extern "C" void derive_rt_atomic(const volatile void* address, unsigned size, in
   if (reinterpret_cast<unsigned long>(place) & (size - 1)) check_misaligned(region, offset, size, true, site);
   if (region->input) return touch(*region, offset, size, true, site);
   if (size < 1u << region->shift) refine(*region, static_cast<unsigned>(__builtin_ctz(size)));
+  if (kind & 4) glances.compared(plain);
   atomic_order(plain);
   unsigned long last = (offset + size - 1) >> region->shift;
   for (unsigned long cell = offset >> region->shift; cell <= last; ++cell) {

@@ -20,8 +20,9 @@ static unsigned seen[MAX_THREADS][DERIVE_WARP];  // up to what time a thread kno
 static unsigned whole_warp_time[MAX_THREADS];    // the last time that all lanes of its warp met
 static unsigned fence_time[MAX_THREADS], fence_barrier[MAX_THREADS], fence_warp[MAX_THREADS];
 static unsigned acquire_time[MAX_THREADS];       // when it, or a lane that it has met since, last saw a flag
-static unsigned wrote_time[MAX_THREADS];         // its last write to global memory
+static unsigned wrote_time[MAX_THREADS], stored_time[MAX_THREADS];  // its last write to global memory, to shared
 static unsigned fenced_barrier;                  // a barrier before which each thread has fenced what it wrote
+static unsigned fenced_warp[MAX_THREADS];        // a meeting of its warp before which each lane fenced what it wrote
 static bool fence_is_new[MAX_THREADS];           // no flag has been set since
 
 static unsigned* block_starts = nullptr;           // in the order of execution
@@ -38,6 +39,8 @@ void reset_order() {
   memset(fence_time, 0, sizeof fence_time);
   memset(acquire_time, 0, sizeof acquire_time);
   memset(wrote_time, 0, sizeof wrote_time);
+  memset(stored_time, 0, sizeof stored_time);
+  memset(fenced_warp, 0, sizeof fenced_warp);
   fenced_barrier = 0;
 }
 
@@ -56,15 +59,19 @@ void check_block_start(unsigned long long block) {
   block_numbers[block_count++] = block;
 }
 
+static bool has_fenced(unsigned thread, const unsigned* written) {
+  return written[thread] < block_time || written[thread] < fence_time[thread];
+}
+
 void check_barrier() {
   settle_doubt();
   barrier_time = ++now;
   for (unsigned t = 0; t < block_threads(); ++t)
-    if (wrote_time[t] >= block_time && wrote_time[t] >= fence_time[t]) return;
+    if (!has_fenced(t, wrote_time)) return;
   fenced_barrier = barrier_time;
 }
 
-void note_write() { wrote_time[current] = now; }
+void note_write(bool shared) { (shared ? stored_time : wrote_time)[current] = now; }
 
 void check_syncwarp(unsigned warp, unsigned mask) {
   settle_doubt();
@@ -80,12 +87,17 @@ void check_syncwarp(unsigned warp, unsigned mask) {
   }
   for (unsigned rest = mask; rest != 0; rest &= rest - 1) joined[__builtin_ctz(rest)] = now;
   unsigned last = block_threads() - first;
-  bool whole = mask == (last >= DERIVE_WARP ? DERIVE_FULL_MASK : (1u << last) - 1);
+  bool whole = mask == (last >= DERIVE_WARP ? DERIVE_FULL_MASK : (1u << last) - 1), fenced = whole;
+  for (unsigned rest = mask; fenced && rest != 0; rest &= rest - 1) {
+    unsigned thread = first + __builtin_ctz(rest);
+    fenced = has_fenced(thread, wrote_time) && has_fenced(thread, stored_time);
+  }
   for (unsigned rest = mask; rest != 0; rest &= rest - 1) {
     unsigned thread = first + __builtin_ctz(rest);
     memcpy(seen[thread], joined, sizeof joined);
     acquire_time[thread] = acquired;
     if (whole) whole_warp_time[thread] = now;
+    if (fenced) fenced_warp[thread] = now;
   }
 }
 
@@ -124,6 +136,12 @@ bool ordered(const Tracked& region, const Record& before) {
          told_by(before, acquire_time[current]);
 }
 
+bool others_ordered(const Record& before) {
+  if (!(before.who & ATOMIC)) return true;
+  if (before.who & OTHERS_BEFORE && !heard_any()) return false;
+  return !(before.who & OTHERS_HERE) || !unreleased(before.time) || acquire_time[current] >= block_time;
+}
+
 bool readers_ordered(const Tracked& region, const Record& before) {
   if (before.who & OTHER_BLOCK && !region.shared) {
     if (!heard_any()) return false;
@@ -135,7 +153,8 @@ bool readers_ordered(const Tracked& region, const Record& before) {
 
 Publication publication() {
   unsigned barrier = fence_barrier[current] > fenced_barrier ? fence_barrier[current] : fenced_barrier;
-  return {fence_time[current], barrier, fence_warp[current], now, current};
+  unsigned warp = fence_warp[current] > fenced_warp[current] ? fence_warp[current] : fenced_warp[current];
+  return {fence_time[current], barrier, warp, now, current};
 }
 
 void acquire(const void* address) {
@@ -153,9 +172,15 @@ bool unreleased(unsigned time) {
 
 Record atomic_record(const Tracked& region, const Record& before, unsigned short site) {
   unsigned who = current | ATOMIC, thread = before.who & THREAD;
-  if (before.time < block_time) return {now, site, static_cast<unsigned short>(who)};
-  bool plain = !(before.who & ATOMIC);
+  if (before.time < block_time) {
+    bool alone = region.shared || !(before.who & ATOMIC) || (!(before.who & OTHERS_BEFORE) && ordered(region, before));
+    return {now, site, static_cast<unsigned short>(alone ? who : who | OTHERS_BEFORE)};
+  }
+  bool plain = !(before.who & (ATOMIC | VOLATILE));
   if (plain && thread == current && unreleased(before.time)) return before;  // whoever comes after it comes after both
+  if (!plain) who |= before.who & OTHERS_BEFORE;
+  bool others = thread != current || before.who & OTHERS_HERE;
+  if (before.who & ATOMIC && before.time >= barrier_time && others) who |= OTHERS_HERE;
   if (!region.shared && (plain || before.who & BLOCK_WROTE)) who |= BLOCK_WROTE;
   bool same_warp = before.time >= barrier_time && thread / DERIVE_WARP == current / DERIVE_WARP;
   if (same_warp && (plain ? fence_time[thread] <= before.time : before.who & WARP_WROTE)) who |= WARP_WROTE;

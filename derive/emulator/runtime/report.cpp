@@ -21,21 +21,25 @@ struct Finding {
   const char* variable;
   derive_dim block, thread;
   unsigned long count;
+  unsigned short guess;  // of a race with an atomic operation: the site that read
   char text[320];
 };
 static Finding* findings = nullptr;
 static unsigned finding_count;
+static bool* guesses = nullptr;  // of each site
 
 void reset_reports(unsigned long text_base) {
   if (sites == nullptr) {
     sites = static_cast<Site*>(malloc(MAX_SITES * sizeof(Site)));
     site_table = static_cast<unsigned short*>(malloc(2 * MAX_SITES * sizeof *site_table));
     findings = static_cast<Finding*>(malloc(MAX_FINDINGS * sizeof(Finding)));
+    guesses = static_cast<bool*>(malloc(MAX_SITES * sizeof *guesses));
   }
   text_start = text_base;
   site_count = 1;  // 0 is "unknown"
   sites[0] = {0, 0};
   finding_count = 0;
+  memset(guesses, 0, MAX_SITES * sizeof *guesses);
   memset(site_table, 0, 2 * MAX_SITES * sizeof *site_table);
 }
 
@@ -69,14 +73,25 @@ unsigned short site_pair(unsigned short first, unsigned short other) {
 }
 
 // Of a pair: the first reader's site, unless that is the thread which writes now; of writes the atomic one.
-static Site earlier_site(const Record& before) {
+static unsigned short earlier_site(const Record& before) {
   bool own = before.time >= block_time && (before.who & THREAD) == current;
   bool last = own || before.who & ATOMIC;
-  return sites[last && sites[before.site].pc & PAIR ? static_cast<unsigned short>(sites[before.site].pc)
-                                                    : first_of(before.site)];
+  bool second = last && sites[before.site].pc & PAIR;
+  return second ? static_cast<unsigned short>(sites[before.site].pc) : first_of(before.site);
 }
 
-bool has_findings() { return finding_count > 0; }
+void mark_guess(unsigned short site) { guesses[site] = true; }
+bool is_guess(unsigned short site) { return guesses[site]; }
+
+static bool is_dismissed(const Finding& finding) { return finding.guess != 0 && guesses[finding.guess]; }
+
+static unsigned kept_count() {
+  unsigned count = 0;
+  for (unsigned i = 0; i < finding_count; ++i) count += !is_dismissed(findings[i]);
+  return count;
+}
+
+bool has_findings() { return kept_count() > 0; }
 
 static bool same_text(const char* a, const char* b) { return a == b || (a && b && strcmp(a, b) == 0); }
 
@@ -92,7 +107,7 @@ static Finding* add_finding(const char* kind, Site site, Site other, const char*
   }
   if (finding_count == MAX_FINDINGS) return nullptr;
   Finding& f = findings[finding_count++];
-  f = {kind, site, other, variable, current_block(), current_thread(), 1, {}};
+  f = {kind, site, other, variable, current_block(), current_thread(), 1, 0, {}};
   return &f;
 }
 
@@ -125,9 +140,11 @@ Place place_of(const Record& record) {
 }
 
 void report_race(unsigned site, const Tracked* region, unsigned long offset, const char* action, const Record& before,
-                 const char* then, const Place& place) {
-  Finding* finding = add_finding("race", sites[site], earlier_site(before), region->name);
+                 const char* then, const Place& place, Meets meets) {
+  unsigned short earlier = earlier_site(before);
+  Finding* finding = add_finding("race", sites[site], sites[earlier], region->name);
   if (finding == nullptr) return;
+  finding->guess = meets == READ_AFTER ? static_cast<unsigned short>(site) : meets == READ_BEFORE ? earlier : 0;
   finding->block = place.block;
   finding->thread = place.thread;
   Place other = place_of(before);
@@ -141,11 +158,12 @@ unsigned write_reports() {
   message.clear();
   for (unsigned i = 0; i < finding_count; ++i) {
     const Finding& f = findings[i];
+    if (is_dismissed(f)) continue;
     message.format("%s\t%d\t%lu\t%d\t%lu\t%s\t%u,%u,%u\t%u,%u,%u\t%lu\t%s\n", f.kind, f.site.line, f.site.pc,
                    f.other.line, f.other.pc, f.variable ? f.variable : "", f.block.x, f.block.y, f.block.z, f.thread.x,
                    f.thread.y, f.thread.z, f.count, f.text);
   }
-  return finding_count;
+  return kept_count();
 }
 
 }  // namespace derive

@@ -19,6 +19,8 @@ inline constexpr unsigned OTHER_LANE = 1 << 11, OTHER_WARP = 1 << 12, OTHER_BLOC
 // Of an atomic write: a plain one of its block, or since the last barrier of its warp, came before. It was ordered before
 // this one, but need not be before what others do.
 inline constexpr unsigned BLOCK_WROTE = 1 << 11, WARP_WROTE = 1 << 12;
+// Of an atomic write too: atomic operations of other threads of its block, or of other blocks, came before, unordered.
+inline constexpr unsigned OTHERS_HERE = 1 << 13, OTHERS_BEFORE = 1 << 15;
 // Of a write: `volatile` and the thread's first after a fence, as a flag is set. Of reads: all of them volatile.
 inline constexpr unsigned VOLATILE = 1 << 14;
 
@@ -85,9 +87,15 @@ unsigned write_reports();
 struct Place {
   derive_dim block, thread;
 };
+// Which of a race's two accesses is a plain read, if the other is atomic.
+enum Meets { ANY, READ_AFTER, READ_BEFORE };
 // The access at `place` does `action`, after the thread of `before` did `then`.
 void report_race(unsigned site, const Tracked* region, unsigned long offset, const char* action, const Record& before,
-                 const char* then, const Place& place);
+                 const char* then, const Place& place, Meets meets = ANY);
+// A thread has compared and swapped what it had read at this site: that is where a loop takes its first guess from, and
+// no other thread's atomic operation does it harm.
+void mark_guess(unsigned short site);
+bool is_guess(unsigned short site);
 Place place_of(const Record& record);
 
 // Accesses (access.cpp)
@@ -99,12 +107,15 @@ void reset_order();
 bool ordered(const Tracked& region, const Record& before);
 // The common cases of it: the running thread's own, or before the block's last barrier.
 inline bool surely_ordered(const Record& before) {
-  return before.time >= block_time && (before.time < barrier_time || (before.who & THREAD) == current);
+  if (before.time < block_time || before.who & OTHERS_BEFORE) return false;
+  return before.time < barrier_time || ((before.who & THREAD) == current && !(before.who & OTHERS_HERE));
 }
+// Whether all atomic operations that the flags of `before` stand for came before what this thread reads.
+bool others_ordered(const Record& before);
 // Whether all readers that the flags of `before` stand for came before this thread.
 bool readers_ordered(const Tracked& region, const Record& before);
 void atomic_order(const void* address);
-void note_write();  // of the running thread, to global memory
+void note_write(bool shared);  // of the running thread
 // Whether no other thread can know what the running one did since this time: no barrier, no fence, no __syncwarp.
 bool unreleased(unsigned time);
 // The record of the running thread's atomic operation, after this one; it may have to stand for both.

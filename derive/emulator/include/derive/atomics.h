@@ -3,7 +3,7 @@
 
 #include "bits.h"
 
-// What check mode learns of an atomic operation; nothing in fast mode.
+// What check mode learns of an atomic operation: that it reads (1), writes (2), compares (4); nothing in fast mode.
 #ifdef DERIVE_CHECK
 #define DERIVE_ATOMIC(place, kind) derive_rt_atomic(place, sizeof(*(place)), kind, line)
 #else
@@ -44,7 +44,7 @@ DERIVE_ATOMIC_UPDATE(atomicDec, old == 0 || old > value ? value : old - 1, 3)
 template <class T>
 DERIVE_UNSEEN inline T atomicCAS(T* place, typename derive_same<T>::type compare,
                                  typename derive_same<T>::type value, DERIVE_LINE) {
-  DERIVE_ATOMIC(place, 3);
+  DERIVE_ATOMIC(place, 7);
   T old = *place;
   if (__builtin_memcmp(&old, &compare, sizeof(T)) == 0) *place = value;
   return old;
