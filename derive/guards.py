@@ -10,6 +10,7 @@ derivative `where(x > 0, dY/x, 0)`, while `where(x > 0, 1, 0) · dY / x` is NaN 
     Σ where(c, a, 0) + Σ where(c, b, 0)    ->  Σ where(c, a + b, 0)
     s = t and not s < t                    ->  s = t
     p ≠ 0, an index of two places          ->  p = 1
+    where(c, f(where(c, a, b)), 0)         ->  where(c, f(a), 0)
     where(u % c = 0, f(c·(u // c)), 0)     ->  where(u % c = 0, f(u), 0)
 
 Each step leaves fewer `where` nodes, `≠` or `//`, or moves a `where` outwards, so it ends.
@@ -54,7 +55,7 @@ def _step(x: Expr) -> Expr:
         w = x.base
         return E.where(w.cond, E.power(w.then, x.exponent), E.power(w.other, x.exponent))
     if isinstance(x, Where):
-        return _divided(_nested(x))
+        return _divided(_decided(_nested(x)))
     if isinstance(x, Cmp) and x.op == "!=":
         return _other_place(x)
     if isinstance(x, Logic) and x.op == "and":
@@ -94,6 +95,21 @@ def _nested(x: Where) -> Expr:
         inner = _half(x.then)
         if inner is not None:
             return E.where(E.logic("and", x.cond, inner[0]), inner[1], E.ZERO)
+    return x
+
+
+def _decided(x: Expr) -> Expr:
+    """What the guard leaves of choices that it makes: equal conditions are of the same places."""
+    if isinstance(x, Where) and x.other is E.ZERO:
+        holds = set(E.conjuncts(x.cond))
+
+        def step(w: Expr) -> Expr:
+            if isinstance(w, Where):
+                return w.then if w.cond in holds else w.other if E.negate(w.cond) in holds else w
+            return w
+
+        then = E.transform(x.then, step)
+        return x if then is x.then else E.where(x.cond, then, E.ZERO)
     return x
 
 

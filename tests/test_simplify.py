@@ -165,3 +165,14 @@ def test_a_sum_is_no_multiple_divided_by_what_may_be_0(text: str) -> None:
     backward = "; ".join(derive.parse(text).json()["program"]["backward"])
     assert "/size_l" not in backward
     assert "/p" not in backward
+
+
+def test_a_guard_makes_the_choices_that_ask_the_same() -> None:
+    """The gradient of a masked log-sum-exp reads the scores: its guard tells that the mask holds."""
+    text = "L = sum(i, logsumexp(j, where(i != j, S[i,j], -1e30)))"
+    rule = derive.parse(text).gradients["S"].index
+    assert "exp(S[i,j] - L_lse[i])" in rule
+    assert "1e+30" not in rule
+    inner = E.where(E.compare("<", i, j), X, Y)
+    before, after = (E.where(E.compare("<", i, j), E.mul(Z, x), E.ZERO) for x in (inner, X))
+    assert draw_guards(before) is after

@@ -165,6 +165,9 @@ def _access(node: ast.Subscript, scope: Scope) -> Expr:
     if isinstance(node.value, ast.Call):
         raise _call_error(node.value, scope)
     if not isinstance(node.value, ast.Name):
+        if isinstance(node.value, ast.Subscript):
+            raise scope.line.error("an element has all its indices in one bracket", node, value=ast.unparse(node),
+                                   hint="write X[i,j] for X[i][j]")
         raise _foreign(node.value, scope, node)
     if node.value.id in scope.params:
         raise scope.line.error(f"{node.value.id} is a parameter, a single number", node, value=ast.unparse(node))
@@ -260,14 +263,18 @@ def _call_error(node: ast.Call, scope: Scope) -> NotationError:
     if not isinstance(node.func, ast.Name):
         return _foreign(node.func, scope, node)
     known = sorted({*FUNCTIONS, *REDUCTIONS, "softmax", "where", "size"})
-    hint = f"write {SPELLED[name]}" if name in SPELLED else "known: " + ", ".join(known)
+    meant = next((SPELLED.get(n, n) for n in (name, name.lower()) if n in SPELLED or n in known), None)
+    hint = f"write {meant}" if meant else "known: " + ", ".join(known)
     return scope.line.error(f"unknown function {name}", node.func, value=name, hint=hint)
 
 
 def _call(node: ast.Call, scope: Scope) -> Expr:
     name = node.func.id if isinstance(node.func, ast.Name) else ""
     if node.keywords or any(isinstance(a, ast.Starred) for a in node.args):
-        raise scope.line.error("functions take plain arguments only", node, value=ast.unparse(node))
+        called = ast.unparse(node.func).rpartition(".")[2]
+        hint = (f"a letter names the axis, and comes first: {called}(k, X[i,k])"
+                if called in (*REDUCTIONS, "softmax") else "write them in their order, without names")
+        raise scope.line.error("functions take plain arguments only", node, value=ast.unparse(node), hint=hint)
     if name in REDUCTIONS or name == "softmax":
         return _reduce(name, node, scope)
     arity = FUNCTIONS.get(name) or {"where": 3, "size": 1}.get(name)
@@ -279,7 +286,8 @@ def _call(node: ast.Call, scope: Scope) -> Expr:
     if name == "size":
         letter = node.args[0]
         if not isinstance(letter, ast.Name) or letter.id not in scope.letters.order:
-            raise scope.line.error("size takes an index letter of the formula", node, value=ast.unparse(node))
+            raise scope.line.error("size takes an index letter of the formula", node, value=ast.unparse(node),
+                                   hint="a line such as input X[c,t] names the axes of a tensor")
         return E.Size(scope.letters.extent(letter.id))
     if name == "where":
         return E.where(condition(node.args[0], scope), read(node.args[1], scope), read(node.args[2], scope))

@@ -44,7 +44,10 @@ SPELLED = {
     "sign": "where(x > 0, 1, where(x < 0, -1, 0))", "var": "mean(j, (X[i,j] - M[i])**2), M[i] = mean(j, X[i,j])",
     "norm": "sqrt(sum(j, X[i,j]**2))", "sinh": "(exp(x) - exp(-x))/2", "cosh": "(exp(x) + exp(-x))/2",
     "tan": "sin(x)/cos(x)", "cumsum": "sum(s, where(s <= t, X[s], 0))",
-    "dropout": "X[i]*mask[i]/(1 - p), mask an input",
+    "dropout": "X[i]*mask[i]/(1 - p), mask an input", "mish": "x*tanh(log(1 + exp(x)))",
+    "leaky_relu": "where(x > 0, x, 0.01*x)", "std": "sqrt(mean(j, (X[i,j] - M[i])**2)), M[i] = mean(j, X[i,j])",
+    "einsum": "sum(k, A[i,k]*B[k,j])", "matmul": "sum(k, A[i,k]*B[k,j])", "dot": "sum(k, a[k]*b[k])",
+    "transpose": "X[j,i]", "Σ": "sum(k, X[i,k])",
 }  # fmt: skip
 
 
