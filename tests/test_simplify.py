@@ -176,3 +176,8 @@ def test_a_guard_makes_the_choices_that_ask_the_same() -> None:
     inner = E.where(E.compare("<", i, j), X, Y)
     before, after = (E.where(E.compare("<", i, j), E.mul(Z, x), E.ZERO) for x in (inner, X))
     assert draw_guards(before) is after
+
+
+def test_what_cancels_beside_a_factor_is_opened() -> None:
+    """Matérn's kernel: e − e·(R + 1) loses every digit of a small R."""
+    assert derive.parse("K[i] = (1 + R[i])*exp(-R[i])").gradients["R"].index == "dR[i] = -R[i]*dK[i]*exp(-R[i])"

@@ -61,12 +61,19 @@ def _candidates(e: Add) -> list[Expr]:
         common = _common([bags[n][0] for n in members])
         if not common:
             continue
-        inner = E.add(*(_without(bags[n], common) for n in members))
+        inner = _shorter(E.add(*(_without(bags[n], common) for n in members)))
         if cost(inner) >= cost(e):  # a power such as x^(y − 1) can come back as it was
             continue
         taken = E.mul(*(E.power(b, x) for b, x in common.items()))
         out.append(E.add(*(t for n, t in enumerate(e.args) if n not in members), E.mul(taken, _keep(inner))))
     return out
+
+
+def _shorter(e: Expr) -> Expr:
+    """`1 − (r + 1)` as `−r`: multiples of sums opened where their terms cancel."""
+    terms = [E.mul(E.num(c), t) for c, rest in map(E.coefficient, E.terms(e)) for t in E.terms(rest)]
+    opened = E.add(*terms)
+    return opened if cost(opened) < cost(e) else e
 
 
 def _keep(e: Expr) -> Expr:
