@@ -325,7 +325,7 @@ def draw(rng: np.random.Generator, shape: tuple[int, ...], scale: str, kind: str
             return np.where(rng.integers(2, size=shape) > 0, np.exp(0.5 * x), LEAST)
         if scale == "least":
             return np.exp(0.5 * x) * hardly(shape)
-        if scale in NAMED:
+        if scale in NAMED or scale == "above":  # positive it is
             return np.exp({"heavy": 1.5 * x, "rows": 0.5 * x + rows / 50}.get(scale, 0.5 * x))
         return np.exp(0.5 * x) * float(scale)
     match scale:

@@ -12,7 +12,7 @@ from derive import emulator
 from derive.emit import sources
 from derive.operation import Operation
 from derive.validate.comparison import Comparison, plan_of
-from derive.validate.data import Drawer
+from derive.validate.data import Drawer, draw
 from derive.validate.formula import extents, read, shapes
 from derive.validate.interpret import evaluate
 from derive.validate.kernels import checked, kernels
@@ -274,3 +274,8 @@ def test_subnormal_numbers_are_0_through_cupy(text: str) -> None:
     assert kernels(op, drawer, "float32", Flushing(), "gpu").status == "pass"
     kept = Comparison(op, drawer, "float32", emulator)
     assert kernels(op, drawer, "float32", Flushing(), "gpu", compare=kept).status == "fail"
+
+
+def test_positive_inputs_stand_beside_one_far_below() -> None:
+    """`above` keeps the others of a root or a power from 0; that is no number to scale by."""
+    assert (draw(np.random.default_rng(0), (3, 5), "above", "positive") > 0).all()
