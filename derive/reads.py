@@ -16,8 +16,9 @@ from derive.expr import Cmp, Expr, Get, Index, Logic, Reduce, Softmax, Where
 
 
 def computed(e: Expr) -> dict[Expr, None]:
-    """The places that `e` reads at and that are no bare index."""
-    return {p: None for x in E.subterms(e) if isinstance(x, Get) for p in x.subs if not isinstance(p, Index)}
+    """The places that `e` reads at and that are no bare index: of a tensor, or of a softmax that has no name yet."""
+    places = (x.subs if isinstance(x, Get) else x.at for x in E.subterms(e) if isinstance(x, (Get, Softmax)))
+    return {p: None for at in places for p in at if not isinstance(p, Index)}
 
 
 def steady(e: Expr) -> bool:

@@ -48,6 +48,13 @@ Y[i] = where(size(i) > 4, D[ids[4]]*C[i], 0) + where(size(i) > 4 and C[i] > 0, D
 """.split("\n")[1:-1]
 
 
+def test_a_softmax_that_is_opened_at_a_computed_place_is_read_there_under_its_guard() -> None:
+    found = judged("Z[j] = log1p(sum(k, logsumexp(i, softmax(j, F[j,k]) + C[i])))\n"
+                   "Y[i] = where(lab[i] >= 0, Z[lab[i]], 0.5)*log(softmax(i, C[i]))")
+    found.check_rule()
+    found.check_kernels()
+
+
 OUTSIDE = """
 Y[i] = where(i == 0 and C[1] > 9, C[i]*sum(j, D[j]/j), 0) + where(i == 1 and C[1] > 9, sin(C[i])*sum(j, D[j]/j), 0)
 Y[i] = C[i]*(where(i > 0 and C[1] > 9, sum(j, D[j]*log(j)), 0) - where(C[1] > 9, C[0]*sum(j, D[j]*log(j)), 0))
