@@ -19,6 +19,7 @@ from derive.validate.truth import RELATIVE, Truth, chooses, compared
 
 OTHER = 0.75  # times its value: what a constant of the formula is once, too
 CONVENED = 1e-8  # of the terms of an exact slope: what rounding leaves
+TINY = 1e-37  # what is less than this float32 has few digits for, or none
 ROUGH = 0.05  # of the largest entry: what a rule in float32 may lose at logits of ±200
 
 
@@ -150,9 +151,9 @@ def _by_convention(op: Operation, program: Runnable, truth: Truth, sample: Sampl
 def _forward(values: Mapping[str, Any], expected: Mapping[str, Any], sample: Sample) -> str | None:
     """Which output is not what the formula gives."""
     for o in sample.cotangents:
-        off = _relative(values[o], expected[o])
-        if not off <= 1e-9:
-            return f"{o} is not what the formula gives, off by {off:.1e} at {sample.where}"
+        off, largest = _apart(values[o], expected[o])
+        if not off <= 1e-9 * (largest or 1.0):
+            return f"{o} is not what the formula gives, off by {off:.1e} of {largest:.1e} at {sample.where}"
     return None
 
 
@@ -164,16 +165,18 @@ def _unstable(program: Runnable, sample: Sample) -> str | None:
     held = rounded(sample, "float32")
     true, got = program.run(held), program.single(held)
     for name, value in true.items():
-        if np.max(np.abs(value), initial=0.0) < 1e38 and not _relative(got[name], value) <= ROUGH:
+        off, largest = _apart(got[name], value)
+        if np.max(np.abs(value), initial=0.0) < 1e38 and not off <= ROUGH * largest + TINY:
             spread = np.max(np.abs(program.perturbed(held, "float32", 1)[name] - value), initial=0.0)
             if not (np.isfinite(got[name]).all() and cancels(value, float(spread), "float32")):
                 return f"{name} of the rule in float32 is not stable at {sample.where}"
     return None
 
 
-def _relative(got: Any, true: Any) -> float:
-    if got.shape != true.shape or not np.isfinite(got[np.isfinite(true)]).all():
-        return float("inf")
+def _apart(got: Any, true: Any) -> tuple[float, float]:
+    """(how far an array is off, infinitely if it lacks a number or has another shape; the largest entry)."""
     fine = np.isfinite(true)
-    scale = float(np.max(np.abs(true[fine]), initial=0.0)) or 1.0
-    return float(np.max(np.abs(got[fine] - true[fine]), initial=0.0)) / scale
+    if got.shape != true.shape or not np.isfinite(got[fine]).all():
+        return float("inf"), 0.0
+    largest = float(np.max(np.abs(true[fine]), initial=0.0))
+    return float(np.max(np.abs(got[fine] - true[fine]), initial=0.0)), largest

@@ -53,6 +53,14 @@ def test_a_right_rule_passes() -> None:
     assert rule(op, drawer(op)).status == PASS
 
 
+def test_a_rule_may_lose_what_float32_has_no_number_for() -> None:
+    """e^-200 is 1.4e-87; what is not so small must not be lost."""
+    op = derive.parse("L = mean(n, sigmoid(-abs(X[n])))")
+    assert rule(op, drawer(op)).status == PASS
+    lossy = with_backward(SOFTMAX, "dS = P*(dP - np.sum(P*dP, axis=-1, keepdims=True))*np.exp(S)/np.exp(S)")
+    assert "not stable" in rule(lossy, drawer(lossy)).detail
+
+
 def judged(text: str, mutant: dict[str, str], dtype: str = "float32") -> Result:
     op = derive.parse(text)
     return kernels(op, drawer(op), dtype, emulator, texts=mutant)
