@@ -113,7 +113,7 @@ class Judged:
         try:
             got = run_program(program, s.arrays, s.cotangents, self.extents, params)
         except IndexError:  # NumPy can read nothing of an empty axis, not even what a guard throws away
-            if all(np.size(a) for a in (*s.arrays.values(), *self.expected.values.values())):
+            if all(self.extents.values()):
                 raise
             got = Runnable.of(self.op).run(Data(s.arrays, s.cotangents, self.extents, "fuzz"))
         self._compare(got, "rule " + "; ".join(program["forward"] + program["backward"]))
