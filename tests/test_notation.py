@@ -209,5 +209,6 @@ def test_what_an_error_suggests_can_be_read(spelled: str) -> None:
     """x, y, low and high are scalars of some statement; mask and X are tensors."""
     value, _, other = spelled.partition(", M[i] = ")
     value = value.removesuffix(", mask an input")
-    left = "Y[i,j]" if "softmax" in value else "Y[t]" if "X[s]" in value else "Y[i]" if "[i" in value else "Y"
+    two = "softmax" in value or "[j,i]" in value or "[k,j]" in value
+    left = "Y[i,j]" if two else "Y[t]" if "X[s]" in value else "Y[i]" if "[i" in value else "Y"
     parse((f"M[i] = {other}; " if other else "") + f"{left} = {value}")

@@ -140,8 +140,8 @@ def _name(node: ast.Name, scope: Scope) -> Expr:
     name = node.id
     if name in scope.bound:
         return scope.index(name)
-    if name in scope.params:  # a stride is the number that it is in subscripts in conditions on these, too
-        return E.num(scope.params[name]) if name in scope.letters.placed else E.Param(name)
+    if name in scope.params:
+        return E.Param(name)
     rank = scope.letters.rank.get(name)
     if rank is None and name == "pi":
         return E.Const("pi")
@@ -182,7 +182,7 @@ def subscript(node: ast.expr, scope: Scope) -> Expr:
     """An integer-valued term: letters, integers, their sums and multiples, `//`, `%`, integer tensors."""
     if isinstance(node, ast.Slice):
         raise _foreign(node, scope)
-    found = _numbers(read(node, replace(scope, subscript=True)), scope)
+    found = _numbers(read(node, replace(scope, subscript=True)), scope.params)
     bad = next((x for x in E.subterms(found) if not _integral(x)), None)
     if bad is not None:
         raise scope.line.error("a subscript must be an integer", node, value=ast.unparse(node),
@@ -194,9 +194,9 @@ def subscript(node: ast.expr, scope: Scope) -> Expr:
     return found
 
 
-def _numbers(e: Expr, scope: Scope) -> Expr:
-    """`e` with the values of parameters in place of their names: subscripts are exact."""
-    return E.transform(e, lambda x: E.num(scope.params[x.name]) if isinstance(x, E.Param) else x)
+def _numbers(e: Expr, params: dict[str, Fraction]) -> Expr:
+    """`e` with the values of these parameters in place of their names: subscripts are exact."""
+    return E.transform(e, lambda x: E.num(params[x.name]) if isinstance(x, E.Param) and x.name in params else x)
 
 
 def _integral(x: Expr) -> bool:
@@ -233,7 +233,7 @@ def _binary(node: ast.BinOp, left: Expr, right: Expr, scope: Scope) -> Expr:
                                        hint="write where(exponent == 0, 1, 0)")
             return E.power(left, E.ZERO if exponent == 0 else right)
         case ast.FloorDiv() | ast.Mod():
-            left, right = _numbers(left, scope), _numbers(right, scope)
+            left, right = _numbers(left, scope.params), _numbers(right, scope.params)
             if not all(map(_integral, E.subterms(left))) or not (
                     isinstance(right, E.Size) or (isinstance(right, E.Num) and right.value.denominator == 1)):
                 raise scope.line.error("// and % are for indices and whole numbers", node, value=ast.unparse(node))
@@ -246,7 +246,9 @@ def _binary(node: ast.BinOp, left: Expr, right: Expr, scope: Scope) -> Expr:
 
 
 def _compare(node: ast.Compare, scope: Scope) -> Expr:
-    values = [read(v, scope) for v in (node.left, *node.comparators)]
+    # A stride, a number in subscripts, is that number in conditions on places too.
+    strides = {n: v for n, v in scope.params.items() if n in scope.letters.placed}
+    values = [_numbers(read(v, scope), strides) for v in (node.left, *node.comparators)]
     parts = []
     for op, a, b in zip(node.ops, values, values[1:], strict=False):
         if type(op) not in COMPARISONS:
