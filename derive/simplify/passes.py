@@ -106,7 +106,8 @@ def _attempt(forward: Program, wrt: tuple[str, ...] | None, products: bool) -> S
     statements = _row_terms(_sums_of_sums(statements, KnownSums(named), steps), forward, steps)
     statements = _plain_names(statements, names, tidy, steps)
     kept = {s.name for s in statements}
-    shared = share(statements, names.taken | kept, {n for n, _ in forward.letters})
+    axes = {t.name: t.axes for t in forward.inputs}
+    shared = share(statements, names.taken | kept, {n for n, _ in forward.letters}, axes)
     shared = alive(_unshared(shared, kept), outputs)
     extended = names.extended({t for s in shared for t in E.tensors(s.expr)})
     backward = Program("", forward.params, backward_inputs(extended), tuple(shared), outputs, forward.letters)

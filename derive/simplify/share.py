@@ -7,6 +7,7 @@ least one operation, so it ends.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import combinations
 
 from derive import expr as E
@@ -16,18 +17,20 @@ from derive.program import Statement
 from derive.simplify.cost import cost
 from derive.simplify.names import presentable
 
+Axes = Mapping[str, tuple[str, ...]]  # tensor -> extents of its axes, where that is known
 
-def share(statements: list[Statement], taken: set[str], letters: set[str]) -> list[Statement]:
-    """Name common sub-terms until none is left."""
+
+def share(statements: list[Statement], taken: set[str], letters: set[str], axes: Axes) -> list[Statement]:
+    """Name common sub-terms until none is left; none is read beyond its axes, which only a guard would prevent."""
     taken = taken | letters
     while True:
-        found = _candidate(statements)
+        found = _candidate(statements, axes)
         if found is None:
             return statements
         statements = _named(statements, found, taken)
 
 
-def _candidate(statements: list[Statement]) -> Expr | None:
+def _candidate(statements: list[Statement], axes: Axes) -> Expr | None:
     """The repeated term that saves most."""
     seen_at: dict[int, list[Expr]] = {}  # occurrences by shape: patterns are made only where shapes repeat
 
@@ -56,8 +59,8 @@ def _candidate(statements: list[Statement]) -> Expr | None:
     count: dict[Expr, int] = {}
     example: dict[Expr, Expr] = {}
     for same in seen_at.values():
-        if len(same) > 1 and _shareable(same[0]):
-            for x in same:
+        if len(same) > 1:
+            for x in (x for x in same if _shareable(x, axes)):
                 p = pattern(x)[0]
                 count[p] = count.get(p, 0) + 1
                 example.setdefault(p, x)
@@ -70,7 +73,7 @@ def _candidate(statements: list[Statement]) -> Expr | None:
     return best
 
 
-def _shareable(x: Expr) -> bool:
+def _shareable(x: Expr, axes: Axes) -> bool:
     if isinstance(x, (Num, Index, E.Size, E.Param, E.Const, E.Truth, Cmp, Logic)) or cost(x) == 0:
         return False
     gets = [g for g in E.subterms(x) if isinstance(g, Get)]
@@ -78,6 +81,8 @@ def _shareable(x: Expr) -> bool:
         return False
     if any(i.extent.startswith("=") for i in x.free):
         return False
+    if any(s.extent != a for g in gets for s, a in zip(g.subs, axes.get(g.tensor, ())) if isinstance(s, Index)):
+        return False  # C[p,p], its second axis shorter
     owner = any(set(g.subs) >= x.free for g in gets)
     return owner or isinstance(x, Reduce) or x._height > 0
 

@@ -55,6 +55,17 @@ def test_a_softmax_that_is_opened_at_a_computed_place_is_read_there_under_its_gu
     found.check_kernels()
 
 
+@pytest.mark.parametrize("read", ["T[3*i,3*i]", "T[3*i,0]*U[3*i]"])
+def test_what_a_guard_keeps_in_a_shorter_axis_has_no_name_outside_it(read: str) -> None:
+    """dT reads T at p, p in letters of its own axes; p fits the second one under the guard only."""
+    text = f"Y[i] = where(3*i < 1, exp(tanh({read})), 0.5)"
+    given = {"T": np.arange(4.0).reshape(4, 1)/4, "U": np.array([0.5])}
+    given = {n: a for n, a in given.items() if f"{n}[" in read}
+    found = Judged(Sample(text, {"i": 2}, given, {"Y": np.array([0.7, 2])}, list(given)))
+    found.check_rule()
+    found.check_kernels()
+
+
 OUTSIDE = """
 Y[i] = where(i == 0 and C[1] > 9, C[i]*sum(j, D[j]/j), 0) + where(i == 1 and C[1] > 9, sin(C[i])*sum(j, D[j]/j), 0)
 Y[i] = C[i]*(where(i > 0 and C[1] > 9, sum(j, D[j]*log(j)), 0) - where(C[1] > 9, C[0]*sum(j, D[j]*log(j)), 0))
