@@ -19,7 +19,7 @@ from fractions import Fraction
 from derive import expr as E
 from derive.errors import DerivationError
 from derive.expr import Add, Call, Expr, Index, Mul, Num, Size
-from derive.guards import draw_guards, multiplied
+from derive.guards import draw_guards
 from derive.reads import in_order, steady
 
 
@@ -29,6 +29,9 @@ class Delta:
 
     left: Index
     right: Expr
+
+    def substitute(self, values: dict[Expr, Expr]) -> Delta:
+        return Delta(self.left, E.substitute(self.right, values))
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,12 @@ def eliminate(summed: tuple[Index, ...], deltas: tuple[Delta, ...], body: Expr,
             tests.append(E.compare("==", delta.left, delta.right))
             continue
         letter, value, conditions, new = solution
-
-        def at(e: Expr, letter: Index = letter, value: Expr = value) -> Expr:
-            return multiplied(E.substitute(e, {letter: value}), value)
-
+        values: dict[Expr, Expr] = {letter: value}
         left = [i for i in left if i is not letter] + new
-        guards = [at(g) for g in guards] + conditions
-        tests = [at(t) for t in tests]
-        todo = [Delta(d.left, at(d.right)) for d in todo]
-        body = at(body)
+        guards = [E.substitute(g, values) for g in guards] + conditions
+        tests = [E.substitute(t, values) for t in tests]
+        todo = [d.substitute(values) for d in todo]
+        body = E.substitute(body, values)
     ranges, equal = (tuple(c for c in map(E.decide, found) if c is not E.TRUE) for found in (guards, tests))
     return Sifted(tuple(left), ranges, equal, E.decide(body))
 

@@ -11,15 +11,14 @@ derivative `where(x > 0, dY/x, 0)`, while `where(x > 0, 1, 0) · dY / x` is NaN 
     s = t and not s < t                    ->  s = t
     p ≠ 0, an index of two places          ->  p = 1
     where(c, f(where(c, a, b)), 0)         ->  where(c, f(a), 0)
-    where(u % c = 0, f(c·(u // c)), 0)     ->  where(u % c = 0, f(u), 0)
 
-Each step leaves fewer `where` nodes, `≠` or `//`, or moves a `where` outwards, so it ends.
+Each step leaves fewer `where` nodes or `≠`, or moves a `where` outwards, so it ends.
 """
 
 from __future__ import annotations
 
 from derive import expr as E
-from derive.expr import Add, Call, Cmp, Expr, Index, Logic, Mul, Num, Pow, Reduce, Where
+from derive.expr import Add, Cmp, Expr, Index, Logic, Mul, Num, Pow, Reduce, Where
 from derive.reads import needs
 
 
@@ -55,7 +54,7 @@ def _step(x: Expr) -> Expr:
         w = x.base
         return E.where(w.cond, E.power(w.then, x.exponent), E.power(w.other, x.exponent))
     if isinstance(x, Where):
-        return _divided(_decided(_nested(x)))
+        return _decided(_nested(x))
     if isinstance(x, Cmp) and x.op == "!=":
         return _other_place(x)
     if isinstance(x, Logic) and x.op == "and":
@@ -111,31 +110,6 @@ def _decided(x: Expr) -> Expr:
         then = E.transform(x.then, step)
         return x if then is x.then else E.where(x.cond, then, E.ZERO)
     return x
-
-
-def _divided(x: Expr) -> Expr:
-    """What the guard leaves, where it says that a number divides a place."""
-    if isinstance(x, Where) and x.other is E.ZERO:
-        then = x.then
-        for c in E.conjuncts(x.cond):
-            for turn, rest in ((c.left, c.right), (c.right, c.left)) if isinstance(c, Cmp) and c.op == "==" else ():
-                if isinstance(turn, Call) and turn.fn == "mod" and rest is E.ZERO:
-                    then = multiplied(then, E.call("floordiv", *turn.args))
-        return x if then is x.then else E.where(x.cond, then, E.ZERO)
-    return x
-
-
-def multiplied(e: Expr, quotient: Expr) -> Expr:
-    """`e` with u for `c·(u // c)`, as where c divides u."""
-    if not (isinstance(quotient, Call) and quotient.fn == "floordiv" and isinstance(quotient.args[1], Num)):
-        return e
-    gap, step = quotient.args[0], quotient.args[1].value
-
-    def whole(x: Expr) -> Expr:
-        c, rest = E.coefficient(x)
-        return E.mul(E.num(c / step), gap) if rest is quotient and (c / step).denominator == 1 else x
-
-    return E.transform(e, whole)
 
 
 def _sum(x: Add) -> Expr:

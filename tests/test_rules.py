@@ -230,8 +230,3 @@ def test_the_constant_term_of_a_polynomial_has_no_slope_at_zero() -> None:
     text, arrays = "Y[n] = sum(k, c[k]*X[n]**k)", {"X": np.array([0.0, 2.0]), "c": np.ones(3)}
     got = gradients(text, arrays, {"Y": np.ones(2)}, n=2, k=3)
     assert list(got["dX"]) == [1, 5]
-
-
-def test_a_place_that_a_stride_divides_is_read_as_itself() -> None:
-    rule = parse("input X[c,u]\nY[c,t] = max(r, where(0 <= 2*t+r-1 < size(u), X[c,2*t+r-1], -1e30))").gradients["X"]
-    assert "X[c,u] == Y[c,(u + 1 - r)//2]" in rule.index

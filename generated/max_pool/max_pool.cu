@@ -4,13 +4,12 @@
 //     size q = 2
 //     Y[b,c,y,x] = max(p, q, X[b,c,2*y+p,2*x+q])
 //
-//     dX[b,c,i,j] = sum(p, q, where((i - p)%2 == 0 and i - p >= 0 and (i - p)//2 < size(y) and (j - q)%2 == 0 and j - q >= 0 and (j - q)//2 < size(x) and X[b,c,i,j] == Y[b,c,(i - p)//2,(j - q)//2], dY[b,c,(i - p)//2,(j - q)//2]/Y_ties[b,c,(i - p)//2,(j - q)//2], 0))
+//     dX[b,c,i,j] = sum(p, q, where((i - p)%2 == 0 and i - p >= 0 and (i - p)//2 < size(y) and (j - q)%2 == 0 and j - q >= 0 and (j - q)//2 < size(x) and X[b,c,p + 2*((i - p)//2),q + 2*((j - q)//2)] == Y[b,c,(i - p)//2,(j - q)//2], dY[b,c,(i - p)//2,(j - q)//2]/Y_ties[b,c,(i - p)//2,(j - q)//2], 0))
 //     where
 //     Y_ties[b,c,y,x] = sum(p, q, where(X[b,c,p + 2*y,q + 2*x] == Y[b,c,y,x], 1, 0))
 //
 // Saved for the backward: nothing beyond inputs and outputs.
 // Sums are kept in float32; the same bits at every run.
-// In place, one at a time and without accumulate: dX over X.
 
 #ifndef INDEX
 #define INDEX int  // the wrapper makes it long long when a tensor has 2^30 elements or more
@@ -98,13 +97,13 @@ extern "C" __global__ void backward_Y_ties(
     }
 }
 
-// dX[b,c,i,j] = sum(r, q, where((i - r) % 2 == 0 and i - r >= 0 and (i - r) // 2 < size(y) and (j - q) % 2 == 0 and j - q >= 0 and (j - q) // 2 < size(x) and X[b,c,i,j] == Y[b,c,(i - r) // 2,(j - q) // 2], dY[b,c,(i - r) // 2,(j - q) // 2]/Y_ties[b,c,(i - r) // 2,(j - q) // 2], 0))
+// dX[b,c,i,j] = sum(r, q, where((i - r) % 2 == 0 and i - r >= 0 and (i - r) // 2 < size(y) and (j - q) % 2 == 0 and j - q >= 0 and (j - q) // 2 < size(x) and X[b,c,r + 2*((i - r) // 2),q + 2*((j - q) // 2)] == Y[b,c,(i - r) // 2,(j - q) // 2], dY[b,c,(i - r) // 2,(j - q) // 2]/Y_ties[b,c,(i - r) // 2,(j - q) // 2], 0))
 extern "C" __global__ void backward_dX(
-    const float* X,  // [b, c, X_2, X_3]
+    const float* __restrict__ X,  // [b, c, X_2, X_3]
     const float* __restrict__ Y,  // [b, c, y, x]
     const float* __restrict__ dY,  // [b, c, y, x]
     const float* __restrict__ Y_ties,  // [b, c, y, x]
-    float* dX,  // [b, c, X_2, X_3]
+    float* __restrict__ dX,  // [b, c, X_2, X_3]
     INDEX size_b,
     INDEX size_c,
     INDEX size_y,
@@ -121,7 +120,7 @@ extern "C" __global__ void backward_dX(
         Sum total;
         for (INDEX n2 = 0; n2 < 2; ++n2) {
             for (INDEX n2_ = 0; n2_ < 2; ++n2_) {
-                if (mod(i - n2, 2) == 0 && i - n2 >= 0 && floordiv(i - n2, 2) < size_y && mod(j - n2_, 2) == 0 && j - n2_ >= 0 && floordiv(j - n2_, 2) < size_x && X[element] == Y[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)]) {
+                if (mod(i - n2, 2) == 0 && i - n2 >= 0 && floordiv(i - n2, 2) < size_y && mod(j - n2_, 2) == 0 && j - n2_ >= 0 && floordiv(j - n2_, 2) < size_x && X[(element/(size_X_2*size_X_3)*size_X_2 + n2 + 2*floordiv(i - n2, 2))*size_X_3 + n2_ + 2*floordiv(j - n2_, 2)] == Y[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)]) {
                     total.add(dY[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)] / Y_ties[(element/(size_X_2*size_X_3)*size_y + floordiv(i - n2, 2))*size_x + floordiv(j - n2_, 2)]);
                 }
             }

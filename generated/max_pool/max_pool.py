@@ -4,13 +4,12 @@
     size q = 2
     Y[b,c,y,x] = max(p, q, X[b,c,2*y+p,2*x+q])
 
-    dX[b,c,i,j] = sum(p, q, where((i - p)%2 == 0 and i - p >= 0 and (i - p)//2 < size(y) and (j - q)%2 == 0 and j - q >= 0 and (j - q)//2 < size(x) and X[b,c,i,j] == Y[b,c,(i - p)//2,(j - q)//2], dY[b,c,(i - p)//2,(j - q)//2]/Y_ties[b,c,(i - p)//2,(j - q)//2], 0))
+    dX[b,c,i,j] = sum(p, q, where((i - p)%2 == 0 and i - p >= 0 and (i - p)//2 < size(y) and (j - q)%2 == 0 and j - q >= 0 and (j - q)//2 < size(x) and X[b,c,p + 2*((i - p)//2),q + 2*((j - q)//2)] == Y[b,c,(i - p)//2,(j - q)//2], dY[b,c,(i - p)//2,(j - q)//2]/Y_ties[b,c,(i - p)//2,(j - q)//2], 0))
     where
     Y_ties[b,c,y,x] = sum(p, q, where(X[b,c,p + 2*y,q + 2*x] == Y[b,c,y,x], 1, 0))
 
 Saved for the backward: nothing beyond inputs and outputs.
 Sums are kept in float32; the same bits at every run.
-In place, one at a time and without accumulate: dX over X.
 
 Made by `derive emit max_pool -o DIR`; do not edit.
 """
