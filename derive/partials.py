@@ -107,8 +107,9 @@ class _Pull:
                 self.found.append(Partial(s, atom, bound, inward))
             elif isinstance(atom, Reduce) and atom.op == "sum":
                 inner, body = E.open_binder(atom, avoid=(*s.indices, *bound, *inward.free))
-                for part in branches(slope) if _singular(body) else [slope]:  # each guard stays around what needs it
-                    self.pull(body, within(bar, part), (*bound, *inner))
+                parts = [within(bar, p) for p in branches(slope)] if _singular(body) else [inward]
+                for part in parts:  # each guard stays around what needs it
+                    self.pull(body, part, (*bound, *inner))
             else:  # `hoist` leaves no other reduction inside an expression
                 raise AssertionError(f"unexpected {type(atom).__name__} inside {s.name}")
 

@@ -16,7 +16,7 @@ import numpy as np
 from derive import expr as E
 from derive.errors import ShapeError
 from derive.exact.evaluate import evaluate
-from derive.exact.fields import MODULAR, UNDEFINED, Array, Field, Undefined
+from derive.exact.fields import MODULAR, Array, Field, Undefined
 from derive.expr import Get
 from derive.extents import floors, solve
 from derive.program import Program, Statement, Tensor
@@ -57,8 +57,8 @@ class Env:
         cancels."""
         if not self.field.ordered:
             return 0
-        reals = (x for name, a in self.values.items() if name not in self.integers for x in a.flat)
-        return max((abs(x) for x in reals if x is not UNDEFINED), default=0)
+        reals = (a for name, a in self.values.items() if name not in self.integers)
+        return max((abs(x) for a in reals for x in a.flat), default=0)
 
     def put(self, name: str, value: Array) -> Env:
         return replace(self, values={**self.values, name: value})

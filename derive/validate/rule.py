@@ -11,6 +11,7 @@ import numpy as np
 
 from derive.operation import Operation
 from derive.simplify.check import check_steps
+from derive.validate.comparison import LARGEST, SMALLEST
 from derive.validate.data import Drawer, Sample, Sizes, exponentiates
 from derive.validate.program import CANCELLED, Runnable, cancels, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said
@@ -19,7 +20,6 @@ from derive.validate.truth import RELATIVE, Truth, chooses, compared
 
 OTHER = 0.75  # times its value: what a constant of the formula is once, too
 CONVENED = 1e-8  # of the terms of an exact slope: what rounding leaves
-TINY = 1e-37  # what is less than this float32 has few digits for, or none
 ROUGH = 0.05  # of the largest entry: what a rule in float32 may lose at logits of ±200
 
 
@@ -166,7 +166,8 @@ def _unstable(program: Runnable, sample: Sample) -> str | None:
     true, got = program.run(held), program.single(held)
     for name, value in true.items():
         off, largest = _apart(got[name], value)
-        if np.max(np.abs(value), initial=0.0) < 1e38 and not off <= ROUGH * largest + TINY:
+        fits = np.max(np.abs(value), initial=0.0) < LARGEST["float32"]
+        if fits and not off <= ROUGH * largest + SMALLEST["float32"]:
             spread = np.max(np.abs(program.perturbed(held, "float32", 1)[name] - value), initial=0.0)
             if not (np.isfinite(got[name]).all() and cancels(value, float(spread), "float32")):
                 return f"{name} of the rule in float32 is not stable at {sample.where}"

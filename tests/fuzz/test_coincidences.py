@@ -55,24 +55,25 @@ def test_a_softmax_that_is_opened_at_a_computed_place_is_read_there_under_its_gu
     found.check_kernels()
 
 
+def survives(text: str, sizes: dict[str, int], arrays: dict[str, Any], cotangent: list[float]) -> None:
+    """The rule and the kernels of a formula with these arrays, those of them that it reads."""
+    given = {n: a for n, a in arrays.items() if f"{n}[" in text}
+    found = Judged(Sample(text, sizes, given, {"Y": np.array(cotangent)}, list(given)))
+    found.check_rule()
+    found.check_kernels()
+
+
 def test_a_shorter_tensor_is_not_read_in_packs_beyond_its_end() -> None:
     """dC is made at p = 2k + 1, where B is read under the guard that p is below 2."""
     arrays = {"C": np.arange(16.0)/8, "B": np.array([0.5, -1])}
-    text = "Y[k] = sin(C[2*k + 1]*where(2*k + 1 < 2, B[2*k + 1], 0))"
-    found = Judged(Sample(text, {"k": 4}, arrays, {"Y": np.array([0.7, 2, -1, 0.3])}, ["C", "B"]))
-    found.check_rule()
-    found.check_kernels()
+    survives("Y[k] = sin(C[2*k + 1]*where(2*k + 1 < 2, B[2*k + 1], 0))", {"k": 4}, arrays, [0.7, 2, -1, 0.3])
 
 
 @pytest.mark.parametrize("read", ["T[3*i,3*i]", "T[3*i,0]*U[3*i]"])
 def test_what_a_guard_keeps_in_a_shorter_axis_has_no_name_outside_it(read: str) -> None:
     """dT reads T at p, p in letters of its own axes; p fits the second one under the guard only."""
-    text = f"Y[i] = where(3*i < 1, exp(tanh({read})), 0.5)"
-    given = {"T": np.arange(4.0).reshape(4, 1)/4, "U": np.array([0.5])}
-    given = {n: a for n, a in given.items() if f"{n}[" in read}
-    found = Judged(Sample(text, {"i": 2}, given, {"Y": np.array([0.7, 2])}, list(given)))
-    found.check_rule()
-    found.check_kernels()
+    arrays = {"T": np.arange(4.0).reshape(4, 1)/4, "U": np.array([0.5])}
+    survives(f"Y[i] = where(3*i < 1, exp(tanh({read})), 0.5)", {"i": 2}, arrays, [0.7, 2])
 
 
 OUTSIDE = """
