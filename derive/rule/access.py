@@ -9,7 +9,7 @@ from fractions import Fraction
 from derive import expr as E
 from derive.expr import Cmp, Expr, Get, Index, Num, Reduce, Where
 from derive.program import Program, Statement, Tensor
-from derive.reads import surely_read
+from derive.reads import in_order, surely_read
 from derive.rule.arrays import ATOM, MUL, Array, aligned, union
 from derive.rule.places import Places
 from derive.rule.windows import window
@@ -270,11 +270,12 @@ def _scatter_parts(t: Expr, s: Statement, known: Places
             rest.append(c)
     if not places or any(set(places) & p.free for p in places.values()):
         return None
-    for i, e in places.items():
-        rest += known.missing(e, i.extent, rest)
     values: dict[Expr, Expr] = {i: e for i, e in places.items()}  # noqa: C416
-    value = E.where(E.logic("and", *rest), E.mul(*outer, body.then), E.ZERO)
-    return places, inner, E.substitute(value, values)
+    kept = [E.substitute(c, values) for c in rest]
+    for i, e in places.items():
+        kept = in_order(kept, known.missing(e, i.extent, kept))
+    value = E.where(E.logic("and", *kept), E.substitute(E.mul(*outer, body.then), values), E.ZERO)
+    return places, inner, value
 
 
 def _equation(c: Expr, targets: tuple[Index, ...], inner: tuple[Index, ...]) -> tuple[Index, Expr] | None:

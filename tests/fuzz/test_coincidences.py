@@ -16,7 +16,7 @@ from tests.fuzz.judge import Judged
 
 SIZES = {"i": 4, "j": 3, "k": 2, "h": 4}
 REAL = {"A": (4, 3), "B": (3,), "C": (4,), "D": (3,), "V": (2,), "F": (3, 2)}
-WHOLE = {"ids": (4, 0, 3), "lab": (4, -1, 3), "next": (3, 0, 3)}  # length, least, top
+WHOLE = {"ids": (4, 0, 3), "lab": (4, -1, 3), "next": (3, 0, 3), "far": (4, 0, 6)}  # length, least, top
 
 
 def judged(text: str, sizes: dict[str, int] | None = None) -> Judged:
@@ -45,6 +45,7 @@ Y[i] = where(C[i] > 0, sqrt(C[i]), where(C[i] < 0, log(-C[i]), 0))
 Y[i] = where(i > 0 and C[i - 1] < 2, relu(where(C[i - 1] > 0, sin(C[i]), B[0]) - C[i - 1]), 0)
 Y[i] = where(i > 0 and C[i - 1] < 2, maximum(where(lab[i - 1] >= 0, D[lab[i - 1]], B[0]), C[i - 1])*C[i - 1], 0)
 Y[i] = where(size(i) > 4, D[ids[4]]*C[i], 0) + where(size(i) > 4 and C[i] > 0, D[ids[4]]**2, C[i])
+Y[i] = sum(j, maximum(where(j == far[i], D[j], C[i]), B[j]))
 """.split("\n")[1:-1]
 
 
