@@ -118,6 +118,7 @@ class _Hoist:
         guard = E.logic("and", *(c for c in conditions if c.free <= e.free | more))
         if guard is not E.TRUE and _may_fail(e):
             e = _guarded(e, guard)
+        indices = tuple(i for i in indices if i in e.free)  # conditions together may say less than each: nothing, or 0
         letters = presentable(indices, self.statement.indices)
         key = E.substitute(e, dict(zip(indices, letters, strict=True)))
         if key not in self.known:

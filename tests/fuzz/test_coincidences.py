@@ -10,6 +10,8 @@ import pytest
 
 from derive import expr as E
 from derive.expr import Expr, Get, Index
+from derive.notation import parse
+from derive.prepare.hoist import hoist
 from derive.reads import in_order, keepers, presence
 from tests.fuzz.formulas import Sample
 from tests.fuzz.judge import Judged
@@ -172,3 +174,12 @@ def test_more_conditions_take_their_place() -> None:
     assert in_order([SMALL, stands], [bound]) == [SMALL, bound, stands]
     assert in_order([stands, SMALL], [bound]) == [SMALL, bound, stands]
     assert in_order([ASIDE, SMALL], [bound]) == [ASIDE, SMALL, bound]
+
+
+def test_what_is_never_reached_has_no_letters() -> None:
+    """A branch whose conditions contradict each other is 0 in every statement, whatever it read."""
+    text = ("Y[i] = sum(j, where(ids[i] > 1, 0, where(ids[i] > 1, exp(sum(k, A[ids[i],k]*B[k])), C[i])) + "
+            "where(next[j] > 1, 0, where(next[j] > 1, exp(sum(k, A[next[j],k]*B[k])), C[i])))")
+    named, y = hoist(parse(text)).statements
+    reads = [x.subs for x in E.subterms(y.expr) if isinstance(x, Get) and x.tensor == named.name]
+    assert (named.indices, named.expr, reads) == ((), E.ZERO, [()])
