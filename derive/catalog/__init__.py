@@ -24,7 +24,7 @@ class Entry:
     Attributes:
         name: how the command line calls it.
         text: its formula, comments left out.
-        data: input -> `positive` or `unit`, where normal numbers would not do.
+        data: input -> `positive`, `unit` or `negative`, where normal numbers would not do.
         title_zh, sentence_zh: in Chinese; empty where the file does not say.
     """
 

@@ -135,7 +135,7 @@ def profile(op: Operation, sizes: Mapping[str, int] | None = None, dtype: str = 
         sizes: extents by letter; moderate powers of two for the others.
         dtype: float32, float64, float16 or bfloat16.
         direction: backward, forward or both.
-        data: input -> `positive` or `unit`, where normal numbers would not do.
+        data: input -> `positive`, `unit` or `negative`, where normal numbers would not do.
         attention, scatter: as `make_plan` takes them.
 
     Raises:

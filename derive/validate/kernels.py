@@ -97,6 +97,8 @@ def _verdict(level: str, compare: Comparison, plan: Plan, emulated: bool) -> Res
         said.append(("too large", {"n": Count(tally.skipped), "dtype": plan.dtype}))
     if compare.left_out:
         said.append(("unfit", {"n": Count(compare.left_out), "dtype": plan.dtype}))
+    if tally.lost:
+        said.append(("lost", {"n": Count(tally.lost)}))
     return Result.of(level, PASS, *said, cases=tally.cases, worst=tally.worst)
 
 

@@ -30,7 +30,7 @@ def validate(op: Operation, dtype: str = "float32", sizes: Mapping[str, int] | N
         sizes: extents to keep to, by letter; awkward ones are chosen for the others.
         check: whether to run the emulator's check mode, which is slow.
         seed: of the random data.
-        data: input -> `positive` or `unit`, where normal numbers would not do.
+        data: input -> `positive`, `unit` or `negative`, where normal numbers would not do.
         long_axes: whether to try axes so long that a kernel is launched in another way; most of the time goes there.
         progress: told each level's name before it runs.
 

@@ -14,10 +14,11 @@ from typing import Any
 
 import numpy as np
 
-from derive.validate.data import HARDLY, NAMED, Drawer, Sample, Sizes
+from derive.validate.data import Drawer, Sample, Sizes
 from derive.validate.differences import STEP, direction, directional, gradient, steps
 from derive.validate.formula import Formula, called
 from derive.validate.interpret import Interpreter, typed
+from derive.validate.numbers import HARDLY, NAMED
 
 Array = np.ndarray[Any, Any]
 
@@ -85,19 +86,26 @@ class Truth:
 
     def _slope(self, sample: Sample, name: str, along: Array | None) -> Slopes:
         if (id(sample), name) not in self._slopes:
-            f, free, near = self.drawer.f, self.drawer.free(sample), sample.scale == HARDLY
-            values = self.values(sample)
-            weight = sum(float(np.sum(np.abs(d * values[o]))) for o, d in sample.cotangents.items())
-            noise = 4*np.finfo(float).eps*weight/np.asarray(STEP)
-            if along is None:
-                held = self._taken(sample) if sample.scale == NAMED["sparse"] else None
-                value = gradient(f, sample.arrays, sample.cotangents, name, free, near=near, held=held)
-                if near:
-                    noise = noise*STEP/steps(sample.arrays[name], STEP, near)
-            else:
-                value = np.asarray(directional(f, sample.arrays, sample.cotangents, {name: along}, free))
-            self._slopes[id(sample), name] = Slopes(along, value, noise)
+            self._slopes[id(sample), name] = self._differences(sample, name, along, STEP)
         return self._slopes[id(sample), name]
+
+    def bent(self, sample: Sample, name: str, slopes: Slopes) -> Array:
+        """How far off the differences may be because the formula is no line between the two points of each: steps of a
+        quarter would then give something else."""
+        finer = self._differences(sample, name, slopes.along, STEP/4)
+        return np.asarray(2*np.abs(finer.value - slopes.value) + finer.noise)
+
+    def _differences(self, sample: Sample, name: str, along: Array | None, step: float) -> Slopes:
+        f, free, near = self.drawer.f, self.drawer.free(sample), sample.scale == HARDLY
+        values = self.values(sample)
+        weight = sum(float(np.sum(np.abs(d * values[o]))) for o, d in sample.cotangents.items())
+        noise = 4*np.finfo(float).eps*weight/np.asarray(step)
+        if along is not None:
+            return Slopes(along, np.asarray(
+                directional(f, sample.arrays, sample.cotangents, {name: along}, free, step)), noise)
+        held = self._taken(sample) if sample.scale == NAMED["sparse"] else None
+        value = gradient(f, sample.arrays, sample.cotangents, name, free, step, near, held)
+        return Slopes(None, value, noise*step/steps(sample.arrays[name], step, near) if near else noise)
 
     def _taken(self, sample: Sample) -> list[Array]:
         """What each comparison gives on a sample."""

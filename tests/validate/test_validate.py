@@ -12,10 +12,11 @@ from derive import emulator
 from derive.emit import sources
 from derive.operation import Operation
 from derive.validate.comparison import Comparison, plan_of
-from derive.validate.data import Drawer, draw
+from derive.validate.data import Drawer
 from derive.validate.formula import extents, read, shapes
 from derive.validate.interpret import evaluate
 from derive.validate.kernels import checked, kernels
+from derive.validate.numbers import draw
 from derive.validate.records import FAIL, NOT_RUN, PASS, Report, Result
 from derive.validate.report import summary, table, validate
 from derive.validate.rule import rule
