@@ -14,7 +14,7 @@ from derive.operation import Operation
 from derive.plan import Plan, make_plan
 from derive.validate.data import FAR, Drawer, Sample, exponentiates, normalised
 from derive.validate.invariants import Invariants
-from derive.validate.launches import Launches, full
+from derive.validate.launches import Launches, filling
 from derive.validate.program import AMPLIFIED, ROUNDOFF, Runnable, cancels, flushed, rounded
 from derive.validate.recompute import recomputed
 from derive.validate.shaken import shaken
@@ -163,7 +163,7 @@ class Comparison:
         for n, sizes in enumerate(self.launches.longer if self.long_axes else ()):
             yield replace(self.case(self.drawer.sample(sizes, "1", n)), few=True)
             # What is greatest lies anywhere; and lengths just past powers of two are tried as these, too.
-            yield self.case(self.drawer.sample(full(sizes), "heavy", n))
+            yield self.case(self.drawer.sample(self.drawer.full(filling(sizes)), "heavy", n))
 
     def _has_values(self, sample: Sample) -> bool:
         values = self.drawer.interpret(sample)

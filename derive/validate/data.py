@@ -117,7 +117,7 @@ class Drawer:
         yield self.medium()
         yield self.medium(1 << 14)
         ones = dict.fromkeys(classes, 1)
-        yield from (self._full(ones | dict.fromkeys(pair, LONG)) for pair in self._compared_letters())
+        yield from (self.full(ones | dict.fromkeys(pair, LONG)) for pair in self._compared_letters())
         yield from (self._fitting({x: SHORT if x in some else 1 for x in classes}, BUDGET) for some in self._short())
 
     def _compared_letters(self) -> Iterator[tuple[str, ...]]:
@@ -148,19 +148,20 @@ class Drawer:
 
     def with_long(self, letter: str, length: int, rest: int, more: Mapping[str, int] | None = None) -> Sizes:
         """One axis of that length, all others of `rest`, but for `more`."""
-        return self._full({**dict.fromkeys(self.classes(), rest), **(more or {}), letter: length})
+        return self.full({**dict.fromkeys(self.classes(), rest), **(more or {}), letter: length})
 
     def _fitting(self, sizes: Sizes, budget: int) -> Sizes:
         """`sizes` for all letters, made smaller until no statement has more terms than `budget`."""
         sizes = dict(sizes)
-        while sizes and self.volume(self._full(sizes)) > budget:
+        while sizes and self.volume(self.full(sizes)) > budget:
             largest = max(sizes, key=lambda x: sizes[x])
             if sizes[largest] == 1:
                 break
             sizes[largest] = sizes[largest] // 2
-        return self._full(sizes)
+        return self.full(sizes)
 
-    def _full(self, sizes: Mapping[str, int]) -> Sizes:
+    def full(self, sizes: Mapping[str, int]) -> Sizes:
+        """These sizes for all letters, 1 for the others, where no one has said them."""
         full = dict.fromkeys(self.f.letters, 1)
         for letter, n in {**sizes, **self.f.stated, **self.given}.items():
             full |= dict.fromkeys(self.groups.get(letter, ()), n)
@@ -192,16 +193,28 @@ class Drawer:
         raise last
 
     def _with_room(self, sizes: Mapping[str, int]) -> Sizes:
-        """`sizes` with axes as long as what reads them asks for, as the second of `K[b,g,s]` read at `h//2`."""
+        """`sizes` with axes as long as what reads them asks for, as the second of `K[b,g,s]` read at `h//2`; if that
+        length is fixed, with as few places that read it."""
         sizes = dict(sizes)
         for a in self.f.accesses():
             for n, sub in enumerate(a.subscripts):
                 axis = self.axes.get((a.tensor, n))
                 reach = None if axis not in sizes or isinstance(sub, ast.Name) else span(sub, sizes, self.f)
-                if axis is not None and reach is not None and reach[1] >= sizes[axis]:
-                    free = [x for x in self.groups[axis] if x not in self.given and x not in self.f.stated]
-                    sizes |= dict.fromkeys(free, reach[1] + 1)
+                if axis is None or reach is None or reach[1] < sizes[axis]:
+                    continue
+                free = self._unfixed(self.groups[axis])
+                sizes |= dict.fromkeys(free, reach[1] + 1)
+                readers = [] if free else self._unfixed({x.id for x in ast.walk(sub) if isinstance(x, ast.Name)})
+                while readers and (reach := span(sub, sizes, self.f)) and reach[1] >= sizes[axis]:
+                    longest = max(readers, key=lambda x: sizes[x])
+                    if sizes[longest] < 2:
+                        break
+                    sizes |= dict.fromkeys(self.groups[longest], sizes[longest] - 1)
         return sizes
+
+    def _unfixed(self, letters: Collection[str]) -> list[str]:
+        """Those of some letters whose extent no one has said."""
+        return [x for x in sorted(letters) if x in self.f.letters and x not in self.given and x not in self.f.stated]
 
     def _sample(self, sizes: Mapping[str, int], scale: str, number: int) -> Sample:
         rng = np.random.default_rng(zlib.crc32(f"{self.seed} {scale} {number} {sorted(sizes.items())}".encode()))

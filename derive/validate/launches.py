@@ -28,7 +28,7 @@ CROWD, WIDTH = 67, 32  # places of a tile that a block adds up, and how much of 
 CHECKED = 1 << 14  # threads that check mode runs at one size: it takes its time
 
 
-def full(sizes: Sizes) -> Sizes:
+def filling(sizes: Sizes) -> Sizes:
     """The powers of two just below: they fill blocks and tiles to the last place."""
     return {x: 1 << (n.bit_length() - 1) if n else n for x, n in sizes.items()}
 

@@ -48,7 +48,7 @@ def test_sweep(name: str, dtype: str, request: pytest.FixtureRequest) -> None:
     wrong, run = [], 0
     for n, sizes in enumerate(cases.sample(drawer, len(name)) if which == "some" else cases.whole(drawer)):
         try:
-            drawn = drawer.sample(drawer._full(sizes), "1", n)
+            drawn = drawer.sample(drawer.full(sizes), "1", n)
         except ShapeError:
             continue  # no arrays of these sizes keep every access in range
         if launches and launches.threads(drawn.extents) > CHECKED:

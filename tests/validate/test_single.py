@@ -44,17 +44,6 @@ def test_right_rules_and_kernels_pass(name: str) -> None:
         assert found.status == PASS, found.detail
 
 
-def test_kinds_of_numbers_are_found_for_several_inputs() -> None:
-    drawer = Drawer(read("L = sum(n, log(1 - exp(r[n])) + log(w[n]))"), {}, {})
-    assert drawer.kinds == {"r": "negative", "w": "positive"}
-
-
-def test_a_temperature_is_doubled_until_logits_are_of_a_size() -> None:
-    drawer = Drawer(read("P[i,j] = softmax(j, C[i,j]/tau)"), {}, {})
-    sample = drawer.sample(drawer.small(), "heavy", drawer.reals.index("tau"))
-    assert 1e-3 < abs(sample.arrays["tau"]) < 1e3
-
-
 @pytest.mark.parametrize("text", ["P[i,j] = exp(S[i,j])/sum(k, exp(S[i,k]))", FORMULAS["distances"]])
 @pytest.mark.parametrize("scale", ["1", "logits", "heavy"])
 def test_what_the_formula_keeps_is_asked_of_kernels(text: str, scale: str) -> None:

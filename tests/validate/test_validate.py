@@ -16,6 +16,7 @@ from derive.validate.data import Drawer
 from derive.validate.formula import extents, read, shapes
 from derive.validate.interpret import evaluate
 from derive.validate.kernels import checked, kernels
+from derive.validate.launches import filling
 from derive.validate.numbers import draw
 from derive.validate.records import FAIL, NOT_RUN, PASS, Report, Result
 from derive.validate.report import summary, table, validate
@@ -204,6 +205,7 @@ def test_a_stated_size() -> None:
     ("Y[i] = log(X[i])*Z[i]", {"X": "positive"}),
     ("Y[i] = log(X[i])*sqrt(Z[i])", {"X": "positive", "Z": "positive"}),
     ("Y[i] = log(-log(U[i]))", {"U": "unit"}),
+    ("L = sum(n, log(1 - exp(r[n])) + log(w[n]))", {"r": "negative", "w": "positive"}),
 ])  # fmt: skip
 def test_numbers_suit_the_formula(text: str, kinds: dict[str, str]) -> None:
     assert Drawer(read(text), {}, {}).kinds == kinds
@@ -221,6 +223,21 @@ def test_all_scores_may_be_far_below_0() -> None:
     held = Drawer(read("P[t,s] = softmax(s, sum(d, Q[t,d]*K[s,d]))"), {}, {}).sample({"t": 9, "s": 7, "d": 4}, "below")
     assert np.max(held.arrays["Q"] @ held.arrays["K"].T) < -5
     assert np.max(np.sum(held.arrays["Q"] @ held.arrays["K"].T < -104, axis=1)) == 7, "a row without weight in float32"
+
+
+@pytest.mark.parametrize("given", [{}, {"c": 6}])
+def test_an_axis_is_as_long_as_stated_sizes_ask(given: dict[str, int]) -> None:
+    """6 channels: no group of 3 reads beyond them, and no channel belongs to a third group."""
+    f = read("size g = 2; size k = 3; M[b,g] = sum(k, X[b,3*g+k]); Y[b,c] = X[b,c]*M[b,c//3]")
+    drawer = Drawer(f, {}, given)
+    for sizes in (*drawer.sweep(), drawer.full(filling(drawer.medium()))):
+        assert drawer.sample(sizes).extents["c"] == 6
+
+
+def test_a_temperature_is_doubled_until_logits_are_of_a_size() -> None:
+    drawer = Drawer(read("P[i,j] = softmax(j, C[i,j]/tau)"), {}, {})
+    sample = drawer.sample(drawer.small(), "heavy", drawer.reals.index("tau"))
+    assert 1e-3 < abs(sample.arrays["tau"]) < 1e3
 
 
 def test_sizes_are_awkward() -> None:
