@@ -11,10 +11,10 @@ from collections.abc import Mapping
 from itertools import combinations
 
 from derive import expr as E
-from derive.expr import Cmp, Expr, Get, Index, Logic, Mul, Num, Reduce
+from derive.expr import Add, Call, Cmp, Expr, Get, Index, Logic, Mul, Num, Reduce
 from derive.patterns import Names, pattern
 from derive.program import Statement
-from derive.simplify.cost import cost
+from derive.simplify.cost import cost, divides
 from derive.simplify.names import presentable
 
 Axes = Mapping[str, tuple[str, ...]]  # tensor -> extents of its axes, where that is known
@@ -138,22 +138,50 @@ def _display_order(e: Expr) -> tuple[Index, ...]:
 
 
 def _replaced(e: Expr, names: Names, term: Expr) -> Expr:
-    memo: dict[Expr, Expr] = {}
+    """`e` with the name for `term`; where values are compared, only if that rounds as what it stands for: of two that
+    tie, each term of a gradient asks for itself which is the greater, and all must hear the same."""
+    memo: dict[tuple[Expr, bool], Expr] = {}
     size = len(term.args) if isinstance(term, Mul) else 0
+    settled = _settled(term)
 
-    def walk(x: Expr) -> Expr:
-        if x not in memo:
-            hit = None if isinstance(x, (Get, Index)) else names.find(x)
-            if hit is None and size == 2 and isinstance(x, Mul) and len(x.args) > 2:
-                for pair in combinations([f for f in x.args if not isinstance(f, Num)], 2):
-                    found = names.find(E.mul(*pair))
-                    if found is not None:
-                        x_rest = [f for f in x.args if f not in pair]
-                        memo[x] = walk(E.mul(found, *x_rest))
-                        return memo[x]
-            memo[x] = hit or (E.rebuild(x, tuple(walk(c) for c in x.children)) if x.children else x)
-        return memo[x]
+    def walk(x: Expr, compared: bool) -> Expr:
+        if (x, compared) not in memo:
+            memo[x, compared] = replaced(x, compared)
+        return memo[x, compared]
 
-    return walk(e)
+    def replaced(x: Expr, compared: bool) -> Expr:
+        compared = compared or isinstance(x, Cmp)
+        if compared and not settled:
+            return x
+        hit = None if isinstance(x, (Get, Index)) else names.find(x)
+        if hit is not None:
+            return hit
+        if size == 2 and isinstance(x, Mul) and len(x.args) > 2 and not compared:
+            for pair in combinations([f for f in x.args if not isinstance(f, Num)], 2):
+                found = names.find(E.mul(*pair))
+                if found is not None:
+                    return walk(E.mul(found, *(f for f in x.args if f not in pair)), False)
+        if not x.children:
+            return x
+        below = [c for c in x.children if compared and isinstance(x, Mul) and _below(c)]
+        return E.rebuild(x, tuple(inside(c, compared) if c in below else walk(c, compared) for c in x.children))
+
+    def inside(x: Expr, compared: bool) -> Expr:
+        return E.rebuild(x, tuple(walk(c, compared) for c in x.children))
+
+    return walk(e, False)
 
 
+def _settled(e: Expr) -> bool:
+    """Whether a value is rounded in one way, wherever it stands: no order of factors or terms, no quotient that may be
+    a product with an inverse."""
+    if isinstance(e, (Mul, Add)):
+        parts = [f for f in e.args if f is not E.MINUS_ONE]
+        if len(parts) > 2 or (isinstance(e, Mul) and any(_below(f) for f in parts)):
+            return False
+    return all(_settled(c) for c in e.children)
+
+
+def _below(f: Expr) -> bool:
+    """Whether a factor is printed below a line."""
+    return divides(f) or (isinstance(f, Call) and f.fn == "sigmoid")

@@ -58,7 +58,7 @@ def test_a_softmax_that_is_opened_at_a_computed_place_is_read_there_under_its_gu
     found.check_kernels()
 
 
-def survives(text: str, sizes: dict[str, int], arrays: dict[str, Any], cotangent: list[float]) -> None:
+def survives(text: str, sizes: dict[str, int], arrays: dict[str, Any], cotangent: list[Any]) -> None:
     """The rule and the kernels of a formula with these arrays, those of them that it reads."""
     given = {n: a for n, a in arrays.items() if f"{n}[" in text}
     found = Judged(Sample(text, sizes, given, {"Y": np.array(cotangent)}, list(given)))
@@ -77,6 +77,15 @@ def test_what_a_guard_keeps_in_a_shorter_axis_has_no_name_outside_it(read: str) 
     """dT reads T at p, p in letters of its own axes; p fits the second one under the guard only."""
     arrays = {"T": np.arange(4.0).reshape(4, 1)/4, "U": np.array([0.5])}
     survives(f"Y[i] = where(3*i < 1, exp(tanh({read})), 0.5)", {"i": 2}, arrays, [0.7, 2])
+
+
+def test_equal_values_are_compared_as_equal_in_each_term() -> None:
+    """Z at one place, got in two ways: a name for 1/(2 + s) may not round one side of a comparison in one term only."""
+    text = ("Z[i] = minimum(exp(B[i]), B[i])/(2 + sin(minimum(exp(B[i]), B[i])))\n"
+            "W[k] = minimum(where(2*k < 16, Z[2*k], 0), Z[2*k % 16])\n"
+            "Y[i,k] = where(i == 1, log(softmax(k, W[k])), W[k])")
+    cotangent = np.random.default_rng(0).standard_normal((16, 16))
+    survives(text, {"i": 16, "k": 16}, {"B": np.linspace(-1.5, 1.5, 16)}, cotangent.tolist())
 
 
 OUTSIDE = """
