@@ -15,10 +15,10 @@ from derive.plan import Plan, make_plan
 from derive.validate.data import FAR, Drawer, Sample, exponentiates, normalised
 from derive.validate.invariants import Invariants
 from derive.validate.launches import Launches, filling
+from derive.validate.losses import Losses
 from derive.validate.program import AMPLIFIED, ROUNDOFF, Runnable, cancels, flushed, rounded
 from derive.validate.recompute import recomputed
 from derive.validate.shaken import shaken
-from derive.validate.single import Losses
 
 Array = np.ndarray[Any, Any]
 
@@ -109,8 +109,8 @@ class Comparison:
     The largest deviation is judged; granted is `base_bound` of the largest entry, and eight times what noise of one
     rounding an operation does to the rule itself on the same data (in 16 bits also what a plain program of that type
     loses, in float64 also what it does to the formula), 32 times for a sum whose terms cancel. Where that is too much
-    to tell a right value from a wrong one (a gradient that is 0 but for rounding), or where the formula itself, walked
-    in float32, is as far off (`single`), the comparison counts for nothing.
+    to tell a right value from a wrong one (a gradient that is 0 but for rounding), or where the formula itself, rounded
+    on the way, is as far off (`losses`), the comparison counts for nothing.
 
     Args:
         base: array module of the wrapper; CuPy compiles every kernel with `-ftz=true`, under which a subnormal number
@@ -237,15 +237,15 @@ class Comparison:
         return None
 
     def _excused(self, sample: Sample, name: str, off: float) -> bool:
-        """Whether the formula itself, in float32, is no nearer to what an array should be on this sample."""
-        if self.dtype == "float64" or not self.losses.excuse(name, rounded(sample, self.dtype), off):
+        """Whether the formula itself, rounded on the way, is no nearer to what an array should be on this sample."""
+        if not self.losses.excuse(name, rounded(sample, self.dtype), off):
             return False
         self.tally.lost += 1
         return True
 
     @cached_property
     def losses(self) -> Losses:
-        return Losses(self.op, self.drawer)
+        return Losses(self.op, self.drawer, self.dtype)
 
     def invariant(self, case: Case, got: Mapping[str, Array], every: bool) -> str | None:
         """None if the gradients keep what the formula demands; the quick invariants, or every one."""

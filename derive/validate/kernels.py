@@ -98,7 +98,7 @@ def _verdict(level: str, compare: Comparison, plan: Plan, emulated: bool) -> Res
     if compare.left_out:
         said.append(("unfit", {"n": Count(compare.left_out), "dtype": plan.dtype}))
     if tally.lost:
-        said.append(("lost", {"n": Count(tally.lost)}))
+        said.append(("lost", {"n": Count(tally.lost), "dtype": plan.dtype}))
     return Result.of(level, PASS, *said, cases=tally.cases, worst=tally.worst)
 
 

@@ -155,20 +155,30 @@ def guarded(a: Array, places: Any) -> Array:
 
 
 class Adding:
-    """`np.add`, whose `at` adds nothing to nothing, however it is guarded."""
+    """`np.add`, whose `at` adds nothing to nothing, however it is guarded, and adds up with more digits than it is
+    given where there are such: NumPy's own goes from term to term, and of terms that are alike all round one way."""
 
     __call__ = staticmethod(np.add)
 
-    @staticmethod
-    def at(target: Array, places: Any, value: Any) -> None:
+    def __init__(self, noise: Callable[[Array], Any]):
+        self.noise = noise
+
+    def at(self, target: Array, places: Any, value: Any) -> None:
         if target.size:
-            np.add.at(target, places, value)
+            total = target.astype(np.longdouble)
+            np.add.at(total, places, value)
+            target[...] = self.noise(total.astype(target.dtype))
 
 
 class Numpy:
-    """NumPy, where reductions over no entries are what kernels make of them: NumPy's own raise an error or warn."""
+    """NumPy, where reductions over no entries are what kernels make of them: NumPy's own raise an error or warn.
 
-    add = Adding()
+    Args:
+        noise: what happens to sums at places.
+    """
+
+    def __init__(self, noise: Callable[[Array], Any] = lambda x: x):
+        self.add = Adding(noise)
 
     @staticmethod
     def max(x: Any, axis: Any = None, keepdims: bool = False) -> Any:
@@ -245,6 +255,7 @@ class Runnable:
         roundoff = 2.0**-53 * AMPLIFIED if dtype == "float64" else 2.0**-24
         half, kept = dtype in ("float16", "bfloat16"), storage(dtype)
         space = {n: a.copy() if half else moved(a, roundoff, seed) for n, a in sample.arrays.items()}
+        space["np"] = Numpy(lambda x: moved(x, roundoff, seed))
         space[NOISY] = lambda x: moved(x, roundoff, seed)
         space[ADDED] = partial(added, roundoff, seed)
         space[SUMMED] = partial(summed, roundoff, seed)

@@ -32,7 +32,7 @@ SENTENCES = {
     "zeros": "; {names} {n:is} 0 but for rounding wherever tried",
     "too large": "; {n} too large for {dtype} left out",
     "unfit": "; {n} sample{n:s} left out on which the formula itself has no value in {dtype}",
-    "lost": "; {n} left out that the formula itself loses in float32",
+    "lost": "; {n} left out whose digits the formula itself loses in {dtype}",
     "unasked": "derive validate --check runs it",
     "clean": "{n} kernel{n:s} at {sizes} sizes: no access out of bounds or uninitialised, no race, no divergence",
     "no cupy": "CuPy is not installed",

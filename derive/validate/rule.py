@@ -14,9 +14,9 @@ from derive.operation import Operation
 from derive.simplify.check import check_steps
 from derive.validate.comparison import LARGEST, SMALLEST
 from derive.validate.data import Drawer, Sample, Sizes, exponentiates
+from derive.validate.losses import Losses
 from derive.validate.program import CANCELLED, Runnable, cancels, rounded
 from derive.validate.records import FAIL, NOT_RUN, PASS, Count, Result, Said
-from derive.validate.single import Losses
 from derive.validate.tangents import has_kinks, tangents
 from derive.validate.truth import RELATIVE, Truth, chooses, compared
 

@@ -11,10 +11,10 @@ from derive.validate.data import Drawer
 from derive.validate.drive import Emitted, Poisoned
 from derive.validate.formula import read
 from derive.validate.kernels import kernels
+from derive.validate.losses import Losses
 from derive.validate.program import rounded
 from derive.validate.records import PASS
 from derive.validate.rule import rule
-from derive.validate.single import Losses
 
 FORMULAS = {
     "distances": "D[i,j] = where(i != j, sqrt(sum(d, (X[i,d] - X[j,d])**2)), 0)",  # no squares of subnormal numbers
