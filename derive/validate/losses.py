@@ -35,6 +35,7 @@ class Rounded(Tangents):
     """
 
     overflows = False
+    least = 2.0**-64  # the square of what is less has no inverse
 
     def round(self, x: Array) -> Array:
         return x.astype(np.float32).astype(np.float64) if x.dtype.kind == "f" else x
@@ -53,8 +54,6 @@ class Rounded(Tangents):
             below = np.abs(number(self.value(right, scope)).astype(float))
             self.overflows |= bool(np.any((below > 0) & (below < self.least)))
         return super().operation(op, left, right, scope)
-
-    least = 2.0**-64  # the square of what is less has no inverse
 
 
 class Moved(Rounded):
