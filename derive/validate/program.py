@@ -255,7 +255,6 @@ class Runnable:
         roundoff = 2.0**-53 * AMPLIFIED if dtype == "float64" else 2.0**-24
         half, kept = dtype in ("float16", "bfloat16"), storage(dtype)
         space = {n: a.copy() if half else moved(a, roundoff, seed) for n, a in sample.arrays.items()}
-        space["np"] = Numpy(lambda x: moved(x, roundoff, seed))
         space[NOISY] = lambda x: moved(x, roundoff, seed)
         space[ADDED] = partial(added, roundoff, seed)
         space[SUMMED] = partial(summed, roundoff, seed)
@@ -266,12 +265,14 @@ class Runnable:
 
         space[WRITTEN], space[NAMED] = written, written if plain else lambda x: x
         given = {o: moved(np.asarray(d), roundoff, seed) for o, d in sample.cotangents.items()}  # a kernel may sum them
-        return self._run(self.noisy, space, replace(sample, cotangents=given))
+        added_up = Numpy(lambda x: moved(x, roundoff, seed))
+        return self._run(self.noisy, space, replace(sample, cotangents=given), added_up)
 
-    def _run(self, code: list[CodeType], space: dict[str, Any], sample: Sample) -> dict[str, Array]:
+    def _run(self, code: list[CodeType], space: dict[str, Any], sample: Sample, numpy: Numpy | None = None
+             ) -> dict[str, Array]:
         outputs = self.op.derivation.forward.outputs
         sizes = {f"size_{x}": np.int64(n) for x, n in sample.extents.items()}  # NumPy's divide by zero
-        space = {"np": Numpy(), "erf": erf, GUARDED: guarded, **sizes, **self.params, **space}
+        space = {"np": numpy or Numpy(), "erf": erf, GUARDED: guarded, **sizes, **self.params, **space}
         with np.errstate(all="ignore"):
             exec(code[0], space)  # text of our own making
             space |= {f"d{o}": np.array(sample.cotangents[o]) for o in outputs}

@@ -18,6 +18,7 @@ from derive.validate.interpret import evaluate
 from derive.validate.kernels import checked, kernels
 from derive.validate.launches import filling
 from derive.validate.numbers import draw
+from derive.validate.program import Runnable
 from derive.validate.records import FAIL, NOT_RUN, PASS, Report, Result
 from derive.validate.report import summary, table, validate
 from derive.validate.rule import rule
@@ -209,6 +210,13 @@ def test_a_stated_size() -> None:
 ])  # fmt: skip
 def test_numbers_suit_the_formula(text: str, kinds: dict[str, str]) -> None:
     assert Drawer(read(text), {}, {}).kinds == kinds
+
+
+def test_noise_reaches_a_tensor_that_is_called_np() -> None:
+    op = derive.parse("Y[i] = np[i]*np[i]")
+    sample = Drawer(read(op.text), {}, {}).sample({"i": 5})
+    off = Runnable.of(op).perturbed(sample, "float32", 1)["Y"] - Runnable.of(op).run(sample)["Y"]
+    assert 0 < np.max(np.abs(off)) < 1e-5
 
 
 def test_labels_are_in_range_and_below_0_where_a_guard_allows_it() -> None:
