@@ -216,18 +216,17 @@ class Comparison:
             if not largest < LARGEST[self.dtype]:
                 self.tally.skipped += 1  # no number of this type holds it
                 continue
-            wrong = np.flatnonzero(~np.isfinite(value))
-            if wrong.size and self._excused(sample, name, math.inf):
-                continue
-            if wrong.size:
-                return (f"{name}{_at(wrong[0], value)} is {value.flat[wrong[0]]}, should be "
-                        f"{reference.flat[wrong[0]]:.6g}, at {sample.where}")
-            off = float(np.max(np.abs(value - reference)))
+            missing = np.flatnonzero(~np.isfinite(value))
+            apart = np.abs(value - reference)
+            off = math.inf if missing.size else float(np.max(apart))
             error = off / granted
-            if error > 1 and self._excused(sample, name, off):
-                continue
             if error > 1:
-                worst = int(np.argmax(np.abs(value - reference)))
+                if self._excused(sample, name, off):
+                    continue
+                if missing.size:
+                    return (f"{name}{_at(missing[0], value)} is {value.flat[missing[0]]}, should be "
+                            f"{reference.flat[missing[0]]:.6g}, at {sample.where}")
+                worst = int(np.argmax(apart))
                 return (f"{name}{_at(worst, value)} is {value.flat[worst]:.9g}, should be {reference.flat[worst]:.9g}: "
                         f"off by {off:.1e}, granted {granted:.1e}, at {sample.where}")
             if granted <= TELLING[self.dtype] * largest:  # else rounding may hide a wrong value: it counts for nothing

@@ -65,6 +65,7 @@ class Drawer:
     def __init__(self, formula: Formula, kinds: Mapping[str, str], given: Mapping[str, int], seed: int = 0):
         self.f, self.given, self.seed = formula, dict(given), seed
         self.groups, self.axes = groups(formula)
+        self.fixed = {x for letter in (*given, *formula.stated) for x in self.groups.get(letter, ())}
         for letter in given:
             if letter not in formula.letters:
                 raise ShapeError(f"{letter} is no index of the formula", value=f"{letter}={given[letter]}",
@@ -83,12 +84,11 @@ class Drawer:
 
     def classes(self) -> list[str]:
         """One letter of each group that no one has fixed, in order of appearance."""
-        fixed = {x for letter in (*self.given, *self.f.stated) for x in self.groups.get(letter, ())}
         seen: set[str] = set()
         found = []
         order = dict.fromkeys([x for s in self.f.statements for x in s.letters] + sorted(self.f.letters))
         for x in order:
-            if x not in seen and x not in fixed:
+            if x not in seen and x not in self.fixed:
                 found.append(x)
             seen |= self.groups[x]
         return found
@@ -181,8 +181,7 @@ class Drawer:
         """
         last: ShapeError | None = None
         for multiple in MULTIPLES:
-            raised = {x: -(-n // multiple)*multiple if x not in self.given and x not in self.f.stated else n
-                      for x, n in sizes.items()}
+            raised = {x: n if x in self.fixed else -(-n // multiple)*multiple for x, n in sizes.items()}
             fitted = (raised, self._with_room(raised))
             for self.low, self.share, here in ((*label, s) for label in LABELS for s in fitted):
                 try:
@@ -202,19 +201,16 @@ class Drawer:
                 reach = None if axis not in sizes or isinstance(sub, ast.Name) else span(sub, sizes, self.f)
                 if axis is None or reach is None or reach[1] < sizes[axis]:
                     continue
-                free = self._unfixed(self.groups[axis])
+                free = self.groups[axis] - self.fixed
                 sizes |= dict.fromkeys(free, reach[1] + 1)
-                readers = [] if free else self._unfixed({x.id for x in ast.walk(sub) if isinstance(x, ast.Name)})
+                names = {x.id for x in ast.walk(sub) if isinstance(x, ast.Name)} & self.f.letters
+                readers = [] if free else sorted(names - self.fixed)
                 while readers and (reach := span(sub, sizes, self.f)) and reach[1] >= sizes[axis]:
                     longest = max(readers, key=lambda x: sizes[x])
                     if sizes[longest] < 2:
                         break
                     sizes |= dict.fromkeys(self.groups[longest], sizes[longest] - 1)
         return sizes
-
-    def _unfixed(self, letters: Collection[str]) -> list[str]:
-        """Those of some letters whose extent no one has said."""
-        return [x for x in sorted(letters) if x in self.f.letters and x not in self.given and x not in self.f.stated]
 
     def _sample(self, sizes: Mapping[str, int], scale: str, number: int) -> Sample:
         rng = np.random.default_rng(zlib.crc32(f"{self.seed} {scale} {number} {sorted(sizes.items())}".encode()))

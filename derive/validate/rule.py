@@ -77,9 +77,8 @@ def rule(op: Operation, drawer: Drawer, truth: Truth | None = None) -> Result:
             if wrong:
                 return Result("rule", FAIL, wrong, cases, worst)
     if exponentiates(drawer.f):
-        usual = program.run(truth.sample(drawer.small(), "1", 0))
         for number in range(len(drawer.reals)):
-            if wrong := _unstable(op, program, drawer, truth.sample(drawer.small(), "logits", number), usual):
+            if wrong := _unstable(program, truth, number):
                 return Result("rule", FAIL, wrong, cases, worst)
     said: list[Said] = [("gradients", {"n": Count(len(op.gradients)), "error": f"{worst * RELATIVE:.1e}"})]
     if nothing := tuple("d" + n for n, e in empty.items() if e):
@@ -171,15 +170,15 @@ def _forward(values: Mapping[str, Any], expected: Mapping[str, Any], sample: Sam
     return None
 
 
-def _unstable(op: Operation, program: Runnable, drawer: Drawer, sample: Sample, usual: Mapping[str, Any]) -> str | None:
-    """Where the rule in float32 is not finite, or far from the rule in float64, though that fits into float32.
+def _unstable(program: Runnable, truth: Truth, number: int) -> str | None:
+    """Where the rule in float32 is not finite, or far from the rule in float64, though that fits into float32; with
+    that input at logits of ±200.
 
     A gradient that is 0 but for rounding has nothing to be far from, and one that all but vanishes may drown in what
     rounding leaves of its terms; and no rule need be better than the formula itself is in float32.
-
-    Args:
-        usual: outputs and gradients at scale 1.
     """
+    drawer = truth.drawer
+    sample = truth.sample(drawer.small(), "logits", number)
     held = rounded(sample, "float32")
     true, got = program.run(held), program.single(held)
     for name, value in true.items():
@@ -187,9 +186,10 @@ def _unstable(op: Operation, program: Runnable, drawer: Drawer, sample: Sample, 
         fits = np.max(np.abs(value), initial=0.0) < LARGEST["float32"]
         if fits and not off <= ROUGH * largest + SMALLEST["float32"]:
             spread = float(np.max(np.abs(program.perturbed(held, "float32", 1)[name] - value), initial=0.0))
-            faint = off <= min(8 * spread, FAINT * float(np.max(np.abs(usual[name]), initial=0.0)))
+            usual = program.run(truth.sample(drawer.small(), "1", 0))[name]
+            faint = off <= min(8 * spread, FAINT * float(np.max(np.abs(usual), initial=0.0)))
             nothing = math.isfinite(off) and cancels(value, spread, "float32")
-            if not (faint or nothing or Losses(op, drawer).excuse(name, held, off)):
+            if not (faint or nothing or Losses(program.op, drawer).excuse(name, held, off)):
                 return f"{name} of the rule in float32 is not stable at {sample.where}"
     return None
 
